@@ -1,0 +1,41 @@
+# Everything a developer or a newcomer runs; `make` alone lists it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick lint types format clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## Make .venv with the tested versions
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(READY)  ## Render drives, pack, train on two ranks, evaluate, draw a depth picture
+	python launch/demo.py --output demo_output
+
+test: lint types  ## All checks and all tests
+	python -m pytest
+
+test-quick: $(READY)  ## The everyday tests, under five minutes
+	python -m pytest -m "not slow"
+
+lint: $(READY)  ## Style
+	ruff check .
+	ruff format --check .
+
+types: $(READY)  ## Types of the package
+	pyright
+
+format: $(READY)  ## Bring the code into the project's style
+	ruff check --fix .
+	ruff format .
+
+clean:  ## Remove what the commands above made
+	rm -rf $(VENV) demo_output build *.egg-info .pytest_cache .ruff_cache .hypothesis

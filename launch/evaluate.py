@@ -1,0 +1,99 @@
+"""Evaluates a model's depth on shards that carry ground truth.
+
+    python launch/evaluate.py --checkpoint runs/mono_stereo --shards shards/eigen_test
+
+Under `deepspeed`, `torchrun` or `srun` the ranks share the images; the figures stay the same.
+"""
+
+import argparse
+from pathlib import Path
+
+from md2dist.data.shard_format import check_recipe
+from md2dist.data.shard_reader import ShardDataset
+from md2dist.errors import run_command
+from md2dist.evaluation.depth import evaluate_depth
+from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
+from md2dist.prediction.files import write_json
+from md2dist.prediction.predictor import frames_predictor
+from md2dist.training.world import join_world, leave_world, sum_over_ranks
+from md2dist.weights import load_model
+
+
+def main() -> None:
+    """Parses the arguments, evaluates, prints a table row."""
+    arguments = parse_arguments()
+    world = join_world()
+    try:
+        model = load_model(arguments.checkpoint, world.device)
+        dataset = ShardDataset(arguments.shards)
+        check_recipe(
+            dataset.manifest,
+            arguments.shards,
+            height=model.height,
+            width=model.width,
+            frame_offsets=(),
+            use_stereo=False,
+        )
+        scaling = read_scaling(
+            arguments.scaling,
+            {"auto": STEREO_FACTOR if model.use_stereo else "median", "median": "median"},
+        )
+        report = evaluate_depth(
+            frames_predictor(model),
+            dataset,
+            protocol=arguments.protocol,
+            scaling=scaling,
+            rank=world.rank,
+            world_size=world.world_size,
+            sum_over_ranks=sum_over_ranks,
+            batch_size=arguments.batch_size,
+            use_flip_postprocess=arguments.flip_postprocess,
+        )
+    finally:
+        leave_world()
+    if world.is_main:
+        print(f"{arguments.protocol}, scaling {scaling}\n\n{report.as_markdown()}")
+        if arguments.output:
+            settings = {"protocol": arguments.protocol, "scaling": scaling}
+            write_json(arguments.output, settings | report.as_dict())
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="a run's folder, one of its checkpoints, or a folder of published weights",
+    )
+    parser.add_argument(
+        "--shards", required=True, help="folder of shards packed with --ground-truth velodyne"
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=["eigen", "eigen_benchmark"],
+        default="eigen",
+        help="which pixels count (default: eigen)",
+    )
+    parser.add_argument(
+        "--scaling",
+        default="auto",
+        help="median (per image), or a factor of the depth; auto: 5.4 for models trained with "
+        "stereo, else median",
+    )
+    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument(
+        "--flip-postprocess",
+        action="store_true",
+        help="average with the prediction of the mirrored image",
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="images per forward pass")
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # of the launcher
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_command(main)

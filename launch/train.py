@@ -1,0 +1,42 @@
+"""Trains a model under the deepspeed launcher, or alone."""
+
+import argparse
+
+from md2dist.config import load_words
+from md2dist.errors import run_command
+from md2dist.training.loop import build_model, train
+from md2dist.training.preflight import prepare
+from md2dist.training.run_dir import open_run_dir, start_logging
+from md2dist.training.world import failing_together, join_world, leave_world
+
+
+def parse_arguments() -> list[str]:
+    """Gives the words that make the configuration."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    # --config takes all words that follow it, so overrides may stand anywhere.
+    parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=1e-4")
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
+    arguments = parser.parse_args()
+    return [*arguments.config, *arguments.overrides]
+
+
+def main() -> None:
+    """Parses, prepares together with the other ranks, and trains."""
+    words = parse_arguments()
+    world = join_world()
+    try:
+        with failing_together(world):
+            config = load_words(words)
+            prepared = prepare(config, world.world_size)
+            model = build_model(config, prepared)
+            if world.is_main:
+                open_run_dir(config)
+        start_logging(config.log.run_dir, world)
+        train(config, prepared, model, world)
+    finally:
+        leave_world()
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Distributed training of Monodepth2: self-supervised depth from video and stereo on KITTI."""

@@ -1,0 +1,1 @@
+"""KITTI on one side, batches on the other: packing, reading, ordering and augmenting samples."""

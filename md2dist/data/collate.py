@@ -1,0 +1,80 @@
+"""From the raw samples of one micro-batch to its tensors."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import get_worker_info
+
+from md2dist.data.shard_reader import ShardDataset, decode_image
+from md2dist.records import FrameBatch
+
+RawSample = dict[str, Any]  # encoded members by name, and "__key__" and "__id__"
+_STEREO_SHIFT = {"l": -0.1, "r": 0.1}  # t_x from the target on that side to the other camera
+
+
+def collate_samples(
+    dataset: ShardDataset,
+    samples: Sequence[RawSample],
+    views: Sequence[str],
+    *,
+    use_true_intrinsics: bool = False,
+) -> FrameBatch:
+    """Decodes samples straight into the tensors of their micro-batch.
+
+    Args:
+        dataset: where the samples are from.
+        samples: raw samples; an image may also be given as (H, W, 3) uint8 pixels.
+        views: names of the target and the sources, for example "0", "-1", "+1", "s".
+        use_true_intrinsics: calibrated K instead of the recipe's.
+
+    Returns:
+        The batch; in a loader's worker its frames lie in memory shared with the training process.
+
+    Raises:
+        ShardError: if a sample is damaged, lacks a view, or has one of another size.
+    """
+    recipe = dataset.manifest.recipe
+    size = (recipe.height, recipe.width, 3)
+    frames = torch.empty((len(samples), len(views), *size), dtype=torch.uint8)
+    if get_worker_info():
+        frames.share_memory_()  # before it is filled: afterwards would be a copy
+    pixels = frames.numpy()
+    K = np.tile(recipe_intrinsics(recipe.height, recipe.width), (len(samples), 1, 1))
+    T_stereo = np.tile(np.eye(4, dtype=np.float32), (len(samples), 1, 1))
+    for i, sample in enumerate(samples):
+        try:
+            for j, view in enumerate(views):
+                image = sample[f"{view}.{recipe.image_format}"]
+                image = image if isinstance(image, np.ndarray) else decode_image(image)
+                if image.shape != size:
+                    raise ValueError(f"view {view} has shape {image.shape}, expected {size}")
+                pixels[i, j] = image
+            info = json.loads(bytes(sample["json"]))
+            if "s" in views:
+                T_stereo[i, 0, 3] = _STEREO_SHIFT[info["side"]]
+            if use_true_intrinsics:
+                K[i] = info["K"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise dataset.damage(sample["__id__"], error) from None
+    sample_id = torch.tensor([sample["__id__"] for sample in samples])
+    return FrameBatch(frames, torch.from_numpy(K), torch.from_numpy(T_stereo), sample_id)
+
+
+def recipe_intrinsics(height: int, width: int) -> np.ndarray:
+    """Returns the camera matrix that the published recipe uses for every drive.
+
+    Args:
+        height: rows in pixels.
+        width: columns in pixels.
+
+    Returns:
+        (3, 3) float32 in pixels, pixel centres at integers.
+
+    Source: Godard et al., ICCV 2019: all views share one camera matrix.
+    """
+    return np.array(
+        [[0.58 * width, 0, 0.5 * width], [0, 1.92 * height, 0.5 * height], [0, 0, 1]], np.float32
+    )

@@ -1,0 +1,241 @@
+"""What a folder of shards looks like: one manifest beside plain WebDataset tars.
+
+A sample is a run of tar members that share a key: one image per view (``0.png``, ``-1.png``,
+``+1.png``, ``s.png``), ``json`` and, on request, ``velodyne.npz``. The manifest holds the byte
+offset of every sample, so a reader can fetch any one of them without walking through the tar.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from md2dist.errors import ShardError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "index.json"
+PACK_COMMAND = "python shard_tools/make_shards.py --kitti-root DIR --split FILE --output DIR"
+
+ImageFormat = Literal["png", "jpg", "webp"]
+GroundTruth = Literal["none", "velodyne"]
+_BLOCK = 512  # bytes; tar headers and payloads start at multiples of it
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that was asked for when the shards were made."""
+
+    split: str  # name of the list of samples, for people
+    height: int  # rows of the packed images in pixels
+    width: int  # columns
+    frame_offsets: tuple[int, ...]  # temporal sources, ascending, without 0
+    use_stereo: bool  # whether the other camera's view is packed
+    image_format: ImageFormat = "png"
+    image_quality: int = 95  # of jpg; the other formats are lossless
+    samples_per_shard: int = 256  # the last shard may hold fewer
+    seed: int = 0  # of the order
+    ground_truth: GroundTruth = "none"
+    order: Literal["shuffled"] = "shuffled"  # over the whole split, before it is cut into shards
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One tar file; sample i is its section ``[offsets[i], offsets[i + 1])``."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+    count: int
+    offsets: np.ndarray = field(compare=False)  # (count + 1,) int64; sha256 stands for it
+
+
+class SkippedLine(NamedTuple):
+    """A line of the split that could not be packed."""
+
+    line: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of ``index.json``: what the shards hold and how to make them again."""
+
+    recipe: Recipe
+    shards: tuple[ShardEntry, ...]
+    skipped: tuple[SkippedLine, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)  # libraries that shape the bytes
+    source_digest: str = ""  # sha256 over all files that were read
+    digest: str = ""  # sha256 of index.json itself; filled when read, never stored
+
+    @cached_property
+    def shard_sizes(self) -> list[int]:
+        """Samples of each shard."""
+        return [shard.count for shard in self.shards]
+
+    @cached_property
+    def num_samples(self) -> int:
+        """Samples of all shards."""
+        return sum(self.shard_sizes)
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Reads the manifest of a folder of shards.
+
+    Raises:
+        ShardError: if there is none, or `parse_manifest` refuses it.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ShardError(
+            f"{path} cannot be read ({error.strerror}); make shards with `{PACK_COMMAND}`"
+        ) from None
+    return parse_manifest(content, str(path))
+
+
+def parse_manifest(content: bytes, origin: str) -> Manifest:
+    """Parses the bytes of an ``index.json``.
+
+    Args:
+        content: the whole file.
+        origin: path or URL, for messages.
+
+    Raises:
+        ShardError: if the content is damaged or of another format version.
+    """
+    try:
+        stored = json.loads(content)
+        version = stored["format_version"]
+        if version == FORMAT_VERSION:
+            return Manifest(
+                recipe=_parse_recipe(stored["recipe"]),
+                shards=tuple(_parse_entry(entry) for entry in stored["shards"]),
+                skipped=tuple(SkippedLine(*skipped) for skipped in stored["skipped"]),
+                versions=stored["versions"],
+                source_digest=stored["source_digest"],
+                digest=hashlib.sha256(content).hexdigest(),
+            )
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ShardError(
+            f"{origin} is damaged ({type(error).__name__}: {error}); "
+            f"copy it again, or make the shards again with `{PACK_COMMAND}`"
+        ) from None
+    raise ShardError(
+        f"{origin} has format version {version}; this program reads {FORMAT_VERSION}: "
+        "use the md2dist that packed these shards, or pack them again"
+    )
+
+
+def write_manifest(manifest: Manifest, folder: str | Path) -> None:
+    """Writes ``index.json`` at once or not at all: written aside, flushed, renamed."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        "recipe": asdict(manifest.recipe),
+        "versions": manifest.versions,
+        "source_digest": manifest.source_digest,
+        "skipped": manifest.skipped,
+        "shards": [{**vars(s), "offsets": s.offsets.tolist()} for s in manifest.shards],
+    }
+    path = Path(folder) / MANIFEST_NAME
+    aside = path.with_name(f".{MANIFEST_NAME}.{os.getpid()}")
+    with aside.open("w") as file:
+        file.write(json.dumps(content, separators=(",", ":")) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def check_recipe(
+    manifest: Manifest,
+    folder: str | Path,
+    *,
+    height: int,
+    width: int,
+    frame_offsets: Sequence[int],
+    use_stereo: bool,
+) -> None:
+    """Checks that shards hold what a run asks for; more views than asked for are welcome.
+
+    Raises:
+        ShardError: if they are of another size, or lack an offset or the stereo view.
+    """
+    recipe = manifest.recipe
+    if (recipe.height, recipe.width) != (height, width):
+        raise ShardError(
+            f"{folder} is packed at {recipe.height}x{recipe.width}, asked for is {height}x{width}: "
+            f"set data.height={recipe.height} data.width={recipe.width}, "
+            f"or pack again with --height {height} --width {width}"
+        )
+    packed = list(recipe.frame_offsets)
+    if set(frame_offsets) - set(packed):
+        wanted = sorted({*packed, *frame_offsets})
+        raise ShardError(
+            f"{folder} is packed with frame offsets {packed}, asked for are {list(frame_offsets)}: "
+            f"set data.frame_offsets={packed}, "
+            f"or pack again with --frame-offsets {' '.join(map(str, wanted))}"
+        )
+    if use_stereo and not recipe.use_stereo:
+        raise ShardError(
+            f"{folder} is packed without the stereo view, which is asked for: "
+            "set data.use_stereo=false, or pack again with --stereo"
+        )
+
+
+def view_names(frame_offsets: Sequence[int], use_stereo: bool) -> list[str]:
+    """Names of a sample's views: target, sources with ascending offsets, stereo.
+
+    >>> view_names((-1, 1), use_stereo=True)
+    ['0', '-1', '+1', 's']
+    """
+    return ["0", *(f"{offset:+d}" for offset in sorted(frame_offsets)), *(["s"] * use_stereo)]
+
+
+def sample_members(section: bytes | memoryview) -> dict[str, Any]:
+    """Splits a sample's tar section into its members without copying them.
+
+    Args:
+        section: the bytes ``[offsets[i], offsets[i + 1])`` of a shard.
+
+    Returns:
+        A memoryview per member, called as the part of its name behind the key (``"0.png"``,
+        ``"json"``), and the key itself as ``"__key__"``.
+
+    Raises:
+        ShardError: if the section is not one whole sample.
+
+    Source: POSIX.1-1988, ustar: name in bytes 0..99, octal size in bytes 124..135.
+    """
+    view = memoryview(section)
+    members: dict[str, Any] = {}
+    position = 0
+    while position < len(view):
+        header = bytes(view[position : position + _BLOCK])
+        key, _, name = header[:100].rstrip(b"\0").decode("ascii", "replace").partition(".")
+        start = position + _BLOCK
+        try:
+            end = start + int(header[124:136].rstrip(b" \0"), 8)
+        except ValueError:
+            end = -1
+        if not name or not start <= end <= len(view) or members.setdefault("__key__", key) != key:
+            raise ShardError(f"no sample's tar member at byte {position} of its section")
+        members[name] = view[start:end]
+        position = start + -(-(end - start) // _BLOCK) * _BLOCK
+    return members
+
+
+def _parse_recipe(stored: dict[str, Any]) -> Recipe:
+    return Recipe(**{**stored, "frame_offsets": tuple(stored["frame_offsets"])})
+
+
+def _parse_entry(stored: dict[str, Any]) -> ShardEntry:
+    entry = ShardEntry(**{**stored, "offsets": np.array(stored["offsets"], np.int64)})
+    if entry.offsets.shape != (entry.count + 1,):
+        raise ValueError(f"{entry.name} counts {entry.count} samples, offsets disagree")
+    return entry

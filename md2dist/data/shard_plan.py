@@ -1,0 +1,101 @@
+"""What will be packed: the files of every sample, found before the first one is read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from md2dist.data.kitti import OTHER_SIDE, camera_folder, image_path, velodyne_path
+from md2dist.data.shard_format import Recipe, SkippedLine, view_names
+from md2dist.data.splits import SplitLine
+from md2dist.errors import ConfigError, KittiError
+
+
+class PlannedSample(NamedTuple):
+    """A line of the split and the files that it needs."""
+
+    line: SplitLine
+    views: dict[str, Path]  # from view names to images
+    scan: Path | None  # the laser scan, where ground truth is packed
+
+
+def check_request(recipe: Recipe) -> None:
+    """Checks the values of a recipe.
+
+    Raises:
+        ConfigError: naming the option of the packing command.
+    """
+    for option, size in (("--height", recipe.height), ("--width", recipe.width)):
+        if size <= 0 or size % 32:
+            raise ConfigError(f"{option} {size}: expected a positive multiple of 32")
+    offsets = list(recipe.frame_offsets)
+    if 0 in offsets or offsets != sorted(set(offsets)):
+        raise ConfigError(
+            f"--frame-offsets {' '.join(map(str, offsets))}: expected ascending distinct numbers "
+            "without 0 (the target is always packed), e.g. -1 1"
+        )
+    if recipe.samples_per_shard < 1:
+        raise ConfigError(f"--samples-per-shard {recipe.samples_per_shard}: expected 1 or more")
+    if not 1 <= recipe.image_quality <= 100:
+        raise ConfigError(f"--quality {recipe.image_quality}: expected 1 to 100")
+    if recipe.seed < 0:
+        raise ConfigError(f"--seed {recipe.seed}: expected zero or a positive number")
+
+
+def plan_samples(
+    root: Path, lines: Iterable[SplitLine], recipe: Recipe, *, skip_bad: bool = False
+) -> tuple[list[PlannedSample], list[SkippedLine]]:
+    """Finds the files of all samples, and puts the samples in the order of the shards.
+
+    Args:
+        root: folder of the dates of KITTI raw.
+        lines: the split.
+        recipe: what is to be packed.
+        skip_bad: leave out samples that lack a file, instead of stopping at the first.
+
+    Returns:
+        The samples, shuffled with the recipe's seed, and the lines that were left out.
+
+    Raises:
+        KittiError: if a file is missing, or with `skip_bad` from every single sample.
+    """
+    samples: list[PlannedSample] = []
+    skipped: list[SkippedLine] = []
+    for line in lines:
+        try:
+            samples.append(_find_files(root, line, recipe))
+        except KittiError as error:
+            if not skip_bad:
+                raise KittiError(f"{error} (--skip-bad leaves such samples out)") from None
+            skipped.append(skip_line(root, line, error))
+    if not samples:
+        raise KittiError(f"nothing to pack from {root}; first reason: {skipped[0].reason}")
+    order = np.random.default_rng(recipe.seed).permutation(len(samples))
+    return [samples[i] for i in order], skipped
+
+
+def skip_line(root: Path, line: SplitLine, error: KittiError) -> SkippedLine:
+    """Notes why a line is left out, in words that do not depend on where KITTI lies."""
+    return SkippedLine(str(line), str(error).replace(f"{root}/", ""))
+
+
+def _find_files(root: Path, line: SplitLine, recipe: Recipe) -> PlannedSample:
+    other = OTHER_SIDE[line.side]
+    if recipe.use_stereo and not camera_folder(root, line.drive, other).is_dir():
+        raise KittiError(
+            f"{camera_folder(root, line.drive, other)} is missing: the stereo view of {line.drive} "
+            "cannot be packed; extract it, or pack with --no-stereo"
+        )
+    views = {
+        name: image_path(root, line.drive, line.frame, other)
+        if name == "s"
+        else image_path(root, line.drive, line.frame + int(name), line.side)
+        for name in view_names(recipe.frame_offsets, recipe.use_stereo)
+    }
+    scan = (
+        velodyne_path(root, line.drive, line.frame) if recipe.ground_truth == "velodyne" else None
+    )
+    if scan and not scan.is_file():
+        raise KittiError(f"no laser scan {scan}; extract it, or pack with --ground-truth none")
+    return PlannedSample(line, views, scan)

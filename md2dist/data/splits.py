@@ -1,0 +1,80 @@
+"""Split files: the lists of samples that the field trains and tests on."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from md2dist.data.kitti import Side
+from md2dist.errors import SplitError
+
+EXPECTED_LINE = "DATE/DRIVE FRAME SIDE, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l"
+_LINE = re.compile(r"([\w-]+/[\w-]+)\s+(\d+)\s+([lr])", re.ASCII)
+
+
+class SplitLine(NamedTuple):
+    """One sample: a frame of a drive, seen by one of the two colour cameras."""
+
+    drive: str  # date and drive, e.g. 2011_09_26/2011_09_26_drive_0005_sync
+    frame: int
+    side: Side  # l is camera 2, r is camera 3
+
+    @property
+    def key(self) -> str:
+        """Name of the sample in a shard; without dots, which end a key in WebDataset."""
+        return f"{self.drive.rpartition('/')[2]}_{self.side}_{self.frame:010d}"
+
+    def __str__(self) -> str:
+        return f"{self.drive} {self.frame} {self.side}"
+
+
+def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
+    """Finds a split file by its path, or by its name in a folder of splits.
+
+    Args:
+        name: a file, or ``SPLIT/PART`` for ``SPLIT/PART_files.txt``, e.g. ``eigen_zhou/train``.
+        splits_dir: where named splits lie.
+
+    Raises:
+        SplitError: if there is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    if splits_dir is None:
+        raise SplitError(
+            f"no split file {name}; a name such as eigen_zhou/train needs --splits-dir"
+        )
+    path = Path(splits_dir) / f"{name}_files.txt"
+    if not path.is_file():
+        parts = sorted(Path(splits_dir).glob("*/*_files.txt"))
+        known = ", ".join(f"{part.parent.name}/{part.stem[:-6]}" for part in parts)
+        raise SplitError(f"no split {name}: neither a file nor one of {known or 'none'} there")
+    return path
+
+
+def read_split(path: str | Path) -> list[SplitLine]:
+    """Reads a split file; frame numbers may be padded with zeros, blank lines are ignored.
+
+    Raises:
+        SplitError: if the file cannot be read or is empty, or a line does not parse or comes twice.
+    """
+    try:
+        texts = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SplitError(f"split file {path} cannot be read: {error}") from None
+    first_seen: dict[SplitLine, int] = {}
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            continue
+        match = _LINE.fullmatch(text.strip())
+        if match is None:
+            raise SplitError(f"{path}, line {number}: {text!r}; expected {EXPECTED_LINE}")
+        drive, frame, side = match.groups()
+        line = SplitLine(drive, int(frame), cast(Side, side))
+        if line in first_seen:
+            raise SplitError(
+                f"{path}, line {number}: {text!r} repeats line {first_seen[line]}; remove one"
+            )
+        first_seen[line] = number
+    if not first_seen:
+        raise SplitError(f"split file {path} is empty; expected lines {EXPECTED_LINE}")
+    return list(first_seen)

@@ -1,0 +1,147 @@
+"""Drives through synthetic streets, written as KITTI raw data with exact geometry."""
+
+import shutil
+from datetime import datetime, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from md2dist.data.synthetic_drive import FRAME_RATE, Drive
+from md2dist.data.synthetic_files import format_calibration, format_oxts
+from md2dist.errors import KittiError
+
+DATE = "2026_01_01"
+
+
+class _Task(NamedTuple):
+    """One moment of one drive, with all its files."""
+
+    drive: Drive
+    frame: int
+    folder: Path
+    image_format: str
+    use_scan: bool
+    azimuth_step: float
+
+
+def render_drives(
+    output: Path,
+    *,
+    num_drives: int,
+    num_frames: int,
+    height: int = 375,
+    width: int = 1242,
+    seed: int = 0,
+    scan_every: int = 1,
+    azimuth_step: float = 0.3,
+    image_format: str = "png",
+    processes: int = 1,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Renders drives, each through a street of its own, into KITTI raw's layout.
+
+    The date's folder appears when it is whole; the same arguments give the same bytes, whatever the
+    number of processes.
+
+    Args:
+        output: becomes the root of a KITTI raw tree.
+        num_drives: numbered from 1.
+        num_frames: stereo frames of each drive, 0.1 s apart.
+        height: rows of the images in pixels.
+        width: columns of the images in pixels.
+        seed: of the world: another seed gives other streets, looks and motions.
+        scan_every: frames from one scan of the velodyne to the next, the first at frame 0; 0: none.
+        azimuth_step: degrees between two firings of a beam of the velodyne.
+        image_format: png or jpg.
+        processes: how many render at the same time.
+        overwrite: replace drives that are there already.
+
+    Returns:
+        The folders of the drives.
+
+    Raises:
+        KittiError: if the output holds drives of this date already, or a value makes no sense.
+    """
+    _check_at_least(1, num_drives=num_drives, num_frames=num_frames, processes=processes)
+    _check_at_least(2, height=height, width=width)
+    _check_at_least(0, seed=seed, scan_every=scan_every)
+    _check_at_least(0.01, azimuth_step=azimuth_step)
+    if image_format not in ("png", "jpg"):
+        raise KittiError(f"image format {image_format!r}: expected png or jpg")
+    final, partial = output / DATE, output / f".{DATE}.partial"
+    if final.exists() and not overwrite:
+        raise KittiError(f"{final} exists; choose another output folder or pass --overwrite")
+    shutil.rmtree(partial, ignore_errors=True)
+    tasks = []
+    names = [f"{DATE}_drive_{number:04d}_sync" for number in range(1, num_drives + 1)]
+    for number, name in enumerate(names, 1):
+        drive = Drive(seed, number, height, width)
+        _make_folders(partial / name, num_frames, scan_every)
+        for frame in range(num_frames):
+            use_scan = scan_every > 0 and frame % scan_every == 0
+            tasks.append(_Task(drive, frame, partial / name, image_format, use_scan, azimuth_step))
+    for file, text in format_calibration(Drive(seed, 1, height, width)).items():
+        (partial / file).write_text(text)
+    if processes > 1:
+        # Spawned, since the caller may hold threads; in chunks, since streets are built only once.
+        with get_context("spawn").Pool(processes) as pool:
+            pool.map(_write_frame, tasks, chunksize=max(1, min(20, len(tasks) // processes)))
+    else:
+        for task in tasks:
+            _write_frame(task)
+    if final.exists():
+        shutil.rmtree(final)
+    partial.replace(final)
+    return [final / name for name in names]
+
+
+def split_lines(
+    drive_folder: Path, num_frames: int, offsets: tuple[int, ...], sides: str = "lr"
+) -> list[str]:
+    """The lines of a split file for all frames of a drive that have all their neighbours.
+
+    Args:
+        drive_folder: ``.../DATE/DRIVE``.
+        num_frames: frames of the drive, numbered from 0.
+        offsets: of the neighbours, e.g. (-1, 1).
+        sides: which cameras, ``l`` for the left one and ``r`` for the right one.
+
+    Returns:
+        Lines ``DATE/DRIVE 0000000005 l``.
+    """
+    first, last = max(0, -min(offsets, default=0)), num_frames - max(0, max(offsets, default=0))
+    drive = f"{drive_folder.parent.name}/{drive_folder.name}"
+    return [f"{drive} {frame:010d} {side}" for frame in range(first, last) for side in sides]
+
+
+def _check_at_least(lowest: float, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= lowest:
+            raise KittiError(f"{name}={value}: expected at least {lowest}")
+
+
+def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:
+    start = datetime(2026, 1, 1, 12)
+    stamps = [
+        f"{start + timedelta(seconds=frame / FRAME_RATE):%Y-%m-%d %H:%M:%S.%f}000\n"
+        for frame in range(num_frames)
+    ]
+    for name in ("image_02", "image_03", "oxts", "velodyne_points")[: 4 if scan_every else 3]:
+        (folder / name / "data").mkdir(parents=True)
+        (folder / name / "timestamps.txt").write_text("".join(stamps))
+
+
+def _write_frame(task: _Task) -> None:
+    drive, frame, folder = task.drive, task.frame, task.folder
+    name = f"{frame:010d}"
+    for camera in (2, 3):
+        image = Image.fromarray(drive.render(frame, camera)[0])
+        path = folder / f"image_{camera:02d}" / "data" / f"{name}.{task.image_format}"
+        image.save(path, compress_level=1, quality=95)
+    (folder / "oxts" / "data" / f"{name}.txt").write_text(format_oxts(drive, frame))
+    if task.use_scan:
+        drive.scan(frame, task.azimuth_step).tofile(
+            folder / "velodyne_points" / "data" / f"{name}.bin"
+        )

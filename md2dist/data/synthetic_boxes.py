@@ -1,0 +1,80 @@
+"""Boxes standing in the synthetic world, and the textured rectangles that they are made of.
+
+World axes: x along the street, y to the left, z up, in metres; the ground is z = 0.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from md2dist.data.synthetic_texture import MATERIALS
+
+
+class Rectangles(NamedTuple):
+    """Textured rectangles: a point is origin + s edge 0 + t edge 1, the front edge 0 x edge 1."""
+
+    origin: NDArray[np.float64]  # (N, 3) m, where s = t = 0
+    edges: NDArray[np.float64]  # (N, 2, 3) unit vectors along s and t
+    size: NDArray[np.float64]  # (N, 2) m along s and t
+    tile: NDArray[np.float64]  # (N, 2) m of s and t per tile of texture
+    shift: NDArray[np.float64]  # (N, 2) tiles, where the texture starts
+    material: NDArray[np.int32]  # (N,) numbers of MATERIALS
+    colors: NDArray[np.float64]  # (N, 2, 3) RGB of grey 0 and of grey 1
+
+
+class Look(NamedTuple):
+    """What covers a box."""
+
+    side: str  # material of the two faces along the heading
+    end: str  # of the front and the back
+    top: str  # of the top and the bottom
+    colors: NDArray[np.float64]  # (2, 3) RGB of grey 0 and of grey 1
+    tile: float = 0.0  # m per tile of texture; 0: the texture fits the face
+    shift: float = 0.0  # tiles, where the texture starts
+
+
+class Box(NamedTuple):
+    """An upright box."""
+
+    base: tuple[float, float, float]  # m, the middle of its bottom
+    heading: float  # rad from x to the left
+    size: tuple[float, float, float]  # m: length along the heading, width, height
+    look: Look
+
+
+# The six faces of a box of edges 2 around the origin: front, back, left, right, top, bottom.
+_CORNERS = np.array(
+    [[1, -1, -1], [-1, 1, -1], [1, 1, -1], [-1, -1, -1], [-1, -1, 1], [-1, -1, -1]], float
+)
+_X, _Y, _Z = np.eye(3)
+_EDGES = np.array([[_Y, _Z], [-_Y, _Z], [-_X, _Z], [_X, _Z], [_X, _Y], [_Y, _X]])
+
+
+def cut_faces(boxes: Sequence[Box]) -> Rectangles:
+    """The faces of boxes, six for each, with their fronts outside and their colours unlit."""
+    heading = np.array([box.heading for box in boxes])
+    zero, one = np.zeros_like(heading), np.ones_like(heading)
+    cosine, sine = np.cos(heading), np.sin(heading)
+    rotation = np.array([[cosine, -sine, zero], [sine, cosine, zero], [zero, zero, one]])
+    extent = np.array([box.size for box in boxes])
+    middle = np.array([box.base for box in boxes]) + extent * _Z / 2
+    corners = np.einsum("ijn,fnj->nfi", rotation, _CORNERS[:, None] * extent / 2)
+    size = np.einsum("fkj,nj->nfk", np.abs(_EDGES), extent)
+    looks = [box.look for box in boxes]
+    tile = np.array([look.tile for look in looks])[:, None, None]
+    materials = [
+        MATERIALS[name]
+        for look in looks
+        for name in (look.end, look.end, look.side, look.side, look.top, look.top)
+    ]
+    return Rectangles(
+        origin=(middle[:, None] + corners).reshape(-1, 3),
+        edges=np.einsum("ijn,fkj->nfki", rotation, _EDGES).reshape(-1, 2, 3),
+        size=size.reshape(-1, 2),
+        tile=np.where(tile > 0, tile, size).reshape(-1, 2),
+        shift=np.repeat([[look.shift, 0.0] for look in looks], 6, 0),
+        material=np.array(materials, np.int32),
+        colors=np.repeat([look.colors for look in looks], 6, 0),
+    )

@@ -1,0 +1,87 @@
+"""Laser scans as sparse depth maps of a camera, and their compact storage."""
+
+import io
+import zipfile
+
+import numpy as np
+
+from md2dist.data.kitti import Calibration
+from md2dist.errors import ShardError
+
+
+def project_velodyne(
+    points: np.ndarray,
+    calibration: Calibration,
+    camera: int = 2,
+    use_velodyne_x: bool = True,
+) -> np.ndarray:
+    """Projects a laser scan into a rectified camera.
+
+    The ``eigen`` protocol stores the point's x in the laser's frame in place of its depth in the
+    camera's. That is a known flaw, kept by everyone so that results compare.
+
+    Args:
+        points: (N, 4) or (N, 3): x forwards, y to the left, z upwards in m; the rest is ignored.
+        calibration: of the recording date.
+        camera: 2 (left) or 3 (right).
+        use_velodyne_x: store the point's velodyne x instead of its z in the camera.
+
+    Returns:
+        Depth (H, W) float32 in m, 0 where unknown, in the camera's native size.
+
+    Source: Eigen et al., NeurIPS 2014; Garg et al., ECCV 2016 (the protocol's crop and range).
+    """
+    in_front = points[points[:, 0] >= 0, :3].astype(np.float64)
+    height, width = calibration.sizes[camera]
+    R_rect = np.eye(4)
+    R_rect[:3, :3] = calibration.R_rect_00
+    P = calibration.P_rect[camera] @ R_rect @ calibration.velo_to_cam
+    u, v, z = P[:, :3] @ in_front.T + P[:, 3:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u, v = np.round(u / z) - 1, np.round(v / z) - 1  # half to even
+    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    stored = in_front[:, 0] if use_velodyne_x else z
+    depth = np.full((height, width), np.inf)
+    pixels = v[inside].astype(np.intp), u[inside].astype(np.intp)
+    np.minimum.at(depth, pixels, stored[inside])
+    depth[np.isinf(depth) | (depth < 0)] = 0
+    return depth.astype(np.float32)
+
+
+def encode_sparse_depth(depth: np.ndarray) -> bytes:
+    """Packs a depth map that is mostly 0, without loss.
+
+    Args:
+        depth: (H, W) float32 in m, 0 where unknown.
+
+    Returns:
+        A compressed ``.npz``: ``index`` int32 (row x W + column, ascending), ``depth`` float32 and
+        ``shape`` int32; the same map gives the same bytes.
+    """
+    index = np.flatnonzero(depth).astype(np.int32)
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        index=index,
+        depth=depth.ravel()[index].astype(np.float32),
+        shape=np.array(depth.shape, np.int32),
+    )
+    return stream.getvalue()
+
+
+def decode_sparse_depth(content: bytes | memoryview) -> np.ndarray:
+    """Unpacks what `encode_sparse_depth` packed.
+
+    Returns:
+        Depth (H, W) float32 in m, 0 where unknown.
+
+    Raises:
+        ShardError: if the content is damaged.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            depth = np.zeros(stored["shape"], np.float32)
+            depth.reshape(-1)[stored["index"]] = stored["depth"]
+            return depth
+    except (ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ShardError(f"sparse depth is damaged ({error}); pack the shards again") from None

@@ -1,0 +1,1 @@
+"""How good depth and odometry are, by the protocols of the field."""

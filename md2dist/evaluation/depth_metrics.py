@@ -1,0 +1,207 @@
+"""The seven metrics of one depth map against sparse ground truth, in float64.
+
+Three steps, each a function: `match_depths` picks the pixels that count, `median_ratio` finds the
+scale that a monocular prediction lacks, `measure_depths` compares. `evaluate_image` is all three.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeVar, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import interpolate
+
+from md2dist.errors import EvaluationError, ShapeError
+
+ProtocolName = Literal["eigen", "eigen_benchmark"]
+Scaling = float | Literal["median"]
+Word = TypeVar("Word")
+Map = NDArray[np.floating] | torch.Tensor
+
+MIN_DEPTH, MAX_DEPTH = 1e-3, 80.0  # m
+STEREO_FACTOR = 5.4  # true baseline 0.54 m over the 0.1 with which stereo models are trained
+
+# Fractions of height and width between which Garg et al. (ECCV 2016) compare.
+_CROP_ROWS = (0.40810811, 0.99189189)
+_CROP_COLUMNS = (0.03594771, 0.96405229)
+
+
+class DepthMetrics(NamedTuple):
+    """The metrics of Eigen et al. (2014); the first four are errors, the last three accuracies."""
+
+    abs_rel: float  # mean |d - gt| / gt
+    sq_rel: float  # mean (d - gt)^2 / gt, m
+    rmse: float  # m
+    rmse_log: float  # of the natural logarithms
+    a1: float  # share of pixels with max(d / gt, gt / d) < 1.25
+    a2: float  # the same below 1.25^2
+    a3: float  # the same below 1.25^3
+
+
+def evaluate_image(
+    scaled_disparity: Map,
+    ground_truth: Map,
+    protocol: ProtocolName = "eigen",
+    scaling: Scaling = "median",
+) -> DepthMetrics:
+    """Compares a predicted map with the ground truth of its image.
+
+    Args:
+        scaled_disparity: (h, w) in 1/m, any size; resized bilinearly to that of the ground truth.
+        ground_truth: (H, W) in m, 0 where unknown.
+        protocol: ``eigen`` (projected velodyne, cropped, below 80 m) or ``eigen_benchmark``
+            (annotated depth, every known pixel).
+        scaling: ``median`` brings the prediction's median to that of the ground truth; a number
+            multiplies the depth instead (5.4 for models trained with stereo).
+
+    Returns:
+        The seven metrics, means over the pixels that count.
+
+    Raises:
+        ShapeError: if one of the maps is not two-dimensional.
+        EvaluationError: if no pixel counts, the prediction is not positive and finite, or the
+            protocol or the scaling is unknown.
+
+    Source: Eigen et al., NeurIPS 2014, section 4.1; scaling: Zhou et al., CVPR 2017, section 4.1.
+    """
+    predicted, true = match_depths(scaled_disparity, ground_truth, protocol)
+    return measure_depths(predicted * depth_factor(predicted, true, scaling), true)
+
+
+def match_depths(
+    scaled_disparity: Map, ground_truth: Map, protocol: ProtocolName = "eigen"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gives predicted and true depth, each (P,) in m, of the P pixels that count.
+
+    Arguments and errors are those of `evaluate_image`.
+    """
+    disparity = _to_float64(scaled_disparity, "scaled_disparity")
+    truth = _to_float64(ground_truth, "ground_truth")
+    mask = valid_pixels(truth, protocol)
+    # Half-pixel centres and no antialiasing, as OpenCV's INTER_LINEAR.
+    resized = interpolate(
+        torch.from_numpy(disparity)[None, None],
+        size=truth.shape,
+        mode="bilinear",
+        align_corners=False,
+    )
+    chosen = resized[0, 0].numpy()[mask]
+    if not (np.isfinite(chosen) & (chosen > 0)).all():
+        raise EvaluationError("the scaled disparity must be positive and finite everywhere")
+    return 1 / chosen, truth[mask]
+
+
+def valid_pixels(
+    ground_truth: NDArray[np.floating], protocol: ProtocolName = "eigen"
+) -> NDArray[np.bool_]:
+    """Says which pixels count.
+
+    Args:
+        ground_truth: (H, W) in m, 0 where unknown.
+        protocol: as for `evaluate_image`.
+
+    Returns:
+        (H, W), True at least once.
+
+    Raises:
+        EvaluationError: if no pixel counts or the protocol is unknown.
+    """
+    check_protocol(protocol)
+    mask = np.zeros(ground_truth.shape, dtype=bool)
+    if protocol == "eigen":
+        height, width = ground_truth.shape
+        top, bottom = (int(fraction * height) for fraction in _CROP_ROWS)
+        left, right = (int(fraction * width) for fraction in _CROP_COLUMNS)
+        inside = ground_truth[top:bottom, left:right]
+        mask[top:bottom, left:right] = (inside > MIN_DEPTH) & (inside < MAX_DEPTH)
+    else:
+        mask[:] = ground_truth > 0
+    if not mask.any():
+        raise EvaluationError(
+            f"no pixel of the ground truth {ground_truth.shape} counts under protocol {protocol}: "
+            "depth in metres was expected, 0 where unknown"
+        )
+    return mask
+
+
+def check_protocol(protocol: str) -> None:
+    """Checks a protocol's name.
+
+    Raises:
+        EvaluationError: if there is no such protocol.
+    """
+    if protocol not in get_args(ProtocolName):
+        known = " or ".join(get_args(ProtocolName))
+        raise EvaluationError(f"protocol {protocol!r}: expected {known}")
+
+
+def median_ratio(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
+    """Gives the factor, median(true) / median(predicted), that aligns a monocular prediction."""
+    return float(np.median(true) / np.median(predicted))
+
+
+def depth_factor(
+    predicted: NDArray[np.floating], true: NDArray[np.floating], scaling: Scaling
+) -> float:
+    """Gives the number by which a scaling multiplies the predicted depths.
+
+    Raises:
+        EvaluationError: if the scaling is neither ``median`` nor a positive number.
+    """
+    if scaling == "median":
+        return median_ratio(predicted, true)
+    if isinstance(scaling, str) or not 0 < scaling < math.inf:
+        raise EvaluationError(f"scaling {scaling!r}: expected median or a positive number")
+    return float(scaling)
+
+
+def read_scaling(text: str, words: Mapping[str, Word]) -> Word | float:
+    """Reads a command's scaling: one of some words, or a positive number.
+
+    Args:
+        text: what the user wrote.
+        words: what each word stands for.
+
+    Raises:
+        EvaluationError: for anything else.
+    """
+    if text in words:
+        return words[text]
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < math.inf:
+        raise EvaluationError(f"scaling {text!r}: expected {', '.join(words)} or a positive number")
+    return factor
+
+
+def measure_depths(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> DepthMetrics:
+    """Compares depths, each (P,) in m; the predicted ones are clamped to 1e-3..80 m first.
+
+    Source: Eigen et al., NeurIPS 2014, section 4.1.
+    """
+    predicted = np.clip(predicted, MIN_DEPTH, MAX_DEPTH)
+    difference = predicted - true
+    log_difference = np.log(predicted) - np.log(true)
+    worse_ratio = np.maximum(predicted / true, true / predicted)
+    return DepthMetrics(
+        abs_rel=float(np.mean(np.abs(difference) / true)),
+        sq_rel=float(np.mean(difference**2 / true)),
+        rmse=float(np.sqrt(np.mean(difference**2))),
+        rmse_log=float(np.sqrt(np.mean(log_difference**2))),
+        a1=float(np.mean(worse_ratio < 1.25)),
+        a2=float(np.mean(worse_ratio < 1.25**2)),
+        a3=float(np.mean(worse_ratio < 1.25**3)),
+    )
+
+
+def _to_float64(values: Map, name: str) -> NDArray[np.float64]:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().double().numpy()
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != 2:
+        raise ShapeError(f"{name} has shape {array.shape}; expected (H, W), a single map")
+    return array

@@ -1,0 +1,1 @@
+"""Camera geometry as pure functions: disparity, motion, projection and warping."""

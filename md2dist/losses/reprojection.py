@@ -1,0 +1,66 @@
+"""From errors per source to one error per pixel: minimum or mean, auto-mask, predictive mask."""
+
+import torch
+from torch.nn import functional
+
+PREDICTIVE_MASK_WEIGHT = 0.2
+
+
+def reduce_sources(
+    reprojection_error: torch.Tensor,
+    identity_error: torch.Tensor | None = None,
+    use_average: bool = False,
+    tie_noise: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reduces the errors of all sources to one error per pixel.
+
+    A source that is occluded at a pixel has a large error there, and the minimum leaves it out. A
+    pixel that already looks best in an unwarped source (a static camera, an object that moves
+    along) gets that error, which carries no gradient: the auto-mask.
+
+    Source: Godard et al., ICCV 2019, section 3.2, equations 4 and 5.
+
+    Args:
+        reprojection_error: (B, S, H, W), warped sources against the target.
+        identity_error: (B, S, H, W), unwarped sources against the target; None: no auto-mask.
+        use_average: the mean over the sources instead of the minimum.
+        tie_noise: standard deviation of the noise on the identity error, which breaks ties.
+        generator: where the noise is drawn from; None: the device's default.
+
+    Returns:
+        The error (B, H, W), and the auto-mask (B, H, W): True where a reprojection won.
+    """
+    if use_average:
+        reprojection_error = reprojection_error.mean(1, keepdim=True)
+    error = reprojection_error.min(1).values  # its gradient goes to one source, also at ties
+    if identity_error is None:
+        return error, torch.ones_like(error, dtype=torch.bool)
+    if use_average:
+        identity_error = identity_error.mean(1, keepdim=True)
+    if tie_noise > 0:
+        noise = torch.randn(
+            identity_error.shape,
+            generator=generator,
+            dtype=identity_error.dtype,
+            device=identity_error.device,
+        )
+        identity_error = noise.mul_(tie_noise).add_(identity_error)
+    identity_error = identity_error.amin(1)
+    auto_mask = error < identity_error
+    return torch.where(auto_mask, error, identity_error), auto_mask
+
+
+def predictive_mask_loss(mask: torch.Tensor) -> torch.Tensor:
+    """Keeps a predicted mask from leaving every pixel out.
+
+    Source: Zhou et al., CVPR 2017, section 3.3; weight of Godard et al., ICCV 2019, section 4.
+
+    Args:
+        mask: any shape, in (0, 1).
+
+    Returns:
+        A scalar: 0.2 times the mean cross entropy between the mask and 1.
+    """
+    entropy = functional.binary_cross_entropy(mask, torch.ones_like(mask))
+    return PREDICTIVE_MASK_WEIGHT * entropy

@@ -1,0 +1,215 @@
+"""The whole method in one module: networks, geometry and loss, from a batch to a loss.
+
+One module, because DeepSpeed wraps one. The networks run in the configured precision, by autocast;
+their output layers, the geometry and the loss run in float32, or in float64 after ``.double()``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from md2dist.config import Config, LossConfig
+from md2dist.errors import ConfigError, check_shape
+from md2dist.geometry.disparity import scale_disparity
+from md2dist.geometry.pose import build_transform, invert_transform
+from md2dist.networks.depth_decoder import DepthDecoder
+from md2dist.networks.pose_decoder import PoseDecoder
+from md2dist.networks.precision import raise_half, without_autocast
+from md2dist.networks.resnet import ResNetEncoder
+from md2dist.objective import Predictions, compute_loss
+from md2dist.records import Batch, StepOutput
+
+BATCH_SHAPES = {
+    "target": "B 3 H W",
+    "target_aug": "B 3 H W",
+    "sources": "B S 3 H W",
+    "sources_aug": "B S 3 H W",
+    "K": "B 3 3",
+    "T_stereo": "B 4 4",
+    "sample_id": "B",
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class MonodepthModel(nn.Module):
+    """Monodepth2, to be trained or asked for depth and motion.
+
+    Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation", ICCV 2019.
+
+    Args:
+        num_layers: of both ResNet encoders.
+        height: rows of the images, divisible by 32.
+        width: columns of the images, divisible by 32.
+        frame_offsets: temporal sources, ascending, without 0; empty: no pose network.
+        use_stereo: the other camera is a source.
+        loss: settings of the loss.
+        dtype: in which the networks compute, but for their output layers.
+        freeze_batchnorm: batch norm stays in eval mode while training.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        height: int,
+        width: int,
+        frame_offsets: Sequence[int],
+        use_stereo: bool,
+        loss: LossConfig,
+        dtype: torch.dtype = torch.float32,
+        freeze_batchnorm: bool = False,
+    ):
+        super().__init__()
+        self.num_layers = num_layers
+        self.height, self.width = height, width
+        self.frame_offsets = tuple(frame_offsets)
+        self.use_stereo = use_stereo
+        self.num_sources = len(self.frame_offsets) + use_stereo
+        self.settings = loss
+        self.dtype = dtype
+        self.freeze_batchnorm = freeze_batchnorm
+
+        self.encoder = ResNetEncoder(num_layers)
+        self.depth = DepthDecoder(self.encoder.channels)
+        if self.frame_offsets:
+            self.pose_encoder = ResNetEncoder(num_layers, num_images=2)
+            self.pose = PoseDecoder(self.pose_encoder.channels[-1])
+        if loss.use_predictive_mask:
+            self.mask = DepthDecoder(self.encoder.channels, num_outputs=self.num_sources)
+        self.train()
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Builds the model with random weights; opens no file."""
+        return cls(
+            config.network.num_layers,
+            config.data.height,
+            config.data.width,
+            config.data.frame_offsets,
+            config.data.use_stereo,
+            config.loss,
+            DTYPES[config.precision.dtype],
+            config.network.freeze_batchnorm,
+        )
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches between training and evaluation; frozen batch norm stays in evaluation."""
+        super().train(mode)
+        if self.freeze_batchnorm:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):  # also where the ranks share their statistics
+                    module.eval()
+        return self
+
+    def forward(self, batch: Batch, noise_seed: int | None = None) -> StepOutput:
+        """Predicts depth and motion, and compares the target with the sources warped by them.
+
+        Nothing in here waits for the device.
+
+        Args:
+            batch: images at the model's size, see `Batch`.
+            noise_seed: of the noise that breaks ties, in training mode; None: the default
+                generator goes on.
+
+        Returns:
+            The loss and what pictures and statistics are made of, see `StepOutput`.
+
+        Raises:
+            ShapeError: if a tensor of the batch has another shape than the model's.
+        """
+        self._check_shapes(batch)
+        batch = Batch(*map(raise_half, batch))
+        with self._autocast(batch.target_aug):
+            features = self.encoder(_to_channels_last(batch.target_aug))
+            predictions = Predictions(
+                disparities=self.depth(features),
+                masks=self.mask(features) if self.settings.use_predictive_mask else (),
+                T_source_target=self._predict_transforms(batch),
+            )
+        settings = self.settings if self.training else replace(self.settings, tie_noise=0.0)
+        generator = None
+        if noise_seed is not None:
+            generator = torch.Generator(batch.target.device).manual_seed(noise_seed)
+        with without_autocast(batch.target):
+            return compute_loss(predictions, batch, settings, generator)
+
+    @torch.no_grad()
+    def predict_scaled_disparity(self, images: torch.Tensor) -> torch.Tensor:
+        """Predicts inverse depth; call it in eval mode.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1], at the model's size.
+
+        Returns:
+            Scaled disparity of scale 0 in 1/m, (B, 1, H, W), float32 (float64 for a float64 model).
+
+        Raises:
+            ShapeError: if the images have another size.
+        """
+        check_shape(images, "B 3 H W", "images", H=self.height, W=self.width)
+        with self._autocast(images):
+            disparity = self.depth(self.encoder(_to_channels_last(images)))[0]
+        return scale_disparity(disparity, self.settings.min_depth, self.settings.max_depth)
+
+    @torch.no_grad()
+    def predict_transform(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Predicts the motion between two frames; call it in eval mode.
+
+        Args:
+            first: the earlier frame, (B, 3, H, W) in [0, 1], at the model's size.
+            second: the later one, likewise.
+
+        Returns:
+            (B, 4, 4): p_second = T @ p_first for points in camera coordinates; the translation is
+            known up to the scale of the depth.
+
+        Raises:
+            ShapeError: if the images have another size.
+            ConfigError: if the model has no pose network.
+        """
+        if not self.frame_offsets:
+            raise ConfigError(
+                "this model predicts no motion: it was built for stereo pairs alone; "
+                "use one with data.frame_offsets=[-1,1]"
+            )
+        sizes = check_shape(first, "B 3 H W", "first", H=self.height, W=self.width)
+        check_shape(second, "B 3 H W", "second", **sizes)
+        with self._autocast(first):
+            return self._run_pose_network(first, second)
+
+    def _run_pose_network(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        pair = torch.cat((first, second), dim=1)
+        return build_transform(*self.pose(self.pose_encoder(_to_channels_last(pair))[-1]))
+
+    def _predict_transforms(self, batch: Batch) -> torch.Tensor:
+        """Returns T_source_target (B, S, 4, 4): predicted, and for stereo, known.
+
+        The pose network sees each pair in temporal order, one pair at a time: batch norm in
+        training mode takes the statistics of each neighbour by itself.
+        """
+        target, transforms = batch.target_aug, []
+        for offset, source in zip(self.frame_offsets, batch.sources_aug.unbind(1), strict=False):
+            if offset < 0:
+                transforms.append(invert_transform(self._run_pose_network(source, target)))
+            else:
+                transforms.append(self._run_pose_network(target, source))
+        if self.use_stereo:
+            transforms.append(batch.T_stereo)
+        return torch.stack(transforms, dim=1)
+
+    def _autocast(self, images: torch.Tensor) -> torch.autocast:
+        is_half = self.dtype != torch.float32
+        return torch.autocast(images.device.type, self.dtype, enabled=is_half)
+
+    def _check_shapes(self, batch: Batch) -> None:
+        sizes = {"H": self.height, "W": self.width, "S": self.num_sources}
+        for name, expected in BATCH_SHAPES.items():
+            sizes = check_shape(getattr(batch, name), expected, f"batch.{name}", **sizes)
+
+
+def _to_channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Puts the channels innermost, the order in which convolutions are fastest."""
+    return images.contiguous(memory_format=torch.channels_last)

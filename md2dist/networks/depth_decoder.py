@@ -1,0 +1,69 @@
+"""The depth decoder: encoder features in, a sigmoid map per scale out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from md2dist.networks.precision import raise_half, without_autocast
+
+DECODER_CHANNELS = (256, 128, 64, 32, 16)  # coarsest level first
+NUM_SCALES = 4
+
+
+class DepthDecoder(nn.Module):
+    """Five levels of convolution, upsampling and skip connection, with four output heads.
+
+    Source: Godard et al., ICCV 2019, supplementary material, table of the depth network.
+
+    Args:
+        channels: channels of the five encoder features, the finest first.
+        num_outputs: channels of each output map: 1 for disparity.
+    """
+
+    def __init__(self, channels: Sequence[int], num_outputs: int = 1):
+        super().__init__()
+        inputs = (channels[-1], *DECODER_CHANNELS)
+        skips = (*reversed(channels[:-1]), 0)  # the finest level has none
+        levels = zip(inputs, DECODER_CHANNELS, skips, strict=False)
+        before, after = [], []
+        for in_channels, out_channels, skip_channels in levels:
+            before.append(nn.Conv2d(in_channels, out_channels, 3))
+            after.append(nn.Conv2d(out_channels + skip_channels, out_channels, 3))
+        self.before = nn.ModuleList(before)  # convolutions before the upsampling, coarsest first
+        self.after = nn.ModuleList(after)  # convolutions after it, which see the skip as well
+        self.heads = nn.ModuleList(  # scale 0 first
+            nn.Conv2d(width, num_outputs, 3) for width in reversed(DECODER_CHANNELS[-NUM_SCALES:])
+        )
+
+    def forward(self, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Decodes the features of `ResNetEncoder`.
+
+        Args:
+            features: five features, the finest first: (B, channels[i], H / 2^(i+1), W / 2^(i+1)).
+
+        Returns:
+            Four maps in (0, 1), scale 0 first: (B, num_outputs, H / 2^s, W / 2^s), float32 for
+            half-precision and float32 features, float64 for float64 ones.
+        """
+        x, *skips = reversed(features)
+        decoded = []
+        for level, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
+            x = functional.elu(before(_pad_reflect(x)), inplace=True)
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            if level < len(skips):
+                x = torch.cat((x, skips[level]), dim=1)
+            x = functional.elu(after(_pad_reflect(x)), inplace=True)
+            decoded.append(x)
+        with without_autocast(x):
+            return tuple(
+                torch.sigmoid(head(raise_half(_pad_reflect(x))))
+                for head, x in zip(self.heads, reversed(decoded), strict=False)
+            )
+
+
+def _pad_reflect(x: torch.Tensor) -> torch.Tensor:
+    """Mirrors one pixel around (B, C, H, W) without its edge; CPU autocast would pad in float32."""
+    with without_autocast(x):
+        return functional.pad(x, (1, 1, 1, 1), mode="reflect")

@@ -1,0 +1,46 @@
+"""The pose decoder: the last feature of an image pair in, one motion out."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from md2dist.networks.precision import raise_half, without_autocast
+
+POSE_SCALE = 0.01  # lets training start near the identity
+
+
+class PoseDecoder(nn.Module):
+    """Four convolutions and a mean over the image.
+
+    The published network has 12 outputs, two motions, of which the first alone is used. The rows
+    of the second stay, so that published weights fit.
+
+    Source: Godard et al., ICCV 2019, supplementary material, table of the pose network.
+
+    Args:
+        in_channels: channels of the pose encoder's last feature.
+    """
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.squeeze = nn.Conv2d(in_channels, 256, 1)
+        self.conv1 = nn.Conv2d(256, 256, 3, padding=1)
+        self.conv2 = nn.Conv2d(256, 256, 3, padding=1)
+        self.head = nn.Conv2d(256, 12, 1)
+
+    def forward(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decodes the motion between the two images that the pose encoder saw.
+
+        Args:
+            feature: (B, in_channels, H / 32, W / 32), the last one of `ResNetEncoder`.
+
+        Returns:
+            Axis-angle in radians and translation, in units of the depth, (B, 3) each; float64 for
+            float64 features, else float32.
+        """
+        x = functional.relu(self.squeeze(feature))
+        x = functional.relu(self.conv1(x))
+        x = functional.relu(self.conv2(x))
+        with without_autocast(x):
+            motions = POSE_SCALE * self.head(raise_half(x)).mean(dim=(2, 3))
+        return motions[:, 0:3], motions[:, 3:6]

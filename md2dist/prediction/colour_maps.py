@@ -1,0 +1,33 @@
+"""Disparity as colour, the way the field prints it."""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def colour_disparity(disparity: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Paints disparities in magma: far is dark, near is bright.
+
+    The range goes from the least value to the 95th percentile, so that a few very near pixels do
+    not darken the rest.
+
+    Args:
+        disparity: (...) in any unit, typically (H, W).
+
+    Returns:
+        (..., 3) uint8 RGB.
+    """
+    lowest, highest = disparity.min(), np.percentile(disparity, 95)
+    spread = max(float(highest - lowest), np.finfo(np.float32).tiny)
+    level = np.clip((disparity - lowest) / spread, 0, 1)
+    return _magma()[(level * 255).round().astype(np.uint8)]
+
+
+@cache
+def _magma() -> NDArray[np.uint8]:
+    """The colour map as a table (256, 3)."""
+    # Imported late: it takes half a second, and only pictures need it.
+    from matplotlib import colormaps
+
+    return colormaps["magma"](np.arange(256), bytes=True)[:, :3]

@@ -1,0 +1,104 @@
+"""The files on both sides of a prediction: images in; depth, pictures and figures out."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from md2dist.errors import ImageError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
+PNG_UNITS_PER_METRE = 256  # as in KITTI's depth files; 0 stays free for "unknown"
+
+
+def find_images(path: str | Path) -> list[Path]:
+    """Lists one image, or the images of a folder sorted by name.
+
+    Subfolders and results of earlier predictions are left out.
+
+    Raises:
+        ImageError: if the path does not exist or holds no image, or if two images share a name
+            and so would share the names of their results.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ImageError(f"{path} does not exist; expected an image or a folder of images")
+    found = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not file.stem.endswith(RESULT_ENDINGS)
+        and file.is_file()
+    )
+    if not found:
+        raise ImageError(f"{path} holds no image; expected files {', '.join(IMAGE_SUFFIXES)}")
+    by_stem: dict[str, Path] = {}
+    for file in found:
+        if by_stem.setdefault(file.stem, file) != file:
+            raise ImageError(
+                f"{by_stem[file.stem].name} and {file.name} in {path} would share their results; "
+                "rename one of them"
+            )
+    return found
+
+
+def read_image(path: Path) -> Image.Image:
+    """Reads an image as RGB, turned as its camera was held.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            return ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path} cannot be read as an image: {error}") from None
+
+
+def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
+    """Writes depth (H, W) in m as 16-bit PNG in units of 1/256 m; it saturates at 255.996 m."""
+    levels = np.clip(np.round(depth * PNG_UNITS_PER_METRE), 1, 2**16 - 1).astype(np.uint16)
+    write_picture(path, levels)
+
+
+def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:
+    """Writes depth (H, W) in m as float32."""
+    write_whole(path, lambda file: np.save(file, depth.astype(np.float32)))
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Writes (H, W, 3) uint8 or (H, W) uint16 as PNG."""
+    write_whole(path, lambda file: Image.fromarray(picture).save(file, format="PNG"))
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Writes figures as JSON for people and programs."""
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Lets `write` fill a file that takes its name only when it is complete; makes its folder.
+
+    Raises:
+        ImageError: if the folder cannot be made or written to.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            write(file)
+        aside.replace(path)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            aside.unlink()

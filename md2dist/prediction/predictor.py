@@ -1,0 +1,96 @@
+"""Depth from images of any size, with a trained model."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from md2dist.model import MonodepthModel
+from md2dist.prediction.colour_maps import colour_disparity
+from md2dist.prediction.files import (
+    read_image,
+    write_depth_npy,
+    write_depth_png,
+    write_picture,
+)
+from md2dist.prediction.pictures import side_by_side
+
+
+def frames_predictor(model: MonodepthModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Wraps a model for `evaluate_depth`.
+
+    Args:
+        model: in eval mode, on any device.
+
+    Returns:
+        A function from frames (B, H, W, 3) uint8, of the model's size and on any device, to scaled
+        disparity (B, 1, H, W) float32 in 1/m on the model's device.
+    """
+    device = next(model.parameters()).device
+
+    def predict(frames: torch.Tensor) -> torch.Tensor:
+        images = frames.to(device).permute(0, 3, 1, 2).float() / 255
+        return model.predict_scaled_disparity(images)
+
+    return predict
+
+
+def predict_image(model: MonodepthModel, image: Image.Image) -> NDArray[np.float32]:
+    """Predicts the scaled disparity of one image.
+
+    Args:
+        model: in eval mode.
+        image: RGB, any size (w, h); resized to the model's size with Lanczos, as in training.
+
+    Returns:
+        (h, w) float32 in 1/m, resized back bilinearly.
+    """
+    resized = image.resize((model.width, model.height), Image.Resampling.LANCZOS)
+    disparity = frames_predictor(model)(torch.from_numpy(np.array(resized))[None])
+    full = interpolate(
+        disparity, size=(image.height, image.width), mode="bilinear", align_corners=False
+    )
+    return full[0, 0].cpu().numpy()
+
+
+def predict_files(
+    model: MonodepthModel,
+    images: Sequence[Path],
+    output: Path,
+    *,
+    factor: float = 1.0,
+    depth_format: Literal["png", "npy"] = "png",
+) -> Iterator[Path]:
+    """Predicts images one after another and writes three files for each.
+
+    ``NAME_depth.png`` (16 bit, 1/256 m) or ``NAME_depth.npy`` (float32, m), ``NAME_disparity.png``
+    (coloured) and ``NAME_picture.png`` (the image beside it), all of the image's own size.
+
+    Args:
+        model: in eval mode.
+        images: files with distinct names.
+        output: folder for the results; made where it is missing.
+        factor: multiplies the depth; `STEREO_FACTOR` makes metres of what a model trained with
+            stereo says. Monocular depth has no scale.
+        depth_format: of the depth file.
+
+    Yields:
+        The depth file of each image, once all three are written.
+
+    Raises:
+        ImageError: if an image cannot be read or a result cannot be written.
+    """
+    write_depth = write_depth_png if depth_format == "png" else write_depth_npy
+    for path in images:
+        image = read_image(path)
+        disparity = predict_image(model, image)
+        depth_path = output / f"{path.stem}_depth.{depth_format}"
+        write_depth(depth_path, factor / disparity)
+        write_picture(output / f"{path.stem}_disparity.png", colour_disparity(disparity))
+        write_picture(output / f"{path.stem}_picture.png", side_by_side(np.array(image), disparity))
+        yield depth_path

@@ -1,0 +1,169 @@
+"""How fast data and steps are, timed through the code that training runs."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any
+
+import torch
+
+from md2dist.config import Config
+from md2dist.data.collate import recipe_intrinsics
+from md2dist.data.loader import make_loader
+from md2dist.model import MonodepthModel
+from md2dist.records import FrameBatch
+from md2dist.training.batch_plan import plan_batches
+from md2dist.training.engine import make_engine
+from md2dist.training.preflight import prepare
+from md2dist.training.step import TrainingStep
+from md2dist.training.world import World
+
+
+def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
+    """Times the way from shards to collated uint8 batches, in this process on one core.
+
+    Args:
+        config: names the shards; the micro-batch and the views are the run's own.
+        num_batches: micro-batches that are timed, after one that is not.
+
+    Returns:
+        The samples per second of CPU time, which is what one core delivers on a machine that has
+        other things to do; and what they were measured with.
+
+    Raises:
+        Md2distError: whatever is wrong with the settings or the shards.
+    """
+    prepared = prepare(config, world_size=1)
+    data, plan = config.data, prepared.plan
+    loader = make_loader(
+        prepared.train_set,
+        prepared.order,
+        frame_offsets=data.frame_offsets,
+        use_stereo=data.use_stereo,
+        micro_batch_size=plan.micro_batch_size,
+        num_accum=plan.grad_accum_steps,
+        rank=0,
+        world_size=1,
+        start_step=0,
+        end_step=num_batches + 1,
+        num_workers=0,
+        prefetch_batches=data.prefetch_batches,
+    )
+    batches = iter(loader)
+    next(batches)
+    seconds = []
+    for _ in range(num_batches):
+        start = time.process_time()
+        next(batches)
+        seconds.append(time.process_time() - start)
+    recipe = prepared.train_set.manifest.recipe
+    return {
+        "benchmark": "data",
+        "samples_per_second_per_core": plan.micro_batch_size / statistics.median(seconds),
+        "image_format": recipe.image_format,
+        **_describe(config, plan.micro_batch_size),
+    }
+
+
+def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
+    """Times whole training steps against the four networks alone, turn by turn in one run.
+
+    A step is all that `TrainingStep` does: augmentation, networks, losses, backward, optimizer.
+    The networks alone are their forward and backward pass and the optimizer, in the same types.
+
+    Args:
+        config: sizes, views, precision and batch; no shards are read.
+        num_steps: steps of each kind that are timed, after two that are not.
+        world: this process, connected, alone.
+
+    Returns:
+        Median seconds of both, their ratio, samples per second, peak device memory in GiB (0 on a
+        CPU), and what they were measured with.
+    """
+    plan = plan_batches(config.optim, world.world_size)
+    model = MonodepthModel.from_config(config)
+    engine, guard = make_engine(model, config, plan, world)
+    engine.train()
+    take_step = TrainingStep(engine, guard, config, plan, world)
+    batches = repeat(_random_frames(config, plan.micro_batch_size))
+    run_networks = _networks_alone(model, config, plan.micro_batch_size, world.device)
+    step_seconds, network_seconds = [], []
+    if world.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(world.device)
+    for number in range(num_steps + 2):
+        step_seconds.append(_time(lambda n=number: take_step(batches, 0, n), world.device))
+        network_seconds.append(_time(run_networks, world.device))
+    step, networks = (statistics.median(times[2:]) for times in (step_seconds, network_seconds))
+    memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
+    return {
+        "benchmark": "step",
+        "seconds_per_step": step,
+        "seconds_networks_alone": networks,
+        "ratio": step / networks,
+        "samples_per_second": plan.global_batch_size / step,
+        "peak_memory_gib": memory / 2**30,
+        "precision": config.precision.dtype,
+        **_describe(config, plan.micro_batch_size),
+    }
+
+
+def _networks_alone(
+    model: MonodepthModel, config: Config, batch_size: int, device: torch.device
+) -> Callable[[], None]:
+    """Gives a function that trains the networks on noise with a loss that costs nothing."""
+    data, dtype = config.data, config.precision.dtype
+    shape = (batch_size, 3, data.height, data.width)
+    image = torch.rand(shape, device=device).to(memory_format=torch.channels_last)
+    pair = torch.cat([image, image], 1).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
+
+    def run() -> None:
+        with torch.autocast(device.type, model.dtype, enabled=dtype != "fp32"):
+            outputs = list(model.depth(model.encoder(image)))
+            for _ in data.frame_offsets:
+                outputs += model.pose(model.pose_encoder(pair)[-1])
+        torch.stack([output.float().mean() for output in outputs]).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
+
+
+def _random_frames(config: Config, batch_size: int) -> FrameBatch:
+    data = config.data
+    num_views = 1 + len(data.frame_offsets) + data.use_stereo
+    K = torch.from_numpy(recipe_intrinsics(data.height, data.width))
+    T_stereo = torch.eye(4)
+    T_stereo[0, 3] = -0.1
+    return FrameBatch(
+        frames=torch.randint(
+            256, (batch_size, num_views, data.height, data.width, 3), dtype=torch.uint8
+        ),
+        K=K.expand(batch_size, 3, 3),
+        T_stereo=T_stereo.expand(batch_size, 4, 4),
+        sample_id=torch.arange(batch_size),
+    )
+
+
+def _time(call: Callable[[], Any], device: torch.device) -> float:
+    """Wall-clock seconds of a call, until the device is done."""
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _describe(config: Config, batch_size: int) -> dict[str, Any]:
+    """What a figure depends on."""
+    data = config.data
+    return {
+        "size": f"{data.width}x{data.height}",
+        "views": 1 + len(data.frame_offsets) + data.use_stereo,
+        "micro_batch_size": batch_size,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "torch": torch.__version__,
+    }

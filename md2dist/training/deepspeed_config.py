@@ -1,0 +1,30 @@
+"""DeepSpeed's own configuration, computed from ours: nobody writes a second file."""
+
+from typing import Any
+
+from md2dist.training.batch_plan import BatchPlan
+
+
+def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
+    """Computes the dictionary for `deepspeed.initialize`.
+
+    Precision is absent on purpose: the engine stays in float32, the model itself runs its networks
+    in half precision. The optimizer and its learning rate are handed over as objects.
+
+    Args:
+        plan: the batch sizes on this number of ranks.
+        zero_stage: 0, 1 or 2.
+
+    Returns:
+        A JSON-like dictionary.
+    """
+    return {
+        "train_batch_size": plan.global_batch_size,
+        "train_micro_batch_size_per_gpu": plan.micro_batch_size,
+        "gradient_accumulation_steps": plan.grad_accum_steps,
+        "gradient_clipping": 0.0,  # DeepSpeed's default is 1.0; the method does not clip
+        "zero_optimization": {"stage": zero_stage, "overlap_comm": zero_stage > 0},
+        "zero_allow_untested_optimizer": True,  # torch's fused Adam, with the ranks' tests
+        "steps_per_print": 10**9,  # progress is told by the run log
+        "wall_clock_breakdown": False,
+    }

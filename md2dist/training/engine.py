@@ -1,0 +1,50 @@
+"""DeepSpeed's engine around the model, with its optimizer and guard."""
+
+import logging
+from typing import Any
+
+import torch
+
+from md2dist.config import Config
+from md2dist.model import MonodepthModel
+from md2dist.training.batch_plan import BatchPlan
+from md2dist.training.deepspeed_config import make_deepspeed_config
+from md2dist.training.gradient_guard import GradientGuard
+from md2dist.training.world import World
+
+
+def make_engine(
+    model: MonodepthModel, config: Config, plan: BatchPlan, world: World
+) -> tuple[Any, GradientGuard]:
+    """Wraps a model with its losses in DeepSpeed's engine.
+
+    Args:
+        model: float32; moved to the world's device and given rank 0's weights.
+        config: all settings.
+        plan: the batch sizes.
+        world: this process, connected.
+
+    Returns:
+        The engine, and the guard that watches its optimizer.
+    """
+    import deepspeed  # late: it looks for accelerators at once, and takes seconds
+
+    deepspeed.utils.logger.setLevel(logging.WARNING)
+    model.to(world.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.optim.lr, fused=True)
+    zero_stage = config.deepspeed.zero_stage
+    guard = GradientGuard(
+        optimizer,
+        world.device,
+        initial_scale=config.precision.initial_loss_scale
+        if config.precision.dtype == "fp16"
+        else None,
+        is_partitioned=zero_stage > 0,
+    )
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        config=make_deepspeed_config(plan, zero_stage),
+        dist_init_required=False,
+    )
+    return engine, guard

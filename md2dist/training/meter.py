@@ -1,0 +1,68 @@
+"""Means over the steps between two lines of the log, without making the device wait."""
+
+import time
+from typing import Any
+
+import torch
+
+from md2dist.training.world import sum_over_ranks
+
+
+class Meter:
+    """Adds up device tensors step by step; its means come to the host one step later.
+
+    Args:
+        world_size: number of ranks, for the mean over them.
+    """
+
+    def __init__(self, world_size: int):
+        self._world_size = world_size
+        self._total: torch.Tensor | None = None
+        self._num_steps = 0
+        self.waited = 0.0  # seconds, added to by whoever waits for data
+        self._seconds = 0.0
+        self._start = time.perf_counter()
+
+    def restart_clock(self) -> None:
+        """Leaves out the time since the last step: validation and saving are not training."""
+        self._start = time.perf_counter()
+
+    def add(self, values: torch.Tensor) -> None:
+        """Adds one step's values, a vector on the device."""
+        self._total = values if self._total is None else self._total + values
+        self._num_steps += 1
+        now = time.perf_counter()
+        self._seconds, self._start = self._seconds + now - self._start, now
+
+    def flush(self) -> "DelayedMeans":
+        """Sends the means over steps and ranks on their way to the host, and starts anew."""
+        assert self._total is not None
+        mean = sum_over_ranks(self._total) / (self._num_steps * self._world_size)
+        delayed = DelayedMeans(mean, self._num_steps, self._seconds, self.waited)
+        self._total, self._num_steps, self._seconds, self.waited = None, 0, 0.0, 0.0
+        return delayed
+
+
+class DelayedMeans:
+    """Means that are being copied to the host while the device works on.
+
+    Args:
+        mean: a vector on the device.
+        num_steps: steps that it covers.
+        seconds: wall-clock time of those steps.
+        waited: the part of it in which the step waited for data.
+    """
+
+    def __init__(self, mean: torch.Tensor, num_steps: int, seconds: float, waited: float):
+        self.num_steps, self.seconds, self.waited = num_steps, seconds, waited
+        self._event: Any = None
+        self._host = mean.to("cpu", non_blocking=True)
+        if mean.is_cuda:
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def read(self) -> list[float]:
+        """Waits for the copy, and only for it."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._host.tolist()

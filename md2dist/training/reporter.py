@@ -1,0 +1,102 @@
+"""From steps to lines of the log: what is averaged, when it is told, and under which name."""
+
+from collections.abc import Iterator
+from time import perf_counter
+
+import torch
+
+from md2dist.config import Config
+from md2dist.evaluation.depth import DepthReport
+from md2dist.prediction.pictures import Picture, training_panel
+from md2dist.records import FrameBatch
+from md2dist.training.batch_plan import BatchPlan
+from md2dist.training.meter import DelayedMeans, Meter
+from md2dist.training.run_log import RunLog
+from md2dist.training.schedule import learning_rate
+from md2dist.training.step import StepResult
+from md2dist.training.world import World
+
+
+class Reporter:
+    """Feeds the run log; every rank has one, since means over the ranks need all of them.
+
+    Args:
+        log: where the words go.
+        config: all settings.
+        plan: the batch sizes.
+        world: this process.
+    """
+
+    def __init__(self, log: RunLog, config: Config, plan: BatchPlan, world: World):
+        self._log, self._config, self._plan, self._world = log, config, plan, world
+        self._meter = Meter(world.world_size)
+        self._pending: tuple[int, int, DelayedMeans] | None = None
+
+    def timed(self, batches: Iterator[FrameBatch]) -> Iterator[FrameBatch]:
+        """Yields the same batches and notes how long each was waited for."""
+        while True:
+            start = perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._meter.waited += perf_counter() - start
+            yield batch
+
+    def after_step(self, num_done: int, epoch: int, result: StepResult) -> None:
+        """Takes note of a step.
+
+        Args:
+            num_done: optimizer steps that are behind the run now.
+            epoch: of this step.
+            result: of this step.
+        """
+        self._tell_pending()
+        self._meter.add(torch.cat([result.losses, result.gradient_norm[None]]))
+        if num_done % self._config.log.every_steps == 0:
+            self._pending = (num_done, epoch, self._meter.flush())
+        pictures_every = self._config.log.pictures_every_steps
+        if pictures_every and num_done % pictures_every == 0 and self._world.is_main:
+            self._log.log_picture("train/panel", draw_panel(result), num_done)
+        self._log.advance(num_done)
+
+    def after_validation(self, num_done: int, report: DepthReport) -> None:
+        """Tells the metrics of a validation."""
+        metrics = {f"val/{name}": value for name, value in report.metrics._asdict().items()}
+        metrics |= {"val/median_ratio": report.median_ratio, "val/ratio_std": report.ratio_std}
+        self._log.log(metrics, num_done)
+
+    def settle(self) -> None:
+        """Tells what is pending, before a pause or the end."""
+        self._tell_pending()
+
+    def go_on(self) -> None:
+        """Leaves the pause that ends here out of the training's time."""
+        self._meter.restart_clock()
+
+    def _tell_pending(self) -> None:
+        if self._pending is None:
+            return
+        num_done, epoch, means = self._pending
+        self._pending = None
+        loss, *scale_losses, gradient_norm = means.read()
+        num_samples = means.num_steps * self._plan.global_batch_size
+        metrics = {
+            "epoch": epoch,
+            "train/loss": loss,
+            **{f"train/loss_scale_{scale}": value for scale, value in enumerate(scale_losses)},
+            "train/gradient_norm": gradient_norm,
+            "train/lr": learning_rate(self._config.optim, epoch),
+            "train/samples_per_second": num_samples / means.seconds,
+            "train/data_wait": means.waited / means.seconds,
+        }
+        self._log.log(metrics, num_done)
+
+
+def draw_panel(result: StepResult) -> Picture:
+    """Draws the first sample of a step's last micro-batch: (H', W', 3) uint8."""
+    return training_panel(
+        result.batch.target[0],
+        result.output.disparities[0][0],
+        result.output.warped[0],
+        result.output.auto_mask[0],
+    )

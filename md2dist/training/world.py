@@ -1,0 +1,153 @@
+"""The processes of a job: who this one is, and the few things that all of them do together."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+
+from md2dist.errors import Md2distError
+
+
+class World(NamedTuple):
+    """This process among the processes of the job."""
+
+    rank: int  # 0 .. world_size - 1 over all nodes
+    local_rank: int  # 0 .. on this node
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one process that writes files and speaks."""
+        return self.rank == 0
+
+
+# What srun sets, under the names that torch.distributed reads.
+_SLURM_NAMES = {
+    "RANK": "SLURM_PROCID",
+    "LOCAL_RANK": "SLURM_LOCALID",
+    "WORLD_SIZE": "SLURM_NTASKS",
+    "LOCAL_WORLD_SIZE": "SLURM_NTASKS_PER_NODE",
+}
+
+
+def read_world() -> World:
+    """Reads rank and size as a launcher or srun has set them; alone without one.
+
+    Returns:
+        The world; its device is this local rank's GPU where there is one, else the CPU.
+    """
+    if "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ:
+        for name, slurm_name in _SLURM_NAMES.items():
+            if slurm_name in os.environ:
+                os.environ.setdefault(name, os.environ[slurm_name])
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    use_cuda = torch.cuda.is_available()
+    return World(
+        rank=int(os.environ.get("RANK", "0")),
+        local_rank=local_rank,
+        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        device=torch.device("cuda", local_rank % torch.cuda.device_count())
+        if use_cuda
+        else torch.device("cpu"),
+    )
+
+
+def join_world() -> World:
+    """Connects this process with the others, over NCCL on GPUs and gloo on CPUs.
+
+    Returns:
+        The world, connected; `leave_world` ends the connection.
+    """
+    world = read_world()
+    _share_cores()
+    if world.device.type == "cuda":
+        torch.cuda.set_device(world.device)
+    else:
+        # Told so, DeepSpeed neither searches for accelerators nor warns of their absence.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if world.world_size == 1:
+        os.environ.setdefault("RANK", "0")
+        os.environ.setdefault("LOCAL_RANK", "0")
+        os.environ.setdefault("WORLD_SIZE", "1")
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        os.environ.setdefault("MASTER_PORT", str(_free_port()))
+    backend = "nccl" if world.device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, rank=world.rank, world_size=world.world_size)
+    return world
+
+
+def leave_world() -> None:
+    """Ends the connection with the other processes, where there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """Adds up a tensor over all ranks; without a connection it is returned as it is.
+
+    Args:
+        tensor: the same shape and type on every rank, on any device.
+
+    Returns:
+        The sum, the same on every rank and on the tensor's own device.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return tensor
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    total = tensor.to(device, copy=True)
+    dist.all_reduce(total)
+    return total.to(tensor.device)
+
+
+def wait_for_all() -> None:
+    """Returns when every rank has come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+@contextmanager
+def failing_together(world: World) -> Iterator[None]:
+    """Makes an error of use on any rank end all of them, told once and by the main rank alone.
+
+    Args:
+        world: this process; every rank must enter and leave the block.
+
+    Raises:
+        Md2distError: on the main rank, with every distinct message and who had it; the other
+            ranks leave with exit code 2.
+    """
+    error: Md2distError | None = None
+    try:
+        yield
+    except Md2distError as caught:
+        error = caught
+    messages: list[str | None] = [None] * world.world_size
+    if world.world_size > 1:
+        dist.all_gather_object(messages, None if error is None else str(error))
+    if error is None and not any(messages):
+        return
+    if not world.is_main:
+        sys.exit(2)
+    if error is not None and all(message in (None, str(error)) for message in messages):
+        raise error
+    told = [f"rank {rank}: {message}" for rank, message in enumerate(messages) if message]
+    raise Md2distError("\n  ".join(["not every rank is ready", *told]))
+
+
+def _share_cores() -> None:
+    """Divides the node's cores among its ranks, unless the user did: launchers do not."""
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,100 @@
+"""Files of weights: read one safely, and see whether it fits a network."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from md2dist.errors import WeightsError
+from md2dist.networks.resnet import ARCHITECTURES, Bottleneck
+
+
+def read_weights(path: Path, use_mmap: bool = False) -> dict[str, Any]:
+    """Reads a dictionary that `torch.save` wrote, onto the CPU, without running code from it.
+
+    Args:
+        path: the file.
+        use_mmap: leaves tensors on the disk until they are used; not for files of torch < 1.6.
+
+    Raises:
+        WeightsError: if the file is missing or anything but such a dictionary.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weight file {path}; check the path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=use_mmap)
+    except Exception as error:  # a damaged pickle raises anything
+        reason = str(error).split("\n")[0]
+        raise WeightsError(
+            f"{path} is damaged or no weight file: {reason}; copy or download it again"
+        ) from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise WeightsError(f"{path} holds no state dict; expected weights by their names")
+    return content
+
+
+def check_fit(state: dict[str, Any], expected: dict[str, torch.Tensor], path: Path) -> None:
+    """Compares names and shapes of weights with those of the network that is to take them.
+
+    Args:
+        state: the weights of a file.
+        expected: what the network has, under the file's names.
+        path: what the message calls the file.
+
+    Raises:
+        WeightsError: naming the first entries that are missing, unexpected or of another shape.
+    """
+    kinds = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": [
+            f"{name} {_describe(state[name])} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in state and getattr(state[name], "shape", None) != tensor.shape
+        ],
+    }
+    faults = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in kinds.items()
+        if names
+    ]
+    if faults:
+        raise WeightsError(
+            f"{path} does not fit this model: {'; '.join(faults)}; "
+            "it belongs to another network or configuration"
+        )
+
+
+def check_num_layers(names: Collection[str], num_layers: int, path: Path) -> None:
+    """Raises a WeightsError if the weights of an encoder belong to a ResNet of another depth."""
+    found = find_num_layers(names)
+    if found is not None and found != num_layers:
+        raise WeightsError(
+            f"{path} is a ResNet-{found}; this model is ResNet-{num_layers}: "
+            f"set network.num_layers={found}"
+        )
+
+
+def find_num_layers(names: Collection[str]) -> int | None:
+    """Finds which ResNet has these parameters (torchvision's names); None where it is no ResNet."""
+    num_blocks = tuple(
+        len({name.split(".")[1] for name in names if name.startswith(f"layer{stage}.")})
+        for stage in (1, 2, 3, 4)
+    )
+    is_bottleneck = "layer1.0.conv3.weight" in names
+    for num_layers, (block, expected) in ARCHITECTURES.items():
+        if num_blocks == expected and is_bottleneck == (block is Bottleneck):
+            return num_layers
+    return None
+
+
+def select(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Returns the entries whose names begin with the prefix, under the rest of their names."""
+    return {
+        name.removeprefix(prefix): entry for name, entry in state.items() if name.startswith(prefix)
+    }
+
+
+def _describe(entry: Any) -> str:
+    return str(tuple(entry.shape)) if isinstance(entry, torch.Tensor) else type(entry).__name__

@@ -1,0 +1,60 @@
+"""Models with weights: a start for training, and trained ones for evaluation and prediction."""
+
+from pathlib import Path
+
+import torch
+
+from md2dist.config import load_config
+from md2dist.model import MonodepthModel
+from md2dist.weights.imagenet import load_imagenet
+from md2dist.weights.published import describe_published, import_published, is_published
+from md2dist.weights.run_folder import find_checkpoint, find_config, import_checkpoint
+
+
+def initialise(model: MonodepthModel, weights: str, init_from: str | None = None) -> None:
+    """Gives a new model the weights that training starts from.
+
+    Args:
+        model: a model with random weights.
+        weights: ``scratch`` keeps those; else where ImageNet's come from (see `load_imagenet`).
+        init_from: a run, a checkpoint or a folder of the published files; it replaces all that
+            `weights` would, which therefore is not looked at.
+
+    Raises:
+        WeightsError: if a file is missing, damaged, or of another network.
+        CheckpointError: if there is no checkpoint at `init_from`.
+    """
+    if init_from is not None:
+        if is_published(Path(init_from)):
+            import_published(model, init_from)
+        else:
+            import_checkpoint(model, find_checkpoint(Path(init_from)))
+    elif weights != "scratch":
+        load_imagenet(model, weights)
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> MonodepthModel:
+    """Loads a trained model for evaluation and prediction.
+
+    Args:
+        path: a run's folder (its newest checkpoint counts), one checkpoint's folder, or a folder of
+            the published files; these compute in float32, as published.
+        device: where the model goes.
+
+    Returns:
+        The model in eval mode.
+
+    Raises:
+        WeightsError: if a file is missing, damaged, or of another network.
+        CheckpointError: if there is no model at `path`.
+        ConfigError: if the settings of the run are not valid.
+    """
+    path = Path(path)
+    if is_published(path):
+        model = MonodepthModel.from_config(load_config(overrides=describe_published(path)))
+        import_published(model, path)
+    else:
+        checkpoint = find_checkpoint(path)
+        model = MonodepthModel.from_config(load_config([find_config(checkpoint)]))
+        import_checkpoint(model, checkpoint)
+    return model.to(device).eval()

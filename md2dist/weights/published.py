@@ -1,0 +1,152 @@
+"""The four files of the published models: their layout, import and export."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from md2dist.errors import WeightsError
+from md2dist.model import MonodepthModel
+from md2dist.weights.files import (
+    check_fit,
+    check_num_layers,
+    find_num_layers,
+    read_weights,
+    select,
+)
+
+ENCODERS = ("encoder", "pose_encoder")
+POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models that were trained on stereo alone
+NETWORKS = ("encoder", "depth", *POSE_NETWORKS)
+SETTINGS = ("height", "width", "use_stereo")  # no tensors; in encoder.pth only
+CLASSIFIER = ("encoder.fc.weight", "encoder.fc.bias")  # in both encoders' files, of no use to ours
+
+_PREFIXES = {  # ours -> published, in the order of the files
+    "encoder": {"": "encoder."},
+    "depth": {
+        f"{stage}.{level}.": f"decoder.{2 * level + position}.conv.conv."
+        for level in range(5)
+        for position, stage in enumerate(("before", "after"))
+    }
+    | {f"heads.{scale}.": f"decoder.{10 + scale}.conv." for scale in range(4)},
+    "pose_encoder": {"": "encoder."},
+    "pose": {"squeeze.": "net.0.", "conv1.": "net.1.", "conv2.": "net.2.", "head.": "net.3."},
+}
+
+
+def import_published(model: MonodepthModel, folder: str | Path) -> None:
+    """Loads the published files: all that the model has networks for, or none where one fails.
+
+    Args:
+        model: takes the weights; its predictive mask, if any, stays as it is.
+        folder: holds encoder.pth and depth.pth, and pose_encoder.pth and pose.pth where the model
+            has a pose network.
+
+    Raises:
+        WeightsError: if a file is missing, damaged, or of another network.
+    """
+    states = {}
+    for name, network in _networks_of(model).items():
+        path, own = Path(folder) / f"{name}.pth", network.state_dict()
+        state = read_weights(path)
+        if name in ENCODERS:
+            check_num_layers(select(state, "encoder."), model.num_layers, path)
+            state = {key: state[key] for key in state if key not in (*CLASSIFIER, *SETTINGS)}
+        names = published_names(name, own)
+        check_fit(state, {names[key]: own[key] for key in names}, path)
+        states[name] = {key: state[names[key]] for key in names}
+    for name, state in states.items():
+        model.get_submodule(name).load_state_dict(state)
+
+
+def export_published(model: MonodepthModel, folder: str | Path) -> None:
+    """Writes the published files; they appear under their names when all of them are complete.
+
+    Args:
+        model: its predictive mask, if any, has no place in the layout and is left out.
+        folder: made where it is missing; files of the same names are replaced.
+
+    Raises:
+        WeightsError: if the model has no pose network, but the folder has the files of one.
+    """
+    folder, networks = Path(folder), _networks_of(model)
+    stale = [f"{name}.pth" for name in POSE_NETWORKS if name not in networks]
+    if any((folder / name).exists() for name in stale):
+        raise WeightsError(f"{folder} has {' and '.join(stale)} of another model; use a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = {name: folder / f".{name}.pth.partial-{os.getpid()}" for name in networks}
+    try:
+        for name, path in partial.items():
+            torch.save(_to_published(model, name), path)
+        for name, path in partial.items():
+            path.replace(folder / f"{name}.pth")
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+
+
+def published_names(network: str, names: Collection[str]) -> dict[str, str]:
+    """Maps a network's own names to the published ones, in the order of the published file.
+
+    Args:
+        network: ``encoder``, ``depth``, ``pose_encoder`` or ``pose``.
+        names: the keys of the network's state dict.
+    """
+    return {
+        name: published + name.removeprefix(ours)
+        for ours, published in _PREFIXES[network].items()
+        for name in names
+        if name.startswith(ours)
+    }
+
+
+def is_published(folder: Path) -> bool:
+    """Says whether a folder is meant to hold published files."""
+    return (folder / "encoder.pth").exists() or (folder / "depth.pth").exists()
+
+
+def describe_published(folder: Path) -> list[str]:
+    """Reads from published files which model they make up.
+
+    Returns:
+        Overrides for `load_config`; the precision is the published float32.
+
+    Raises:
+        WeightsError: if encoder.pth is missing, damaged, or not the encoder of a published model.
+    """
+    path = folder / "encoder.pth"
+    state = read_weights(path)
+    num_layers = find_num_layers(select(state, "encoder."))
+    lacking = [key for key in SETTINGS if key not in state]
+    if num_layers is None or lacking:
+        what = f"lacks {', '.join(lacking)}" if lacking else "is no ResNet of 18 to 152 layers"
+        raise WeightsError(f"{path} {what}; expected the encoder of a published model")
+    has_pose = any((folder / f"{name}.pth").exists() for name in POSE_NETWORKS)
+    is_stereo_only = state["use_stereo"] and not has_pose
+    return [
+        f"network.num_layers={num_layers}",
+        f"data.frame_offsets={[] if is_stereo_only else [-1, 1]}",
+        *(f"data.{key}={state[key]}" for key in SETTINGS),
+        "precision.dtype=fp32",
+    ]
+
+
+def _networks_of(model: MonodepthModel) -> dict[str, nn.Module]:
+    children = dict(model.named_children())
+    return {name: children[name] for name in NETWORKS if name in children}
+
+
+def _to_published(model: MonodepthModel, network: str) -> dict[str, Any]:
+    """Returns one network's state dict under the published names, in their order."""
+    own = model.get_submodule(network).state_dict()
+    names = published_names(network, own)
+    state: dict[str, Any] = {names[key]: own[key].cpu().contiguous() for key in names}
+    if network in ENCODERS:  # the published reader demands the classifier
+        shapes = ((1000, model.encoder.channels[-1]), (1000,))
+        state |= {key: torch.zeros(shape) for key, shape in zip(CLASSIFIER, shapes, strict=True)}
+    if network == "encoder":
+        state |= {key: getattr(model, key) for key in SETTINGS}
+    return state

@@ -1,0 +1,29 @@
+"""Fixtures shared by all tests: the folder of golden tensors and real frames, and one thread."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with kitti/, golden/ and splits/; skips where it is absent."""
+    folder = Path(os.environ.get("MD2DIST_SHARED", ROOT.parent / "shared"))
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"no golden tensors and KITTI frames at {folder}; set MD2DIST_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kitti_raw(shared: Path) -> Path:
+    """A KITTI raw tree with drives 0001 and 0005 of 2011_09_26."""
+    folder = Path(os.environ.get("MD2DIST_KITTI", shared / "kitti")) / "raw"
+    if not folder.is_dir():
+        pytest.skip(f"no real KITTI frames at {folder}; set MD2DIST_KITTI")
+    return folder

@@ -1,0 +1,55 @@
+"""A KITTI raw tree in miniature, for tests that need no real frames."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+DATE = "2011_09_26"
+DRIVE = f"{DATE}/{DATE}_drive_0005_sync"
+HEIGHT, WIDTH = 48, 160
+FX, CX, CY = 90.0, 79.5, 23.5  # pixels
+BASELINE = 0.5  # m
+
+
+def write_kitti_tree(
+    root: Path, num_frames: int = 4, *, image_format: str = "png", use_scans: bool = False
+) -> list[str]:
+    """Writes one drive of random images, both cameras, and returns the split lines of all frames
+    that have both neighbours, left camera first."""
+    rng = np.random.default_rng(0)
+    write_calibration(root / DATE)
+    for camera in (2, 3):
+        folder = root / DRIVE / f"image_0{camera}" / "data"
+        folder.mkdir(parents=True)
+        for frame in range(num_frames):
+            pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{frame:010d}.{image_format}")
+    if use_scans:
+        folder = root / DRIVE / "velodyne_points" / "data"
+        folder.mkdir(parents=True)
+        for frame in range(num_frames):
+            points = rng.uniform((2, -10, -3, 0), (40, 10, 3, 1), (500, 4)).astype("<f4")
+            (folder / f"{frame:010d}.bin").write_bytes(points.tobytes())
+    return [f"{DRIVE} {frame} {side}" for side in "lr" for frame in range(1, num_frames - 1)]
+
+
+def write_calibration(date_folder: Path) -> None:
+    """Cameras in a row along x, camera 3 `BASELINE` to the right of camera 2, laser at camera 0."""
+    date_folder.mkdir(parents=True, exist_ok=True)
+    entries = {"R_rect_00": np.eye(3)}
+    for camera, x in enumerate((0.0, 0.5, 0.0, BASELINE)):
+        entries[f"S_rect_0{camera}"] = np.array([WIDTH, HEIGHT])
+        entries[f"P_rect_0{camera}"] = np.array(
+            [[FX, 0, CX, -FX * x], [0, FX, CY, 0], [0, 0, 1, 0]]
+        )
+    write_entries(date_folder / "calib_cam_to_cam.txt", entries)
+    # Velodyne x forwards, y left, z up -> camera x right, y down, z forwards.
+    to_camera = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]])
+    write_entries(date_folder / "calib_velo_to_cam.txt", {"R": to_camera, "T": np.zeros(3)})
+
+
+def write_entries(path: Path, entries: dict[str, np.ndarray]) -> None:
+    """Writes the `name: numbers` lines of a calibration file, with KITTI's time stamp on top."""
+    lines = [f"{name}: {' '.join(f'{x:.6e}' for x in a.ravel())}" for name, a in entries.items()]
+    path.write_text("\n".join(["calib_time: 09-Jan-2012 13:57:47", *lines, ""]))

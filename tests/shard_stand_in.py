@@ -1,0 +1,24 @@
+"""A list of samples where a `ShardDataset` is expected."""
+
+import numpy as np
+
+from md2dist.data.shard_reader import Sample
+
+
+def random_ground_truth(rng, height=20, width=50, share=0.5):
+    """Depth up to 100 m, known at some pixels only."""
+    depth = rng.uniform(0.5, 100, (height, width)).astype(np.float32)
+    return np.where(rng.random((height, width)) < share, depth, 0).astype(np.float32)
+
+
+def random_samples(rng, count, height=20, width=50):
+    """Samples whose 8x16 frames are random and differ."""
+    return [
+        Sample(
+            key=f"sample_{number}",
+            frames={"0": rng.integers(0, 256, (8, 16, 3), dtype=np.uint8)},
+            info={},
+            ground_truth=random_ground_truth(rng, height, width),
+        )
+        for number in range(count)
+    ]

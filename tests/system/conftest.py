@@ -1,0 +1,87 @@
+"""Real processes: the launcher and the commands, as a user starts them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_shards import write_small_shards
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ["data.height=64", "data.width=64", "network.weights=scratch", "optim.micro_batch_size=2",
+         "log.every_steps=1", "log.pictures_every_steps=0", "data.num_workers=1",
+         "data.window_shards=2", "precision.dtype=fp32"]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_shards(tmp_path_factory):
+    """Twelve mono+stereo samples of noise at 64x64, with ground truth."""
+    folder = tmp_path_factory.mktemp("shards")
+    return write_small_shards(folder, 12, height=64, width=64, ground_truth="velodyne")
+
+
+@pytest.fixture
+def run_training(small_shards, tmp_path):
+    """Runs launch/train.py on the small shards; gives the finished process and the run's folder."""
+
+    def run(name, *words, num_ranks=1, expected_code=0):
+        run_dir = tmp_path / name
+        settings = [*SMALL, f"data.train_shards={small_shards}", f"log.run_dir={run_dir}", *words]
+        launcher = [sys.executable]
+        if num_ranks > 1:
+            deepspeed = str(Path(sys.executable).with_name("deepspeed"))
+            launcher = [deepspeed, "--num_gpus", str(num_ranks), "--master_port", free_port()]
+        command = [*launcher, "launch/train.py", "--config", "configs/mono_stereo.yaml", *settings]
+        process = run_command(command)
+        assert process.returncode == expected_code, process.stdout + process.stderr
+        return process, run_dir
+
+    return run
+
+
+def run_command(command, **environment):
+    """Runs a command in the project's folder with one thread per process and no accounts."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    fixed = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "PATH": path}
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env={**os.environ, **fixed, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def read_metrics(run_dir, key="train/loss"):
+    """The values of one metric, by step."""
+    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line[key] for line in lines if key in line}
+
+
+def read_state(run_dir):
+    """Weights, buffers and optimizer state of the newest checkpoint."""
+    latest = (run_dir / "checkpoints" / "latest").read_text().strip()
+    path = run_dir / "checkpoints" / latest / "mp_rank_00_model_states.pt"
+    return torch.load(path, weights_only=True)
+
+
+def assert_same_state(first, second):
+    """Two checkpoints hold the same weights, buffers and moments, bit for bit."""
+    assert first["module"].keys() == second["module"].keys()
+    for name, value in first["module"].items():
+        assert torch.equal(value, second["module"][name]), name
+    for number, moments in first["optimizer"]["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(value, second["optimizer"]["state"][number][name]), (number, name)

@@ -1,0 +1,41 @@
+"""A mistake of the user ends in one line and exit code 2."""
+
+import sys
+
+import pytest
+from conftest import run_command
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["optim.lrr=1"], "Did you mean: 'lr'"),
+        (["network.weights=nowhere.pth"], "nowhere.pth"),
+        (["log.run_dir=/dev/null/run"], "/dev/null/run"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(run_training, words, told):
+    process, _ = run_training("run", *words, expected_code=2)
+    lines = [line for line in process.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert told in lines[0]
+    assert "Traceback" not in process.stderr
+
+
+def test_a_mistake_is_told_once_for_all_ranks(run_training):
+    process, run_dir = run_training(
+        "run", "data.train_shards=nowhere", num_ranks=2, expected_code=2
+    )
+    output = process.stdout + process.stderr
+    assert output.count("error: ") == 1
+    assert "make_shards.py" in output
+    assert "Traceback" not in output
+    assert not run_dir.exists()
+
+
+def test_missing_shards_are_told_without_a_launcher():
+    process = run_command([sys.executable, "launch/train.py"])
+    assert process.returncode == 2
+    assert "data.train_shards is not set" in process.stderr

@@ -1,0 +1,84 @@
+"""Runs of launch/train.py whose numbers are compared."""
+
+import json
+import math
+
+import pytest
+import torch
+from conftest import assert_same_state, read_metrics, read_state
+
+pytestmark = pytest.mark.slow
+TEN_STEPS = ["optim.global_batch_size=4", "optim.max_steps=10", "optim.num_epochs=10"]
+
+
+def test_two_ranks_and_two_accumulation_steps_give_the_same_run_bit_for_bit(run_training):
+    words = [*TEN_STEPS, "network.freeze_batchnorm=true"]
+    _, together = run_training("ranks", *words, num_ranks=2)
+    _, alone = run_training("accumulation", *words, "optim.grad_accum_steps=2")
+    losses = read_metrics(together)
+    assert losses == read_metrics(alone)
+    assert len(losses) == 10
+    assert len(set(losses.values())) == 10
+    assert_same_state(read_state(together), read_state(alone))
+
+
+def test_a_run_stopped_in_mid_epoch_goes_on_to_the_same_weights(run_training):
+    words = ["optim.global_batch_size=4", "optim.grad_accum_steps=2", "optim.num_epochs=10"]
+    _, whole = run_training("whole", *words, "optim.max_steps=7")
+    _, stopped = run_training("stopped", *words, "optim.max_steps=4")
+    run_training("stopped", *words, "optim.max_steps=7", "checkpoint.resume=must")
+    assert read_metrics(whole) == read_metrics(stopped)
+    assert list(read_metrics(whole)) == [1, 2, 3, 4, 5, 6, 7]
+    assert_same_state(read_state(whole), read_state(stopped))
+
+
+def test_a_run_of_one_rank_goes_on_with_two_and_keeps_its_global_batch(run_training):
+    _, alone = run_training("alone", "optim.grad_accum_steps=2", "optim.max_steps=2")
+    run_training("alone", "optim.max_steps=4", num_ranks=2)
+    _, whole = run_training("whole", "optim.grad_accum_steps=2", "optim.max_steps=4")
+    assert read_metrics(alone) == pytest.approx(read_metrics(whole), rel=0.02)
+    assert read_state(alone)["global_batch_size"] == 4
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_partitioned_optimizers_take_the_same_steps(run_training, stage):
+    words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
+    _, plain = run_training("plain", *words, num_ranks=2)
+    _, split = run_training("split", *words, f"deepspeed.zero_stage={stage}", num_ranks=2)
+    assert read_metrics(split) == pytest.approx(read_metrics(plain), rel=1e-4)
+    norms = [read_metrics(run, "train/gradient_norm") for run in (split, plain)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_half_precision_follows_single_precision(run_training, dtype):
+    words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
+    _, single = run_training("fp32", *words)
+    _, half = run_training(dtype, *words, f"precision.dtype={dtype}")
+    assert read_metrics(half) == pytest.approx(read_metrics(single), rel=0.02)
+    assert read_metrics(half) != read_metrics(single)
+    assert read_state(half)["guard"]["num_skipped"] == 0
+
+
+def test_an_overflow_of_the_loss_scale_is_skipped_on_all_ranks_and_survives_a_resume(run_training):
+    words = ["precision.dtype=fp16", "precision.initial_loss_scale=1e38"]
+    _, run = run_training("overflow", *words, "optim.max_steps=1", num_ranks=2)
+    first = read_state(run)
+    assert first["guard"] == {"scale": pytest.approx(5e37), "num_clean_steps": 0, "num_skipped": 1}
+    assert all(state["step"] == 0 for state in first["optimizer"]["state"].values())
+    run_training("overflow", *words, "optim.max_steps=2", num_ranks=2)
+    assert read_state(run)["guard"]["num_skipped"] == 2
+    assert read_state(run)["guard"]["scale"] == pytest.approx(2.5e37)
+
+
+def test_a_finished_run_leaves_what_a_user_looks_for(run_training, small_shards):
+    words = [f"data.val_shards={small_shards}", "optim.max_steps=3", "log.pictures_every_steps=2"]
+    _, run = run_training("whole", *words, num_ranks=2)
+    assert json.loads((run / "status.json").read_text())["status"] == "finished"
+    assert (run / "config.yaml").is_file()
+    assert (run / "logs" / "train-panel-00000002.png").is_file()
+    assert (run / "logs" / "rank-1.log").is_file()
+    (abs_rel,) = read_metrics(run, "val/abs_rel").values()
+    assert math.isfinite(abs_rel)
+    state = read_state(run)["module"]
+    assert all(torch.isfinite(value).all() for value in state.values())

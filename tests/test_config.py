@@ -1,0 +1,104 @@
+import re
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from md2dist.config import Config, load_config, load_words, save_config
+from md2dist.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_config_of_the_project_loads(path):
+    assert load_config([path]) != Config()
+
+
+def test_the_defaults_are_the_published_recipe():
+    config = Config()
+    assert (config.data.height, config.data.width, config.optim.lr) == (192, 640, 1e-4)
+    assert (config.optim.num_epochs, config.optim.lr_drop_epoch) == (20, 15)
+    assert (config.loss.min_depth, config.loss.max_depth) == (0.1, 100.0)
+    assert config.loss.smoothness_weight == 1e-3
+
+
+def test_later_files_and_then_overrides_win(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("optim: {lr: 1e-3, num_epochs: 3}\nseed: 5\n")
+    second.write_text("optim: {lr: 2e-3}\n")
+    config = load_words([str(first), "optim.num_epochs=7", str(second)])
+    assert (config.optim.lr, config.optim.num_epochs, config.seed) == (2e-3, 7, 5)
+
+
+def test_a_saved_config_loads_to_the_same_tree(tmp_path):
+    config = load_config([], ["data.frame_offsets=[]", "data.use_stereo=true", "seed=3"])
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config([tmp_path / "config.yaml"]) == config
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        load_config().seed = 1
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optim.lrr=1", ["optim.lrr", "Did you mean: 'lr'"]),
+        ("optim.lr=fast", ["optim.lr", "fast"]),
+        ("optim.lr=[1", ["command line"]),
+        ("data=3", ["DataConfig"]),
+        ("data.height=100", ["data.height=100", "multiple of 32", "96 or 128"]),
+        ("data.width=0", ["data.width=0"]),
+        ("data.frame_offsets=[1,-1]", ["data.frame_offsets=[1, -1]", "ascending"]),
+        ("data.frame_offsets=[0,1]", ["without 0"]),
+        ("data.frame_offsets=[]", ["no source image", "data.use_stereo=true"]),
+        ("network.num_layers=19", ["network.num_layers", "18, 34, 50"]),
+        ("loss.min_depth=200", ["loss.min_depth=200", "max_depth"]),
+        ("loss.use_predictive_mask=true", ["use_auto_mask=false"]),
+        ("optim.micro_batch_size=0", ["optim.micro_batch_size=0", "positive"]),
+        ("optim.lr=-1", ["optim.lr=-1", "positive"]),
+        ("seed=-1", ["seed=-1"]),
+        ("precision.dtype=fp8", ["precision.dtype", "bf16"]),
+        ("seed", ["seed", "key=value"]),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(override, words):
+    with pytest.raises(ConfigError) as caught:
+        load_config([], [override])
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_fp16_with_partitioned_gradients_is_refused():
+    with pytest.raises(ConfigError, match="zero_stage=2"):
+        load_config([], ["precision.dtype=fp16", "deepspeed.zero_stage=2"])
+
+
+@pytest.mark.parametrize("content", ["- a list", "a: [", "just words", ""])
+def test_a_file_that_is_no_configuration_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    if content:
+        with pytest.raises(ConfigError, match=re.escape("broken.yaml")):
+            load_config([path])
+    else:
+        assert load_config([path]) == Config()
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_config([tmp_path / "nowhere.yaml"])
+
+
+def test_every_setting_says_what_it_means():
+    source = (ROOT / "md2dist" / "config.py").read_text()
+    sections = re.findall(r"class \w+Config:\n(.*?)(?=\n\n\n)", source, re.DOTALL)
+    fields = [
+        line for body in sections for line in body.splitlines() if re.match(r"    \w+: ", line)
+    ]
+    assert len(fields) > 40
+    silent = [line for line in fields if "#" not in line]
+    assert not silent

@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+import reference_evaluation as reference
+import torch
+from shard_stand_in import random_samples
+
+from md2dist.errors import EvaluationError, ShardError
+from md2dist.evaluation.depth import DepthReport, blend_mirrored, evaluate_depth
+from md2dist.evaluation.depth_metrics import DepthMetrics, evaluate_image
+
+
+def predict(frames):
+    """Some positive function of the frame, not symmetric."""
+    column = torch.linspace(0.5, 1.5, frames.shape[2], dtype=torch.float64)
+    return (frames.double().mean(-1) / 255 * column + 0.02)[:, None]
+
+
+@pytest.fixture
+def samples():
+    return random_samples(np.random.default_rng(0), 13)
+
+
+def evaluate(samples, predict=predict, protocol="eigen", scaling="median", **settings):
+    return evaluate_depth(predict, samples, protocol=protocol, scaling=scaling, **settings)
+
+
+def evaluate_on_ranks(samples, world_size, **settings):
+    """Each rank's report; the ranks run one after another, first to be summed, then to report."""
+    tables = []
+    for rank in range(world_size):
+
+        def keep(table):
+            tables.append(table.clone())
+            return torch.ones_like(table)  # unused
+
+        evaluate(samples, rank=rank, world_size=world_size, sum_over_ranks=keep, **settings)
+    total = torch.stack(tables).sum(0)
+    return [
+        evaluate(
+            samples, rank=rank, world_size=world_size, sum_over_ranks=lambda _: total, **settings
+        )
+        for rank in range(world_size)
+    ]
+
+
+@pytest.mark.parametrize("scaling", ["median", 5.4])
+@pytest.mark.parametrize("protocol", ["eigen", "eigen_benchmark"])
+def test_the_report_is_the_mean_of_the_slow_twin(samples, protocol, scaling):
+    rows = [
+        reference.evaluate_image(
+            predict(torch.from_numpy(sample.frames["0"])[None])[0, 0].tolist(),
+            sample.ground_truth,
+            protocol,
+            scaling,
+        )
+        for sample in samples
+    ]
+    report = evaluate(samples, protocol=protocol, scaling=scaling)
+    ratios = [row[7] for row in rows]
+    assert report.num_images == 13
+    np.testing.assert_allclose(report.metrics, np.mean(rows, axis=0)[:7], rtol=1e-12)
+    assert report.median_ratio == pytest.approx(reference.middle(ratios), rel=1e-12)
+    assert report.ratio_std == pytest.approx(np.std(ratios) / np.median(ratios), rel=1e-12)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_any_number_of_ranks_gives_the_report_of_one(samples, world_size):
+    """Thirteen images in batches of four: with five ranks one has nothing to do."""
+    alone = evaluate(samples, batch_size=4)
+    assert evaluate_on_ranks(samples, world_size, batch_size=4) == [alone] * world_size
+
+
+def test_batches_are_the_same_for_any_number_of_ranks(samples):
+    """So that even a network whose rounding depends on the batch gives the same figures."""
+
+    def batches_of(world_size):
+        seen = []
+        for rank in range(world_size):
+            evaluate(
+                samples,
+                lambda frames: seen.append(frames.clone()) or predict(frames),
+                rank=rank,
+                world_size=world_size,
+                sum_over_ranks=torch.ones_like,
+                batch_size=4,
+            )
+        return sorted(batch.numpy().tobytes() for batch in seen)
+
+    assert len(batches_of(1)) == 4
+    assert batches_of(1) == batches_of(2) == batches_of(3)
+
+
+def test_the_batch_size_does_not_matter(samples):
+    assert evaluate(samples, batch_size=1) == evaluate(samples, batch_size=100)
+
+
+def test_blending_equals_the_slow_twin():
+    plain, mirrored = torch.rand(2, 3, 1, 4, 41, dtype=torch.float64)
+    expected = [
+        reference.blend_row(a, b)
+        for a, b in zip(
+            plain.reshape(-1, 41).tolist(), mirrored.reshape(-1, 41).tolist(), strict=True
+        )
+    ]
+    blended = blend_mirrored(plain, mirrored)
+    np.testing.assert_allclose(blended.reshape(-1, 41), expected, rtol=1e-12)
+
+
+def test_blending_takes_each_border_from_the_view_that_sees_it():
+    plain, mirrored = torch.full((1, 41), 1.0), torch.full((1, 41), 3.0)
+    blended = blend_mirrored(plain, mirrored)[0]
+    assert (blended[0], blended[20], blended[-1]) == (3.0, 2.0, 1.0)
+
+
+def test_flip_post_processing_blends_with_the_mirrored_prediction(samples):
+    def predict_both(frames):
+        plain, mirrored = predict(frames), predict(frames.flip(2)).flip(3)
+        return blend_mirrored(plain, mirrored)
+
+    assert evaluate(samples, use_flip_postprocess=True) == evaluate(samples, predict_both)
+    assert evaluate(samples, use_flip_postprocess=True) != evaluate(samples)
+
+
+def test_a_symmetric_predictor_is_not_changed_by_flip_post_processing(samples):
+    def predict_symmetric(frames):
+        return frames.double().mean(-1)[:, None] / 255 + 0.02
+
+    blended = evaluate(samples, predict_symmetric, use_flip_postprocess=True)
+    np.testing.assert_allclose(
+        blended.metrics, evaluate(samples, predict_symmetric).metrics, rtol=1e-12
+    )
+
+
+def test_shards_without_ground_truth_are_refused(samples):
+    samples = [sample._replace(ground_truth=None) for sample in samples]
+    with pytest.raises(ShardError, match="--ground-truth velodyne"):
+        evaluate(samples)
+
+
+def test_empty_shards_are_refused():
+    with pytest.raises(ShardError, match="no samples"):
+        evaluate([])
+
+
+def test_an_image_that_cannot_be_compared_is_named_on_every_rank(samples):
+    samples[6] = samples[6]._replace(ground_truth=np.zeros((20, 50), np.float32))
+    with pytest.raises(EvaluationError, match=r"1 of 13 images .* the first is sample_6"):
+        evaluate(samples)
+    with pytest.raises(EvaluationError, match="sample_6"):
+        evaluate_with_failure_elsewhere(samples)
+
+
+def evaluate_with_failure_elsewhere(samples):
+    """Rank 0 of two, for which the other rank's row 6 arrives as not-a-number."""
+
+    def add_the_other_rank(table):
+        other = torch.zeros_like(table)
+        other[6] = torch.nan
+        return table + other
+
+    return evaluate(samples, rank=0, world_size=2, batch_size=4, sum_over_ranks=add_the_other_rank)
+
+
+def test_a_prediction_that_is_not_finite_is_reported_for_the_image(samples):
+    def predict_nan(frames):
+        return predict(frames) * torch.nan
+
+    with pytest.raises(EvaluationError, match="13 of 13 images"):
+        evaluate(samples, predict_nan)
+
+
+def test_an_unknown_protocol_is_refused(samples):
+    with pytest.raises(EvaluationError, match="expected eigen or eigen_benchmark"):
+        evaluate(samples, protocol="garg")
+
+
+def test_the_public_function_agrees_with_the_report_of_one_image(samples):
+    frame = torch.from_numpy(samples[0].frames["0"])[None]
+    metrics = evaluate_image(predict(frame)[0, 0], samples[0].ground_truth, scaling=5.4)
+    np.testing.assert_allclose(evaluate(samples[:1], scaling=5.4).metrics, metrics, rtol=1e-15)
+
+
+def test_the_table_has_one_row_in_the_order_of_the_papers():
+    metrics = DepthMetrics(0.115, 0.903, 4.863, 0.193, 0.877, 0.959, 0.981)
+    header, line, row = DepthReport(metrics, 697, 32.1, 0.08).as_markdown().splitlines()
+    cells = [cell.strip() for cell in header.strip("|").split("|")]
+    assert cells[:7] == ["abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3"]
+    assert row == (
+        "| 0.115 | 0.903 | 4.863 | 0.193 | 0.877 | 0.959 | 0.981 | 697 | 32.100 | 0.080 |"
+    )
+    assert header.count("|") == line.count("|") == row.count("|")

@@ -1,0 +1,125 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_shards import write_small_shards
+
+from md2dist.config import load_config
+from md2dist.data.shard_reader import ShardDataset
+from md2dist.evaluation.depth import evaluate_depth
+from md2dist.model import MonodepthModel
+from md2dist.prediction.predictor import frames_predictor
+from md2dist.weights import export_published, load_model
+
+pytestmark = pytest.mark.slow
+
+COMMAND = Path(__file__).parent.parent / "launch" / "evaluate.py"
+SIZE = {"height": 64, "width": 96}
+NAMES = ["abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3"]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    return write_small_shards(folder, num_samples=5, ground_truth="velodyne", **SIZE)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Folders with the published files of a stereo model and of a monocular one."""
+    folders = {True: tmp_path_factory.mktemp("stereo"), False: tmp_path_factory.mktemp("mono")}
+    for use_stereo, folder in folders.items():
+        torch.manual_seed(0)
+        settings = ["data.height=64", "data.width=96", f"data.use_stereo={use_stereo}"]
+        export_published(MonodepthModel.from_config(load_config(overrides=settings)), folder)
+    return folders
+
+
+def start(checkpoint, shards, *arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, COMMAND, "--checkpoint", checkpoint, "--shards", shards, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+
+
+@pytest.mark.parametrize(
+    ("use_stereo", "scaling"), [(True, 5.4), (False, "median")], ids=["stereo", "mono"]
+)
+def test_the_command_prints_a_row_and_writes_the_figures_of_the_library(
+    weights, use_stereo, scaling, shards, tmp_path
+):
+    checkpoint = weights[use_stereo]
+    process = start(checkpoint, shards, "--output", tmp_path / "figures.json")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    report = evaluate_depth(
+        frames_predictor(load_model(checkpoint)),
+        ShardDataset(shards),
+        protocol="eigen",
+        scaling=scaling,
+    )
+    assert figures["scaling"] == scaling
+    assert figures["protocol"] == "eigen"
+    assert figures["num_images"] == 5
+    assert [figures[name] for name in NAMES] == pytest.approx(report.metrics, rel=1e-5)
+    assert report.as_markdown().splitlines()[0] in out
+
+
+def test_two_ranks_give_the_figures_of_one_and_only_the_first_speaks(weights, shards, tmp_path):
+    checkpoint = weights[True]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    settings = ["--batch-size", "2", "--flip-postprocess", "--protocol", "eigen_benchmark"]
+    ranks = [
+        start(
+            checkpoint,
+            shards,
+            *settings,
+            f"--local_rank={rank}",
+            "--output",
+            tmp_path / "two.json",
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=port,
+        )
+        for rank in range(2)
+    ]
+    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    assert outputs[1][0] == ""
+    alone = start(checkpoint, shards, *settings, "--output", tmp_path / "one.json")
+    assert alone.communicate()[0] == outputs[0][0]
+    assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("packing", "arguments", "message"),
+    [
+        ({"ground_truth": "none"}, [], "--ground-truth velodyne"),
+        ({"height": 32}, [], "32x96"),
+        (None, [], "index.json"),
+        ({"ground_truth": "velodyne"}, ["--scaling", "mean"], "expected auto, median or"),
+    ],
+)
+def test_what_cannot_be_evaluated_ends_with_code_2_and_the_remedy(
+    weights, tmp_path, packing, arguments, message
+):
+    if packing is not None:
+        write_small_shards(tmp_path, num_samples=1, **SIZE | packing)
+    process = start(weights[True], tmp_path, *arguments)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert message in err
+    assert "Traceback" not in err

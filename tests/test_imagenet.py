@@ -1,0 +1,166 @@
+"""ImageNet weights: how they are adapted, and where they come from."""
+
+import hashlib
+import http.server
+import threading
+from functools import partial
+
+import pytest
+import torch
+
+from md2dist.config import load_config
+from md2dist.errors import WeightsError
+from md2dist.model import MonodepthModel
+from md2dist.networks.resnet import ResNetEncoder
+from md2dist.weights import load_imagenet
+from md2dist.weights.imagenet import TORCHVISION_FILES
+
+
+def make_model(num_layers=18, *overrides: str) -> MonodepthModel:
+    settings = ["data.height=64", "data.width=64", f"network.num_layers={num_layers}", *overrides]
+    return MonodepthModel.from_config(load_config(overrides=settings))
+
+
+def make_classifier(num_layers=18, with_counters=True):
+    torch.manual_seed(1)
+    encoder = ResNetEncoder(num_layers)
+    state = {name: tensor + 1 for name, tensor in encoder.state_dict().items()}
+    if not with_counters:
+        state = {name: state[name] for name in state if not name.endswith("batches_tracked")}
+    return state | {
+        "fc.weight": torch.ones(1000, encoder.channels[-1]),
+        "fc.bias": torch.ones(1000),
+    }
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("files") / "resnet.pth"
+    torch.save(make_classifier(), path)
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Torch's folder for downloads, empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return tmp_path / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def server(file, tmp_path):
+    """A real HTTP server: its address, the sha256 of its files, and the paths it was asked for."""
+    folder, requests = tmp_path / "www", []
+    folder.mkdir()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "plain.pth").write_bytes(file.read_bytes())
+    (folder / f"r18-{digest[:8]}.pth").write_bytes(file.read_bytes())
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *args):
+            requests.append(self.path)
+
+    handler = partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_address[1]}", digest, requests
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("with_counters", [True, False])
+def test_both_encoders_get_the_classifiers_weights(tmp_path, with_counters):
+    state = make_classifier(with_counters=with_counters)
+    torch.save(state, tmp_path / "weights.pth")
+    model = make_model()
+    decoder = model.depth.heads[0].weight.clone()
+    load_imagenet(model, str(tmp_path / "weights.pth"))
+    for encoder in (model.encoder, model.pose_encoder):
+        for name, tensor in encoder.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                assert tensor == 0
+            elif name != "conv1.weight" or encoder is model.encoder:
+                assert torch.equal(tensor, state[name]), name
+    assert torch.equal(model.depth.heads[0].weight, decoder)
+
+
+def test_two_equal_images_give_the_response_of_one(file):
+    model = make_model().double()
+    load_imagenet(model, str(file))
+    image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    one = model.encoder.eval()(image)
+    two = model.pose_encoder.eval()(torch.cat((image, image), dim=1))
+    torch.testing.assert_close(two, one, rtol=1e-10, atol=0)
+
+
+def test_a_model_without_a_pose_encoder_is_filled_too(file):
+    model = make_model(18, "data.frame_offsets=[]", "data.use_stereo=true")
+    load_imagenet(model, str(file))
+    assert torch.equal(model.encoder.bn1.weight, make_classifier()["bn1.weight"])
+
+
+def test_a_pinned_url_is_downloaded_once_and_checked(server, cache):
+    url, digest, requests = server
+    for _ in range(2):
+        model = make_model()
+        load_imagenet(model, f"{url}/plain.pth#sha256={digest}")
+        assert torch.equal(model.encoder.bn1.weight, make_classifier()["bn1.weight"])
+    assert requests == ["/plain.pth"]
+    assert [path.name for path in cache.iterdir()] == [f"plain-{digest}.pth"]
+
+
+def test_a_name_that_ends_with_the_digits_is_a_pin(server, cache):
+    url, digest, _ = server
+    load_imagenet(make_model(), f"{url}/r18-{digest[:8]}.pth")
+    assert [path.name for path in cache.iterdir()] == [f"r18-{digest[:8]}.pth"]
+
+
+def test_a_file_url_will_do(file, cache):
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    load_imagenet(make_model(), f"{file.as_uri()}#sha256={digest}")
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_the_word_imagenet_means_torchvisions_file_of_that_depth(server, cache, monkeypatch):
+    url, digest, requests = server
+    monkeypatch.setattr("md2dist.weights.imagenet.TORCHVISION_URL", f"{url}/")
+    monkeypatch.setitem(TORCHVISION_FILES, 18, f"r18-{digest[:8]}.pth")
+    load_imagenet(make_model(), "imagenet")
+    assert requests == [f"/r18-{digest[:8]}.pth"]
+
+
+def test_a_download_with_another_checksum_is_not_kept(server, cache):
+    with pytest.raises(WeightsError, match=r"not the file that its checksum names.*invalid hash"):
+        load_imagenet(make_model(), f"{server[0]}/plain.pth#sha256={'0' * 64}")
+    assert list(cache.iterdir()) == []
+
+
+def test_a_url_without_a_checksum_is_refused_before_any_request(server, cache):
+    for fragment in ("", "#sha256=12ab", "#md5=0"):
+        with pytest.raises(WeightsError, match="no checksum; append #sha256="):
+            load_imagenet(make_model(), f"{server[0]}/plain.pth{fragment}")
+    assert server[2] == []
+
+
+@pytest.mark.parametrize("url", ["{}/gone-01234567.pth", "http://127.0.0.1:1/r-01234567.pth"])
+def test_an_address_out_of_reach_is_named_with_the_remedy(server, cache, url):
+    url = url.format(server[0])
+    with pytest.raises(WeightsError, match=r"cannot be downloaded: .*network\.weights=scratch"):
+        load_imagenet(make_model(), url)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_file_of_another_depth_or_another_network_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(make_classifier(50), path)
+    with pytest.raises(WeightsError, match=r"is a ResNet-50; .*set network\.num_layers=50"):
+        load_imagenet(make_model(), str(path))
+    torch.save({"epoch": torch.ones(1)}, path)
+    with pytest.raises(WeightsError, match=r"1 unexpected \(epoch\)"):
+        load_imagenet(make_model(), str(path))
+
+
+def test_a_misspelt_word_is_taken_for_a_missing_file():
+    with pytest.raises(WeightsError, match=r"network\.weights=imagnet; expected scratch, imagenet"):
+        load_imagenet(make_model(), "imagnet")

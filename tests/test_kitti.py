@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from kitti_tree import BASELINE, CX, CY, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
+
+from md2dist.data.kitti import image_path, load_calibration, load_velodyne, velodyne_path
+from md2dist.errors import KittiError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    write_kitti_tree(tmp_path, use_scans=True)
+    return tmp_path
+
+
+def test_the_real_calibration_has_the_published_intrinsics_and_baseline(kitti_raw):
+    calibration = load_calibration(kitti_raw / DATE)
+    K = [[721.5377, 0, 609.5593], [0, 721.5377, 172.854], [0, 0, 1]]
+    assert calibration.K[2].tolist() == calibration.K[3].tolist() == K
+    assert calibration.baseline == pytest.approx((44.85728 + 339.5242) / 721.5377)
+    assert calibration.sizes.tolist() == [[375, 1242]] * 4
+
+
+def test_the_real_rotations_are_rotations(kitti_raw):
+    calibration = load_calibration(kitti_raw / DATE)
+    for R in (calibration.R_rect_00, calibration.velo_to_cam[:3, :3]):
+        np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-6)
+    assert calibration.velo_to_cam[:3, 3].tolist() == [-4.069766e-3, -7.631618e-2, -2.717806e-1]
+    assert calibration.velo_to_cam[3].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("date", "size"), [("2011_09_30", [370, 1226]), ("2011_10_03", [376, 1241])]
+)
+def test_other_dates_have_other_sizes(shared, date, size):
+    calibration = load_calibration(shared / "kitti" / "calib_other_dates" / date)
+    assert calibration.sizes[2].tolist() == size
+    assert calibration.baseline == pytest.approx(0.5327, abs=0.01)
+
+
+def test_a_written_calibration_is_read_back(tree):
+    calibration = load_calibration(str(tree / DATE))
+    assert calibration.K[3].tolist() == [[FX, 0, CX], [0, FX, CY], [0, 0, 1]]
+    assert calibration.baseline == BASELINE
+    assert calibration.sizes[2].tolist() == [HEIGHT, WIDTH]
+
+
+@pytest.mark.parametrize("name", ["calib_cam_to_cam.txt", "calib_velo_to_cam.txt"])
+def test_a_missing_calibration_file_is_named(tree, name):
+    (tree / DATE / name).unlink()
+    with pytest.raises(KittiError, match=name):
+        load_calibration(tree / DATE)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("calib_cam_to_cam.txt", "P_rect_02:", "P_rect_xx:", "P_rect_02 of 12 numbers"),
+        ("calib_cam_to_cam.txt", "S_rect_03:", "S_rect_03: 1", "S_rect_03 of 2 numbers"),
+        ("calib_cam_to_cam.txt", "R_rect_00: 1", "R_rect_00: x1", "R_rect_00 of 9 numbers"),
+        ("calib_velo_to_cam.txt", "T:", "T_:", "T of 3 numbers"),
+    ],
+)
+def test_a_broken_calibration_entry_is_named(tree, file, old, new, named):
+    path = tree / DATE / file
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(KittiError, match=f"{file}.*{named}"):
+        load_calibration(tree / DATE)
+
+
+def test_images_are_found_as_png_and_as_jpeg_of_the_right_camera(tree):
+    left = image_path(tree, DRIVE, 1, "l")
+    assert left == tree / DRIVE / "image_02" / "data" / "0000000001.png"
+    left.rename(left.with_suffix(".jpg"))
+    assert image_path(tree, DRIVE, 1, "l") == left.with_suffix(".jpg")
+    assert image_path(tree, DRIVE, 1, "r") == tree / DRIVE / "image_03" / "data" / "0000000001.png"
+
+
+def test_a_missing_image_and_a_missing_drive_are_told_apart(tree):
+    with pytest.raises(KittiError, match=r"no image .*image_02/data/0000000099\.png\|jpg"):
+        image_path(tree, DRIVE, 99, "l")
+    with pytest.raises(KittiError, match=r"no folder .*drive_0006_sync"):
+        image_path(tree, DRIVE.replace("0005", "0006"), 1, "l")
+
+
+def test_a_scan_is_points_of_four_numbers(tree):
+    path = velodyne_path(tree, DRIVE, 2)
+    points = load_velodyne(path)
+    assert points.shape == (500, 4)
+    assert points.dtype == np.float32
+    assert (points[:, 0] >= 2).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"12345", None])
+def test_a_broken_scan_is_named(tmp_path, content):
+    path = tmp_path / "0000000007.bin"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(KittiError, match=r"0000000007\.bin"):
+        load_velodyne(path)

@@ -1,0 +1,160 @@
+"""Models from runs, checkpoints and published folders; first weights for training."""
+
+import shutil
+
+import pytest
+import torch
+
+from md2dist.config import load_config, save_config
+from md2dist.errors import CheckpointError, WeightsError
+from md2dist.model import MonodepthModel
+from md2dist.weights import export_published, initialise, load_model
+
+STATES = "mp_rank_00_model_states.pt"
+STEREO = ("data.frame_offsets=[]", "data.use_stereo=true")
+
+
+def make_config(*overrides: str):
+    return load_config(overrides=["data.height=64", "data.width=96", *overrides])
+
+
+def make_model(*overrides: str, seed: int = 0) -> MonodepthModel:
+    torch.manual_seed(seed)
+    return MonodepthModel.from_config(make_config(*overrides))
+
+
+def save_run(folder, *overrides: str, seed: int = 0):
+    """Writes a run's folder with one checkpoint, as DeepSpeed lays it out."""
+    model = make_model(*overrides, seed=seed)
+    checkpoint = folder / "checkpoints" / "step-00000007"
+    checkpoint.mkdir(parents=True)
+    torch.save({"module": model.state_dict(), "step": 7, "optimizer": None}, checkpoint / STATES)
+    save_config(make_config(*overrides), folder / "config.yaml")
+    (folder / "checkpoints" / "latest").write_text("step-00000007\n")
+    return model, checkpoint
+
+
+def assert_same_weights(model, other):
+    state = other.state_dict()
+    assert list(model.state_dict()) == list(state)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("overrides", [STEREO, ("network.num_layers=34",)])
+def test_a_run_is_loaded_by_its_folder_and_by_its_checkpoint(tmp_path, overrides):
+    model, checkpoint = save_run(tmp_path, *overrides)
+    for path in (tmp_path, str(tmp_path), checkpoint):
+        loaded = load_model(path)
+        assert_same_weights(model, loaded)
+        assert not loaded.training
+        assert (loaded.height, loaded.width) == (64, 96)
+
+
+def test_a_relative_path_to_a_checkpoint_finds_the_runs_settings(tmp_path, monkeypatch):
+    model, checkpoint = save_run(tmp_path)
+    monkeypatch.chdir(checkpoint)
+    assert_same_weights(model, load_model("."))
+
+
+def test_the_checkpoints_own_settings_win_over_the_runs(tmp_path):
+    _, checkpoint = save_run(tmp_path)
+    shutil.copy(tmp_path / "config.yaml", checkpoint)
+    save_config(make_config("network.num_layers=50"), tmp_path / "config.yaml")
+    assert load_model(tmp_path).num_layers == 18
+
+
+@pytest.mark.parametrize("overrides", [(), STEREO, ("data.use_stereo=true",)])
+def test_a_published_folder_says_itself_what_model_it_is(tmp_path, overrides):
+    model = make_model(*overrides)
+    export_published(model, tmp_path)
+    loaded = load_model(tmp_path)
+    assert_same_weights(model, loaded)
+    assert not loaded.training
+    assert (loaded.height, loaded.width, loaded.num_layers) == (64, 96, 18)
+    assert loaded.use_stereo == model.use_stereo
+    assert loaded.frame_offsets == model.frame_offsets
+    assert loaded.dtype == torch.float32
+
+
+def test_a_mono_folder_without_its_pose_files_names_what_is_missing(tmp_path):
+    export_published(make_model(), tmp_path)
+    (tmp_path / "pose.pth").unlink()
+    (tmp_path / "pose_encoder.pth").unlink()
+    with pytest.raises(WeightsError, match=r"no weight file .*pose_encoder\.pth"):
+        load_model(tmp_path)
+
+
+def test_an_encoder_file_without_the_three_settings_is_refused(tmp_path):
+    export_published(make_model(), tmp_path)
+    shutil.copy(tmp_path / "pose_encoder.pth", tmp_path / "encoder.pth")
+    with pytest.raises(WeightsError, match="lacks height, width, use_stereo"):
+        load_model(tmp_path)
+
+
+def test_a_path_that_is_no_model_names_what_was_expected(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(CheckpointError, match=r"is no run .* no checkpoint .* no folder"):
+            load_model(path)
+
+
+def test_a_latest_that_names_a_checkpoint_which_is_gone_is_refused(tmp_path):
+    save_run(tmp_path)
+    (tmp_path / "checkpoints" / "latest").write_text("step-00000009")
+    with pytest.raises(CheckpointError, match=r"names step-00000009, which has no .*older"):
+        load_model(tmp_path)
+
+
+def test_a_checkpoint_without_settings_names_config_yaml(tmp_path):
+    save_run(tmp_path)
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(CheckpointError, match=r"no config\.yaml"):
+        load_model(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    path = save_run(tmp_path)[1] / STATES
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(WeightsError, match=rf"{STATES} is damaged"):
+        load_model(tmp_path)
+    torch.save({"weights": {}}, path)
+    with pytest.raises(CheckpointError, match="no weights under the key `module`"):
+        load_model(tmp_path)
+
+
+def test_scratch_keeps_the_random_weights():
+    model = make_model()
+    initialise(model, "scratch")
+    assert_same_weights(model, make_model())
+
+
+def test_other_weights_are_imagenets(tmp_path):
+    path, source = tmp_path / "imagenet.pth", make_model(seed=1).encoder
+    torch.save(source.state_dict(), path)
+    model = make_model()
+    initialise(model, str(path))
+    assert torch.equal(model.encoder.conv1.weight, source.conv1.weight)
+
+
+def test_a_start_from_a_run_or_a_published_folder_needs_no_imagenet_file(tmp_path):
+    source, checkpoint = save_run(tmp_path / "run", seed=1)
+    export_published(source, tmp_path / "published")
+    for path in (tmp_path / "run", checkpoint, tmp_path / "published"):
+        model = make_model()
+        initialise(model, "/no/such/file.pth", str(path))
+        assert_same_weights(model, source)
+
+
+def test_a_stereo_model_starts_from_the_depth_networks_of_a_mono_run(tmp_path):
+    source, _ = save_run(tmp_path, seed=1)
+    model = make_model(*STEREO)
+    initialise(model, "scratch", str(tmp_path))
+    assert torch.equal(model.depth.heads[0].weight, source.depth.heads[0].weight)
+
+
+def test_a_mono_model_does_not_start_from_a_stereo_run_or_another_depth(tmp_path):
+    save_run(tmp_path, *STEREO)
+    with pytest.raises(WeightsError, match=r"missing \(pose_encoder\.conv1\.weight"):
+        initialise(make_model(), "scratch", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"is a ResNet-18; .*set network\.num_layers=18"):
+        initialise(make_model("network.num_layers=34"), "scratch", str(tmp_path))

@@ -1,0 +1,208 @@
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kitti_tree import DATE, DRIVE, write_kitti_tree
+from PIL import Image
+
+from md2dist.data.kitti import image_path
+from md2dist.data.shard_format import MANIFEST_NAME, read_manifest, sample_members
+from md2dist.data.splits import read_split
+
+SCRIPT = Path(__file__).parent.parent / "shard_tools" / "make_shards.py"
+SMALL = ["--height", "32", "--width", "64"]
+
+
+def command(*options: object) -> list[str]:
+    return [sys.executable, str(SCRIPT), *map(str, options)]
+
+
+def make_shards(*options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*options), capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    lines = write_kitti_tree(tmp_path / "kitti", num_frames=4)
+    (tmp_path / "split.txt").write_text("\n".join(lines))
+    return tmp_path
+
+
+def request(folder: Path, *options: object) -> list[object]:
+    paths = ["--kitti-root", folder / "kitti", "--split", folder / "split.txt"]
+    return [*paths, "--output", folder / "out", *SMALL, *options]
+
+
+def members_of(folder: Path, shard: int, sample: int):
+    entry = read_manifest(folder).shards[shard]
+    content = (folder / entry.name).read_bytes()
+    return sample_members(content[entry.offsets[sample] : entry.offsets[sample + 1]])
+
+
+@pytest.mark.slow
+def test_real_frames_are_packed_as_the_recipe_says(kitti_raw, shared, tmp_path):
+    lines = [
+        str(line)
+        for line in read_split(shared / "splits" / "eigen_zhou" / "train_files.txt")
+        if "drive_0005" in line.drive
+    ]
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "train_files.txt").write_text("\n".join(lines[:6]))
+    done = make_shards(
+        "--kitti-root", kitti_raw, "--split", "small/train", "--splits-dir", tmp_path,
+        "--output", tmp_path / "out", "--samples-per-shard", 4, "--processes", 2,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "6 samples in 2 shards" in done.stdout
+    assert "next: deepspeed launch/train.py --config configs/mono_stereo.yaml" in done.stdout
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.recipe.split == "small/train"
+    assert manifest.shard_sizes == [4, 2]
+    members = members_of(tmp_path / "out", 1, 0)
+    drive, side, frame = members["__key__"].rsplit("_", 2)
+    native = Image.open(image_path(kitti_raw, f"{DATE}/{drive}", int(frame) + 1, side))
+    expected = native.resize((640, 192), Image.Resampling.LANCZOS)
+    packed = Image.open(io.BytesIO(members["+1.png"]))
+    np.testing.assert_array_equal(np.asarray(packed), np.asarray(expected))
+
+
+@pytest.mark.slow
+def test_a_skipped_line_is_in_the_summary(tree):
+    image_path(tree / "kitti", DRIVE, 0, "l").unlink()
+    done = make_shards(*request(tree, "--skip-bad"))
+    assert done.returncode == 0, done.stderr
+    assert f"skipped {DRIVE} 1 l: no image" in done.stdout
+    assert "3 samples in 1 shards" in done.stdout
+    assert "1 skipped" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        ([], "launch/train.py --config configs/mono_stereo.yaml"),
+        (["--no-stereo"], "launch/train.py --config configs/mono.yaml"),
+        (["--frame-offsets"], "launch/train.py --config configs/stereo.yaml"),
+        (["--frame-offsets", "--no-stereo"], "launch/evaluate.py --checkpoint"),
+    ],
+)
+def test_the_next_command_fits_the_views(tree, options, command):
+    done = make_shards(*request(tree, *options))
+    assert done.returncode == 0, done.stderr
+    assert command in done.stdout.splitlines()[-1]
+
+
+def without(path: str):
+    return lambda folder: (folder / "kitti" / path).unlink()
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "kitti" / DRIVE / "image_03" / "data" / "0000000002.png"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def break_split(folder: Path) -> None:
+    (folder / "split.txt").write_text("9 0 l\n")
+
+
+def remove_camera(folder: Path) -> None:
+    (folder / "kitti" / DRIVE / "image_03").rename(folder / "elsewhere")
+
+
+def fill_output(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / MANIFEST_NAME).touch()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("harm", "options", "words"),
+    [
+        (without(f"{DRIVE}/image_02/data/0000000002.png"), [], "image_02/data/0000000002.png"),
+        (without(f"{DRIVE}/image_02/data/0000000000.png"), [], "image_02/data/0000000000.png"),
+        (without(f"{DATE}/calib_cam_to_cam.txt"), [], "calib_cam_to_cam.txt"),
+        (truncate, [], "image_03/data/0000000002.png is broken"),
+        (truncate, ["--processes", "2"], "image_03/data/0000000002.png is broken"),
+        (lambda folder: None, ["--ground-truth", "velodyne"], "no laser scan"),
+        (remove_camera, [], "--no-stereo"),
+        (break_split, [], "split.txt, line 1"),
+        (lambda folder: (folder / "split.txt").unlink(), [], "no split file"),
+        (fill_output, [], "--overwrite"),
+        (lambda folder: None, ["--height", "100"], "--height 100: expected a positive multiple"),
+        (lambda folder: None, ["--processes", "0"], "--processes 0: expected 1 or more"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_exit_code_2(tree, harm, options, words):
+    harm(tree)
+    done = make_shards(*request(tree, *options))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert words in last
+    assert not list((tree / "out").glob("shard-*"))
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def children_of(process_id: int) -> list[int]:
+    found = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
+    return [int(child) for child in found.split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_run_leaves_no_shard_and_no_process_and_can_be_repeated(tmp_path, processes):
+    lines = write_kitti_tree(tmp_path / "kitti", num_frames=100)
+    (tmp_path / "split.txt").write_text("\n".join(lines))
+    big = ["--height", "192", "--width", "640", "--samples-per-shard", "20"]
+    options = request(tmp_path, *big, "--processes", processes)
+    running = subprocess.Popen(command(*options), stderr=subprocess.DEVNULL)
+    aside = tmp_path / "out" / ".packing"
+    # One more file than processes: some are half-written, and at least one is whole.
+    wait_until(lambda: len(list(aside.glob("*.tar"))) > processes)
+    workers = children_of(running.pid)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".packing"]
+    wait_until(lambda: not any(is_running(worker) for worker in workers))
+    (tmp_path / "split.txt").write_text("\n".join(lines[:3]))
+    assert make_shards(*options).returncode == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [MANIFEST_NAME, "shard-000000.tar"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path):
+    lines = write_kitti_tree(tmp_path / "kitti", num_frames=100)
+    (tmp_path / "split.txt").write_text("\n".join(lines))
+    options = request(tmp_path, "--height", 192, "--width", 640, "--processes", 2)
+    running = subprocess.Popen(command(*options), stderr=subprocess.PIPE, text=True)
+    aside = tmp_path / "out" / ".packing"
+    wait_until(lambda: any(file.stat().st_size for file in aside.glob("*.tar")))
+    # The last child: the first is multiprocessing's resource tracker.
+    os.kill(children_of(running.pid)[-1], signal.SIGKILL)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert "error: a packing process died" in errors
+    assert not list((tmp_path / "out").iterdir())

@@ -1,0 +1,131 @@
+import json
+
+import pytest
+from small_shards import write_small_shards
+
+from md2dist.config import load_config
+from md2dist.errors import CheckpointError, ConfigError, ShardError
+from md2dist.training.checkpoint import MANIFEST_NAME
+from md2dist.training.preflight import prepare
+
+
+@pytest.fixture
+def shards(tmp_path):
+    return write_small_shards(tmp_path / "shards", 12, height=64, width=96)
+
+
+def configure(tmp_path, shards, *words):
+    fixed = [
+        f"data.train_shards={shards}",
+        f"log.run_dir={tmp_path / 'run'}",
+        "data.height=64",
+        "data.width=96",
+        "data.use_stereo=true",
+        "optim.micro_batch_size=2",
+    ]
+    return load_config([], [*fixed, *words])
+
+
+def write_checkpoint(tmp_path, **facts):
+    folder = tmp_path / "run" / "checkpoints" / "step-00000004"
+    folder.mkdir(parents=True)
+    manifest = {"facts": {"step": 4, **facts}, "files": {}}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+
+
+def facts_of(tmp_path, shards, **changes):
+    """What a checkpoint of the configured run would hold."""
+    digest = prepare(configure(tmp_path, shards), 1).train_set.manifest.digest
+    facts = {
+        "seed": 0,
+        "global_batch_size": 4,
+        "window_shards": 16,
+        "shard_digest": digest,
+        "zero_stage": 0,
+        "world_size": 2,
+    }
+    return facts | changes
+
+
+def test_a_fresh_run_starts_at_zero_and_ends_with_its_epochs(tmp_path, shards):
+    prepared = prepare(configure(tmp_path, shards, "optim.num_epochs=5"), world_size=2)
+    assert prepared.plan == (4, 2, 1)
+    assert (prepared.first_step, prepared.last_step) == (0, 15)
+    assert prepared.checkpoint is None
+    assert list(tmp_path.iterdir()) == [shards]  # nothing is written
+
+
+def test_a_resumed_run_keeps_its_global_batch_on_another_number_of_ranks(tmp_path, shards):
+    write_checkpoint(tmp_path, **facts_of(tmp_path, shards))
+    for world_size, accumulation in ((1, 2), (2, 1)):
+        prepared = prepare(configure(tmp_path, shards), world_size)
+        assert prepared.plan == (4, 2, accumulation)
+        assert prepared.first_step == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["data.train_shards=null"], ["data.train_shards is not set", "make_shards.py"]),
+        (["data.train_shards=nowhere"], ["nowhere", "make_shards.py"]),
+        (["data.height=96"], ["64x96", "96x96", "--height 96"]),
+        (["data.frame_offsets=[-2,-1,1]"], ["[-2, -1, 1]", "--frame-offsets -2 -1 1"]),
+        (["optim.global_batch_size=5"], ["global_batch_size=5", "micro_batch_size=1"]),
+        (["optim.micro_batch_size=13"], ["13", "12"]),
+    ],
+)
+def test_what_does_not_fit_is_told_with_the_remedy(tmp_path, shards, words, told):
+    with pytest.raises((ConfigError, ShardError)) as caught:
+        prepare(configure(tmp_path, shards, *words), world_size=1)
+    for word in told:
+        assert word in str(caught.value)
+
+
+def test_shards_without_the_stereo_view_are_refused(tmp_path):
+    mono = write_small_shards(tmp_path / "mono", 12, height=64, width=96, use_stereo=False)
+    with pytest.raises(ShardError, match="--stereo"):
+        prepare(configure(tmp_path, mono), world_size=1)
+
+
+def test_validation_shards_without_ground_truth_are_refused(tmp_path, shards):
+    with pytest.raises(ShardError, match="--ground-truth velodyne"):
+        prepare(configure(tmp_path, shards, f"data.val_shards={shards}"), world_size=1)
+
+
+def test_resume_must_find_a_checkpoint(tmp_path, shards):
+    with pytest.raises(CheckpointError, match=r"resume=must.*resume=auto"):
+        prepare(configure(tmp_path, shards, "checkpoint.resume=must"), world_size=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 1}, "seed=1, now it is 0"),
+        ({"window_shards": 3}, "window_shards=3"),
+        ({"shard_digest": "another"}, "shard_digest=another"),
+        ({"zero_stage": 2}, "zero_stage=2"),
+    ],
+)
+def test_a_run_does_not_go_on_in_another_order(tmp_path, shards, changes, told):
+    write_checkpoint(tmp_path, **facts_of(tmp_path, shards, **changes))
+    with pytest.raises(CheckpointError, match=told) as caught:
+        prepare(configure(tmp_path, shards), world_size=2)
+    assert "network.init_from" in str(caught.value)
+
+
+def test_a_global_batch_other_than_the_checkpoints_is_refused(tmp_path, shards):
+    write_checkpoint(tmp_path, **facts_of(tmp_path, shards))
+    with pytest.raises(CheckpointError, match="global_batch_size=4, now it is 6"):
+        prepare(configure(tmp_path, shards, "optim.global_batch_size=6"), world_size=1)
+
+
+def test_a_partitioned_run_does_not_go_on_with_other_ranks(tmp_path, shards):
+    write_checkpoint(tmp_path, **facts_of(tmp_path, shards, zero_stage=1))
+    with pytest.raises(CheckpointError, match="saved by 2 ranks"):
+        prepare(configure(tmp_path, shards, "deepspeed.zero_stage=1"), world_size=1)
+
+
+def test_resume_never_does_not_look_at_checkpoints(tmp_path, shards):
+    write_checkpoint(tmp_path, **facts_of(tmp_path, shards, seed=1))
+    prepared = prepare(configure(tmp_path, shards, "checkpoint.resume=never"), world_size=1)
+    assert prepared.first_step == 0

@@ -1,0 +1,75 @@
+import json
+
+import numpy as np
+from PIL import Image
+
+from md2dist.training.run_log import RunLog
+from md2dist.training.wandb_log import WandbLog
+
+METRICS = {"train/loss": 0.5, "train/samples_per_second": 3.0}
+
+
+def open_log(folder, first_step=0, is_main=True):
+    wandb = WandbLog("disabled", "test", folder, None, {})
+    return RunLog(folder, wandb, is_main, first_step, last_step=100)
+
+
+def read_steps(folder):
+    return [
+        json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+def test_each_line_is_an_object_with_its_step_and_metrics(tmp_path):
+    log = open_log(tmp_path)
+    log.log(METRICS, 10)
+    log.log({"val/abs_rel": 0.1}, 12)
+    log.close("finished")
+    first, second = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert first["step"] == 10
+    assert first["train/loss"] == 0.5
+    assert second["val/abs_rel"] == 0.1
+
+
+def test_the_status_follows_the_run(tmp_path):
+    def status():
+        return json.loads((tmp_path / "status.json").read_text())
+
+    log = open_log(tmp_path)
+    assert status()["status"] == "running"
+    log.advance(30)
+    log.log(METRICS, 30)
+    assert status()["step"] == 30
+    log.close("failed", "ValueError: because")
+    assert status()["status"] == "failed"
+    assert status()["message"] == "ValueError: because"
+
+
+def test_a_resumed_run_drops_the_lines_that_its_earlier_life_wrote_after_the_checkpoint(tmp_path):
+    log = open_log(tmp_path)
+    for step in (10, 20, 30):
+        log.log(METRICS, step)
+    log.close("failed")
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "train/l')  # cut short by a kill
+    log = open_log(tmp_path, first_step=20)
+    log.log(METRICS, 30)
+    log.close("finished")
+    assert read_steps(tmp_path) == [10, 20, 30]
+
+
+def test_other_ranks_write_nothing(tmp_path):
+    log = open_log(tmp_path, is_main=False)
+    log.log(METRICS, 1)
+    log.log_picture("train/panel", np.zeros((2, 2, 3), np.uint8), 1)
+    log.advance(1)
+    log.close("finished")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_are_kept_as_files(tmp_path):
+    picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    log = open_log(tmp_path)
+    log.log_picture("train/panel", picture, 7)
+    log.close("finished")
+    assert np.array_equal(Image.open(tmp_path / "logs" / "train-panel-00000007.png"), picture)

@@ -1,0 +1,196 @@
+import dataclasses
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from webdataset.writer import TarWriter
+
+from md2dist.data.shard_format import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    Manifest,
+    Recipe,
+    ShardEntry,
+    SkippedLine,
+    check_recipe,
+    read_manifest,
+    sample_members,
+    view_names,
+    write_manifest,
+)
+from md2dist.errors import ShardError
+
+RECIPE = Recipe("eigen_zhou/train", 192, 640, (-1, 1), use_stereo=True)
+
+
+def make_manifest(num_shards: int = 3, per_shard: int = 5) -> Manifest:
+    shards = tuple(
+        ShardEntry(f"shard-{i:06d}.tar", 9000, "ab" * 32, per_shard, 512 * np.arange(per_shard + 1))
+        for i in range(num_shards)
+    )
+    return Manifest(RECIPE, shards, (SkippedLine("a 1 l", "no image"),), {"numpy": "2"}, "cd" * 32)
+
+
+def tar_section(key: str, members: dict[str, bytes]) -> tuple[bytes, bytes]:
+    """The section of one sample as WebDataset writes it, and the whole tar."""
+    stream = io.BytesIO()
+    with TarWriter(stream, encoder=False, mtime=0, compress=False) as writer:
+        writer.write({"__key__": key, **members})
+        end = writer.tarstream.offset
+    return stream.getvalue()[:end], stream.getvalue()
+
+
+def test_a_manifest_survives_being_written(tmp_path):
+    manifest = make_manifest()
+    write_manifest(manifest, tmp_path)
+    restored = read_manifest(str(tmp_path))
+    assert dataclasses.replace(restored, digest="") == manifest
+    assert restored.shards[0].offsets.tolist() == manifest.shards[0].offsets.tolist()
+    assert restored.shards[0].offsets.dtype == np.int64
+    assert restored.shard_sizes == [5, 5, 5]
+    assert restored.num_samples == 15
+
+
+def test_the_digest_changes_with_the_manifest(tmp_path):
+    digests = []
+    for num_shards in (1, 1, 2):
+        write_manifest(make_manifest(num_shards), tmp_path)
+        digests.append(read_manifest(tmp_path).digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_manifest_that_fails_to_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    write_manifest(make_manifest(1), tmp_path)
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_manifest(make_manifest(2), tmp_path)
+    assert read_manifest(tmp_path).shard_sizes == [5]
+
+
+def test_a_folder_without_shards_names_the_command_that_makes_them(tmp_path):
+    with pytest.raises(ShardError, match=r"index\.json.*make_shards\.py --kitti-root"):
+        read_manifest(tmp_path / "absent")
+
+
+def test_another_format_version_is_refused(tmp_path):
+    write_manifest(make_manifest(), tmp_path)
+    path = tmp_path / MANIFEST_NAME
+    path.write_text(
+        path.read_text().replace(f'"format_version":{FORMAT_VERSION}', '"format_version":99')
+    )
+    with pytest.raises(ShardError, match=r"format version 99; this program reads 1: .*again"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: text.replace('"height"', '"hight"'),
+        lambda text: text.replace('"recipe"', '"receipt"'),
+        lambda text: text.replace('"count":5', '"count":6'),
+        lambda text: text.replace("[0,512", '["x",512'),
+        lambda text: text.replace("512", str(2**70)),
+    ],
+)
+def test_a_damaged_manifest_is_an_error_with_a_remedy(tmp_path, damage):
+    write_manifest(make_manifest(), tmp_path)
+    path = tmp_path / MANIFEST_NAME
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(ShardError, match=r"index\.json is damaged .*make_shards"):
+        read_manifest(tmp_path)
+
+
+def test_the_manifest_is_plain_json_with_a_version(tmp_path):
+    write_manifest(make_manifest(), tmp_path)
+    stored = json.loads((tmp_path / MANIFEST_NAME).read_text())
+    assert stored["format_version"] == FORMAT_VERSION
+    assert stored["recipe"]["frame_offsets"] == [-1, 1]
+    assert stored["shards"][0]["offsets"] == [0, 512, 1024, 1536, 2048, 2560]
+    assert "digest" not in stored
+
+
+@pytest.mark.parametrize(
+    ("frame_offsets", "use_stereo"),
+    [((-1, 1), True), ((-1, 1), False), ((1,), True), ((), True), ([], False)],
+)
+def test_a_run_may_ask_for_less_than_is_packed(frame_offsets, use_stereo):
+    asked = {"height": 192, "width": 640, "frame_offsets": frame_offsets, "use_stereo": use_stereo}
+    check_recipe(make_manifest(), "shards", **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (
+            {"height": 320, "width": 1024},
+            ["192x640", "320x1024", "data.height=192", "--height 320"],
+        ),
+        ({"height": 640, "width": 192}, ["192x640", "640x192"]),
+        ({"frame_offsets": (-2, 1)}, ["[-1, 1]", "[-2, 1]", "--frame-offsets -2 -1 1"]),
+        ({"use_stereo": True}, ["stereo", "--stereo", "data.use_stereo=false"]),
+    ],
+)
+def test_a_run_that_asks_for_more_is_told_both_and_the_remedy(asked, words):
+    manifest = dataclasses.replace(
+        make_manifest(), recipe=dataclasses.replace(RECIPE, use_stereo=False)
+    )
+    fitting = {"height": 192, "width": 640, "frame_offsets": (-1, 1), "use_stereo": False}
+    check_recipe(manifest, "my_shards", **fitting)
+    with pytest.raises(ShardError) as caught:
+        check_recipe(manifest, "my_shards", **(fitting | asked))
+    assert all(word in str(caught.value) for word in ["my_shards", *words])
+
+
+def test_views_are_target_then_ascending_offsets_then_stereo():
+    assert view_names((2, -1, 1), use_stereo=True) == ["0", "-1", "+1", "+2", "s"]
+    assert view_names((), use_stereo=False) == ["0"]
+
+
+names = st.sampled_from(["0.png", "-1.png", "+1.png", "s.png", "json", "velodyne.npz"])
+
+
+@settings(max_examples=60)
+@given(members=st.dictionaries(names, st.binary(max_size=1600), min_size=1))
+def test_a_section_is_read_as_python_reads_the_tar(members):
+    section, tar = tar_section("drive_l_0000000024", members)
+    restored = sample_members(section)
+    assert restored.pop("__key__") == "drive_l_0000000024"
+    assert {name: bytes(content) for name, content in restored.items()} == members
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        expected = {m.name.partition(".")[2]: archive.extractfile(m).read() for m in archive}
+    assert restored == expected
+
+
+def test_members_are_views_of_the_section_not_copies():
+    section = bytearray(tar_section("k", {"json": b"{}"})[0])
+    content = sample_members(memoryview(section))["json"]
+    section[512:514] = b"[]"
+    assert bytes(content) == b"[]"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda section: section[:-512],  # the last payload is cut off
+        lambda section: section[512:],  # a payload where a header should be
+        lambda section: bytes(len(section)),  # a hole in the file
+        lambda section: section[:300],  # not even a header
+        lambda section: section[:124] + b"9" * 11 + section[135:],  # no octal number
+        lambda section: section + tar_section("other", {"json": b"{}"})[0],  # two samples
+    ],
+)
+def test_a_damaged_section_is_refused(damage):
+    section, _ = tar_section("k", {"0.png": bytes(range(256)) * 5, "json": b"{}"})
+    with pytest.raises(ShardError, match="tar member"):
+        sample_members(damage(section))

@@ -1,0 +1,86 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from md2dist.data.splits import SplitLine, find_split, read_split
+from md2dist.errors import SplitError
+
+DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("eigen_zhou/train", 39810),
+        ("eigen_zhou/val", 4424),
+        ("eigen_full/train", 45200),
+        ("eigen/test", 697),
+        ("eigen_benchmark/test", 652),
+    ],
+)
+def test_the_published_lists_are_read_whole(shared, name, count):
+    lines = read_split(find_split(name, shared / "splits"))
+    assert len(lines) == count
+    assert len({line.key for line in lines}) == count
+
+
+def test_padded_and_plain_frame_numbers_mean_the_same(tmp_path):
+    path = tmp_path / "split.txt"
+    path.write_text(f"{DRIVE} 65 r\n\n  {DRIVE}  0000000066 l \n")
+    assert read_split(path) == [SplitLine(DRIVE, 65, "r"), SplitLine(DRIVE, 66, "l")]
+
+
+@given(frame=st.integers(0, 10**10 - 1), side=st.sampled_from("lr"))
+def test_a_line_survives_being_written_and_a_key_has_no_dots(tmp_path_factory, frame, side):
+    line = SplitLine(DRIVE, frame, side)
+    path = tmp_path_factory.getbasetemp() / "one_line.txt"
+    path.write_text(str(line))
+    assert read_split(path) == [line]
+    assert line.key == f"2011_09_26_drive_0005_sync_{side}_{frame:010d}"
+
+
+@pytest.mark.parametrize(
+    "text", ["image 0", "9 0 l", f"{DRIVE} 65", f"{DRIVE} 65 x", f"{DRIVE} -1 l", f"../{DRIVE} 1 l"]
+)
+def test_a_line_that_does_not_parse_is_quoted_with_its_number(tmp_path, text):
+    path = tmp_path / "split.txt"
+    path.write_text(f"{DRIVE} 1 l\n{text}\n")
+    with pytest.raises(SplitError) as caught:
+        read_split(path)
+    message = str(caught.value)
+    assert f"split.txt, line 2: {text!r}" in message
+    assert "DATE/DRIVE FRAME SIDE" in message
+
+
+def test_a_repeated_line_is_refused(tmp_path):
+    path = tmp_path / "split.txt"
+    path.write_text(f"{DRIVE} 1 l\n{DRIVE} 2 l\n{DRIVE} 0001 l\n")
+    with pytest.raises(SplitError, match=r"line 3: .* repeats line 1"):
+        read_split(path)
+
+
+def test_an_empty_and_an_absent_and_a_binary_file_are_refused(tmp_path):
+    empty, binary = tmp_path / "empty.txt", tmp_path / "binary.txt"
+    empty.write_text("\n\n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SplitError, match="empty"):
+        read_split(empty)
+    for path in (binary, tmp_path / "absent.txt"):
+        with pytest.raises(SplitError, match=r"absent|binary"):
+            read_split(path)
+
+
+def test_a_split_is_found_by_its_path_and_by_its_name(tmp_path):
+    path = tmp_path / "mine" / "val_files.txt"
+    path.parent.mkdir()
+    path.write_text(f"{DRIVE} 1 l\n")
+    assert find_split(path) == find_split("mine/val", tmp_path) == path
+
+
+def test_an_unknown_split_answers_with_the_known_ones(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "val_files.txt").touch()
+    with pytest.raises(SplitError, match="mine/val"):
+        find_split("mine", tmp_path)
+    with pytest.raises(SplitError, match="--splits-dir"):
+        find_split("mine/val")

@@ -1,0 +1,76 @@
+import logging
+import struct
+
+import numpy as np
+import pytest
+
+from md2dist.training.wandb_log import WandbLog
+
+
+@pytest.fixture
+def no_account(monkeypatch, tmp_path):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def read_offline_run(path):
+    """Yields the records of a .wandb file, which is a LevelDB log behind 7 bytes of its own."""
+    data, record, position = path.read_bytes(), b"", 7
+    while position + 7 <= len(data):
+        room = 32768 - position % 32768
+        if room < 7:
+            position += room
+            continue
+        length, kind = struct.unpack_from("<HB", data, position + 4)
+        record += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
+
+
+@pytest.mark.slow
+def test_an_offline_run_holds_the_scalars_and_pictures_that_were_logged(no_account, tmp_path):
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    log = WandbLog("auto", "test", tmp_path, "run7", {"optim": {"lr": 1e-4}})
+    assert log.run_id == "run7"
+    log.log({"train/loss": 0.25}, 10)
+    log.log_picture("train/panel", np.zeros((4, 6, 3), np.uint8), 10)
+    log.finish(exit_code=0)
+    (path,) = (tmp_path / "logs" / "wandb").glob("offline-run-*-run7/run-run7.wandb")
+    history = {}
+    for data in read_offline_run(path):
+        for item in Record.FromString(data).history.item:
+            history[item.key or "/".join(item.nested_key)] = item.value_json
+    assert history["train/loss"] == "0.25"
+    assert history["_step"] == "10"
+    assert history["train/panel/height"] == "4"
+
+
+def test_a_failure_of_wandb_is_told_once_and_ends_nothing(tmp_path, caplog):
+    class DeadRun:
+        id = "dead"
+
+        def log(self, *_, **__):
+            raise ConnectionError("no route")
+
+    log = WandbLog("disabled", "test", tmp_path, None, {})
+    log._run = DeadRun()
+    with caplog.at_level(logging.WARNING, logger="md2dist"):
+        for step in range(3):
+            log.log({"train/loss": 1.0}, step)
+    assert [record.getMessage() for record in caplog.records] == [
+        "W&B is left out from here on: no route"
+    ]
+    assert log.run_id is None
+
+
+def test_a_disabled_run_makes_no_file(tmp_path):
+    log = WandbLog("disabled", "test", tmp_path, None, {})
+    log.log({"train/loss": 1.0}, 1)
+    log.finish(exit_code=0)
+    assert log.run_id is None
+    assert list(tmp_path.iterdir()) == []
