@@ -21,6 +21,7 @@ from md2dist.data.synthetic import split_lines
 from md2dist.errors import run_command
 from md2dist.evaluation.baselines import RowProfile, fit_constant, fit_row_profile
 from md2dist.evaluation.depth import evaluate_depth
+from md2dist.training.world import find_free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = ["--height", "64", "--width", "192"]
@@ -92,14 +93,14 @@ def make_shards(output: Path, shards: Path) -> None:
 
 
 def train(shards: Path, run: Path, overrides: list[str]) -> None:
-    """Trains on every GPU, or on two CPU ranks."""
+    """Trains on two GPUs, on the one there is, or on two CPU ranks."""
     launcher = Path(sys.executable).with_name("deepspeed")
-    num_ranks = torch.cuda.device_count() or 2
+    num_ranks = min(torch.cuda.device_count(), 2) or 2
     call(
         "launch/train.py", "--config", ROOT / "configs" / "demo.yaml",
         f"data.train_shards={shards / 'training'}", f"data.val_shards={shards / 'held_out'}",
         f"log.run_dir={run}", "checkpoint.resume=never", *overrides,
-        interpreter=[launcher, "--num_gpus", num_ranks],
+        interpreter=[launcher, "--num_gpus", num_ranks, "--master_port", find_free_port()],
     )  # fmt: skip
 
 

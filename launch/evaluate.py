@@ -15,7 +15,7 @@ from md2dist.evaluation.depth import evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.prediction.files import write_json
 from md2dist.prediction.predictor import frames_predictor
-from md2dist.training.world import join_world, leave_world, sum_over_ranks
+from md2dist.training.world import failing_together, join_world, leave_world, sum_over_ranks
 from md2dist.weights import load_model
 
 
@@ -24,20 +24,22 @@ def main() -> None:
     arguments = parse_arguments()
     world = join_world()
     try:
-        model = load_model(arguments.checkpoint, world.device)
-        dataset = ShardDataset(arguments.shards)
-        check_recipe(
-            dataset.manifest,
-            arguments.shards,
-            height=model.height,
-            width=model.width,
-            frame_offsets=(),
-            use_stereo=False,
-        )
-        scaling = read_scaling(
-            arguments.scaling,
-            {"auto": STEREO_FACTOR if model.use_stereo else "median", "median": "median"},
-        )
+        with failing_together(world):
+            model = load_model(arguments.checkpoint, world.device)
+            dataset = ShardDataset(arguments.shards)
+            dataset.check_files()
+            check_recipe(
+                dataset.manifest,
+                arguments.shards,
+                height=model.height,
+                width=model.width,
+                frame_offsets=(),
+                use_stereo=False,
+            )
+            scaling = read_scaling(
+                arguments.scaling,
+                {"auto": STEREO_FACTOR if model.use_stereo else "median", "median": "median"},
+            )
         report = evaluate_depth(
             frames_predictor(model),
             dataset,
@@ -74,9 +76,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--protocol",
-        choices=["eigen", "eigen_benchmark"],
+        choices=["eigen"],
         default="eigen",
-        help="which pixels count (default: eigen)",
+        help="which pixels count: those of projected scans, cropped, below 80 m",
     )
     parser.add_argument(
         "--scaling",

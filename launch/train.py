@@ -5,9 +5,9 @@ import argparse
 from md2dist.config import load_words
 from md2dist.errors import run_command
 from md2dist.training.loop import build_model, train
-from md2dist.training.preflight import prepare
+from md2dist.training.preflight import facts_of, prepare
 from md2dist.training.run_dir import open_run_dir, start_logging
-from md2dist.training.world import failing_together, join_world, leave_world
+from md2dist.training.world import check_agreement, failing_together, join_world, leave_world
 
 
 def parse_arguments() -> list[str]:
@@ -29,9 +29,11 @@ def main() -> None:
         with failing_together(world):
             config = load_words(words)
             prepared = prepare(config, world.world_size)
-            model = build_model(config, prepared)
+            model = build_model(config, prepared, world.is_main)
             if world.is_main:
                 open_run_dir(config)
+        with failing_together(world):
+            check_agreement(world, config=config, **facts_of(prepared))
         start_logging(config.log.run_dir, world)
         train(config, prepared, model, world)
     finally:

@@ -6,6 +6,7 @@ Each field names its meaning, its unit and, where there is one, the published va
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,7 +21,7 @@ from md2dist.errors import ConfigError
 class DataConfig:
     """Which shards, which views of them, and how they are read."""
 
-    train_shards: str | None = None  # folder or URL that holds index.json
+    train_shards: str | None = None  # folder that holds index.json
     val_shards: str | None = None  # the same, packed with ground truth; null: no validation
     height: int = 192  # rows in pixels, divisible by 32 (published: 192)
     width: int = 640  # columns in pixels, divisible by 32 (published: 640)
@@ -144,7 +145,10 @@ def load_config(paths: Sequence[str | Path] = (), overrides: Sequence[str] = ())
         if "=" not in override:
             raise ConfigError(f"override {override!r} is not of the form section.key=value")
         merged = _merge(merged, [override], "the command line")
-    config = cast(Config, OmegaConf.to_object(merged))
+    try:
+        config = cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise ConfigError(" ".join(str(error).split())) from None
     _check(config)
     return config
 
@@ -186,7 +190,7 @@ def _merge(config: Any, addition: dict[str, Any] | list[str], origin: str) -> An
             addition = cast(dict[str, Any], OmegaConf.from_dotlist(addition))
         return OmegaConf.merge(config, addition)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].replace("'$VALUE' of type '$VALUE_TYPE' ", "")
         key = getattr(error, "full_key", None)
         raise ConfigError(f"{origin}: {key + ': ' if key else ''}{reason}") from None
 
@@ -221,6 +225,7 @@ def _check(config: Config) -> None:
         )
     positive = {
         "optim.lr": optim.lr,
+        "optim.lr_drop_factor": optim.lr_drop_factor,
         "optim.num_epochs": optim.num_epochs,
         "optim.max_steps": optim.max_steps,
         "optim.micro_batch_size": optim.micro_batch_size,
@@ -234,7 +239,7 @@ def _check(config: Config) -> None:
         "precision.initial_loss_scale": config.precision.initial_loss_scale,
     }
     for key, value in positive.items():
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < inf:
             _refuse(key, "a positive number", value)
     not_negative = {
         "seed": config.seed,
@@ -245,7 +250,7 @@ def _check(config: Config) -> None:
         "log.pictures_every_steps": config.log.pictures_every_steps,
     }
     for key, value in not_negative.items():
-        if not value >= 0:
+        if not 0 <= value < inf:
             _refuse(key, "zero or a positive number", value)
 
 

@@ -81,12 +81,18 @@ def check_shape(tensor: torch.Tensor, expected: str, name: str, **sizes: int) ->
     return known
 
 
+def tell_error(message: str) -> None:
+    """Tells the user of an error, in one line on the terminal."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command's ``main``: an error of use becomes one line and exit code 2."""
     try:
         main()
     except Md2distError as error:
-        sys.stderr.write(f"error: {error}\n")
+        tell_error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

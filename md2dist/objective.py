@@ -1,9 +1,6 @@
-"""What training minimises: predictions and images in, the loss of all scales out.
+"""What training minimises: predictions and images in, the loss of all scales out."""
 
-The scales are computed one after another: on a CPU, a stack of them all outgrows the caches and
-what the allocator keeps, and takes several times as long.
-"""
-
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,6 +10,7 @@ from md2dist.geometry.camera import reproject, scale_intrinsics
 from md2dist.geometry.disparity import disparity_to_depth
 from md2dist.geometry.resize import downsample, upsample
 from md2dist.geometry.warp import warp
+from md2dist.losses.eager_gradient import differentiate_eagerly
 from md2dist.losses.photometric import photometric_error
 from md2dist.losses.reprojection import predictive_mask_loss, reduce_sources
 from md2dist.losses.smoothness import smoothness_loss
@@ -44,6 +42,8 @@ def compute_loss(
 ) -> StepOutput:
     """Compares the target with the sources that are warped by predicted depth and motion.
 
+    A CPU takes the samples one by one, as their maps then stay in its cache.
+
     Source: Godard et al., ICCV 2019, section 3; "v1" is the multi-scale loss of Godard et al.,
     CVPR 2017, section 3.3.
 
@@ -56,27 +56,52 @@ def compute_loss(
     Returns:
         The loss, its parts per scale, and the pictures of scale 0, see `StepOutput`.
     """
-    view = _make_view(batch, 0, settings)
-    scales = []
-    for scale in range(len(predictions.disparities)):
-        if settings.use_v1_multiscale and scale > 0:
-            view = _make_view(batch, scale, settings)
-        loss, warped, auto_mask = _synthesise(predictions, scale, view, settings, generator)
-        smoothness = smoothness_loss(
-            predictions.disparities[scale], downsample(batch.target, scale)
-        )
-        loss = loss + settings.smoothness_weight / 2**scale * smoothness
-        scales.append((loss, warped, auto_mask))
-    scale_losses = torch.stack([loss for loss, _, _ in scales])
-    _, warped, auto_mask = scales[0]
+    num_samples = len(batch.target)
+    step = 1 if batch.target.device.type == "cpu" else num_samples
+    parts = [
+        _compute_part(*_select(predictions, batch, slice(start, start + step)), settings, generator)
+        for start in range(0, num_samples, step)
+    ]
+    losses, warps, auto_masks = zip(*parts, strict=True)
+    scale_losses = torch.stack(losses).mean(0)
     return StepOutput(
         loss=scale_losses.mean(),
         scale_losses=scale_losses.detach(),
         disparities=tuple(disparity.detach() for disparity in predictions.disparities),
         T_source_target=predictions.T_source_target.detach(),
-        warped=warped.detach(),
-        auto_mask=auto_mask,
+        warped=torch.cat(warps),
+        auto_mask=torch.cat(auto_masks),
     )
+
+
+def _select(predictions: Predictions, batch: Batch, samples: slice) -> tuple[Predictions, Batch]:
+    disparities, masks, T_source_target = predictions
+    selected = Predictions(
+        tuple(maps[samples] for maps in disparities),
+        tuple(maps[samples] for maps in masks),
+        T_source_target[samples],
+    )
+    return selected, Batch(*(tensor[samples] for tensor in batch))
+
+
+def _compute_part(
+    predictions: Predictions,
+    batch: Batch,
+    settings: LossConfig,
+    generator: torch.Generator | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns the losses of all scales, and the warped sources and the auto-mask of scale 0."""
+    view = _make_view(batch, 0, settings)
+    results = []
+    for scale, disparity in enumerate(predictions.disparities):
+        if settings.use_v1_multiscale and scale > 0:
+            view = _make_view(batch, scale, settings)
+        function = partial(_compute_scale, view, batch.target, scale, settings, generator)
+        mask = predictions.masks[scale : scale + 1]
+        inputs = (disparity, predictions.T_source_target, *mask)
+        results.append(differentiate_eagerly(function, *inputs))
+    _, warped, auto_mask = results[0]
+    return torch.stack([loss for loss, _, _ in results]), warped, auto_mask
 
 
 def _make_view(batch: Batch, scale: int, settings: LossConfig) -> View:
@@ -87,25 +112,30 @@ def _make_view(batch: Batch, scale: int, settings: LossConfig) -> View:
     return View(target, sources, scale_intrinsics(batch.K, scale), identity_error)
 
 
-def _synthesise(
-    predictions: Predictions,
-    scale: int,
+def _compute_scale(
     view: View,
+    target: torch.Tensor,
+    scale: int,
     settings: LossConfig,
     generator: torch.Generator | None,
+    disparity: torch.Tensor,
+    T_source_target: torch.Tensor,
+    mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns the photometric loss of one scale, the warped sources and the auto-mask."""
+    """Returns the loss of one scale, the warped sources and the auto-mask."""
+    loss = smoothness_loss(disparity, downsample(target, scale))
+    loss = settings.smoothness_weight / 2**scale * loss
+
     size = view.target.shape[-2:]
-    disparity = upsample(predictions.disparities[scale], *size)
+    disparity = upsample(disparity, *size)
     depth = disparity_to_depth(disparity, settings.min_depth, settings.max_depth)
-    warped = warp(view.sources, reproject(depth, view.K, predictions.T_source_target))
+    warped = warp(view.sources, reproject(depth, view.K, T_source_target))
     error = photometric_error(warped, view.target, settings.use_ssim)
-    mask_loss = 0.0
-    if predictions.masks:
-        mask = upsample(predictions.masks[scale], *size)
+    if mask is not None:
+        mask = upsample(mask, *size)
         error = error * mask
-        mask_loss = predictive_mask_loss(mask)
+        loss = loss + predictive_mask_loss(mask)
     error, auto_mask = reduce_sources(
         error, view.identity_error, settings.use_average, settings.tie_noise, generator
     )
-    return error.mean() + mask_loss, warped, auto_mask
+    return loss + error.mean(), warped, auto_mask

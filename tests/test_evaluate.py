@@ -79,7 +79,7 @@ def test_two_ranks_give_the_figures_of_one_and_only_the_first_speaks(weights, sh
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    settings = ["--batch-size", "2", "--flip-postprocess", "--protocol", "eigen_benchmark"]
+    settings = ["--batch-size", "2", "--flip-postprocess", "--protocol", "eigen"]
     ranks = [
         start(
             checkpoint,

@@ -63,6 +63,12 @@ def test_without_a_scale_nothing_is_ever_scaled():
     assert guard.scale_loss(loss) is loss
 
 
+def test_a_run_that_turns_to_fp16_starts_with_the_scale_of_its_settings():
+    single, half = make_twins(None)[-1], make_twins(64.0)[-1]
+    half.restore(single.state())
+    assert half.scale == 64.0
+
+
 def test_a_restored_guard_goes_on_where_the_saved_one_was():
     guarded, _, optimizer, _, guard = make_twins(64.0)
     for gradient in (1.0, float("inf"), 1.0):

@@ -81,6 +81,16 @@ def test_what_does_not_fit_is_told_with_the_remedy(tmp_path, shards, words, told
         assert word in str(caught.value)
 
 
+def test_a_missing_or_short_shard_is_found_before_the_first_step(tmp_path, shards):
+    tar = sorted(shards.glob("*.tar"))[1]
+    tar.write_bytes(tar.read_bytes()[:-512])
+    with pytest.raises(ShardError, match=f"1 of 3 shards.*{tar.name}"):
+        prepare(configure(tmp_path, shards), world_size=1)
+    tar.unlink()
+    with pytest.raises(ShardError, match=f"1 of 3 shards.*{tar.name}"):
+        prepare(configure(tmp_path, shards), world_size=1)
+
+
 def test_shards_without_the_stereo_view_are_refused(tmp_path):
     mono = write_small_shards(tmp_path / "mono", 12, height=64, width=96, use_stereo=False)
     with pytest.raises(ShardError, match="--stereo"):

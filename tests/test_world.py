@@ -6,10 +6,11 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
-from md2dist.errors import ShardError
+from md2dist.errors import ConfigError, ShardError
 from md2dist.training.batchnorm import RunningStatistics
 from md2dist.training.world import (
     World,
+    check_agreement,
     failing_together,
     join_world,
     leave_world,
@@ -104,13 +105,35 @@ def go_on(world):
     return float(sum_over_ranks(torch.tensor(float(world.rank + 1))))
 
 
+def find_other_shards(world):
+    with failing_together(world):
+        check_agreement(world, first_step=7, train_shards="abc" if world.rank else "def")
+
+
 @pytest.mark.slow
-def test_an_error_on_one_rank_ends_all_and_is_told_by_the_main_one():
-    first, second = run_ranks(fail_on_rank_one)
-    assert "rank 1: shard 7 is gone" in first
-    assert second == "exit 2"
-    assert run_ranks(fail_everywhere) == ["ShardError: no such key", "exit 2"]
+def test_an_error_on_one_rank_ends_all_and_is_told_once(capfd):
+    assert run_ranks(fail_on_rank_one) == ["exit 2", "exit 2"]
+    assert capfd.readouterr().err.count("error: rank 1: shard 7 is gone") == 1
+    assert run_ranks(fail_everywhere) == ["exit 2", "exit 2"]
+    assert capfd.readouterr().err.count("error: no such key\n") == 1
     assert run_ranks(go_on) == [3.0, 3.0]
+
+
+@pytest.mark.slow
+def test_ranks_that_found_different_things_end_together(capfd):
+    assert run_ranks(find_other_shards) == ["exit 2", "exit 2"]
+    told = capfd.readouterr().err
+    assert "disagree on train_shards: rank 0 has def, rank 1 has abc" in told
+    assert "first_step" not in told
+
+
+@pytest.mark.usefixtures("no_launcher")
+def test_srun_without_a_meeting_place_is_told_so(monkeypatch):
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(ConfigError, match="MASTER_ADDR"):
+        join_world()
 
 
 def train_apart(world):
@@ -126,6 +149,26 @@ def train_apart(world):
     statistics.average()
     assert list(model.state_dict()) == keys
     return before, dict(model.named_buffers())
+
+
+def break_the_statistics(world):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(2))
+    statistics = RunningStatistics(model)
+    model(torch.randn(4, 2, 3, 3))
+    statistics.average()
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    model(torch.full((4, 2, 3, 3), float("inf") if world.rank else 1.0))
+    statistics.average()
+    return before, dict(model.named_buffers())
+
+
+@pytest.mark.slow
+def test_a_bad_activation_on_one_rank_leaves_the_statistics_of_all_as_they_were():
+    for before, after in run_ranks(break_the_statistics):
+        for name in ("0.running_mean", "0.running_var"):
+            assert torch.isfinite(after[name]).all()
+            assert torch.equal(before[name], after[name])
 
 
 @pytest.mark.slow

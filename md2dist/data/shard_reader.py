@@ -112,6 +112,25 @@ class ShardDataset:
         except (ShardError, OSError) as error:
             raise self.damage(index, error) from None
 
+    def check_files(self) -> None:
+        """Looks whether every shard is there with all its bytes; their contents are not read.
+
+        Raises:
+            ShardError: naming the first shard that is missing or cut short, and how many are.
+        """
+        bad = [
+            entry.name
+            for entry in self.manifest.shards
+            if not (self.folder / entry.name).is_file()
+            or (self.folder / entry.name).stat().st_size != entry.num_bytes
+        ]
+        if bad:
+            raise ShardError(
+                f"{len(bad)} of {len(self.manifest.shards)} shards in {self.folder} are missing or "
+                f"have another size than index.json says, the first is {bad[0]}; "
+                "copy them again, or pack again"
+            )
+
     def damage(self, index: int, reason: object) -> ShardError:
         """Returns the error that says where sample `index` lies and how to mend it."""
         shard, start, _ = self._locate(index)
@@ -119,8 +138,8 @@ class ShardDataset:
         if isinstance(reason, KeyError):
             reason = f"lacks {reason}"
         return ShardError(
-            f"sample {index} at byte {start} of {path} is damaged ({reason}); find all damage with "
-            f"`python shard_tools/verify_shards.py {self.folder}` and copy or pack the shard again"
+            f"sample {index} at byte {start} of {path} is damaged ({reason}); "
+            "copy or pack the shard again"
         )
 
     def _locate(self, index: int) -> tuple[int, int, int]:

@@ -82,6 +82,8 @@ def evaluate_depth(
         ShardError: if there are no samples or no ground truth.
         EvaluationError: if some image cannot be compared; raised on every rank alike.
     """
+    if batch_size < 1:
+        raise EvaluationError(f"a batch of {batch_size} images; expected at least 1")
     if len(dataset) == 0:
         raise ShardError("the shards hold no samples; pack again with another split")
     # What would fail on every image fails here, on every rank.

@@ -24,10 +24,18 @@ class RunningStatistics:
         sizes = [getattr(*place).numel() for place in places]
         for (layer, name), part in zip(places, self._flat.split(sizes), strict=True):
             setattr(layer, name, part)
+        self._last = self._flat.clone()
 
     @torch.no_grad()
     def average(self) -> None:
-        """Replaces every running statistic by its mean over the ranks."""
-        if dist.get_world_size() > 1 and self._flat.numel():
+        """Replaces every running statistic by its mean over the ranks.
+
+        Where one of them is not finite, all stay as they were before the step: a bad activation
+        must not outlive it.
+        """
+        if dist.get_world_size() > 1:
             dist.all_reduce(self._flat)
             self._flat /= dist.get_world_size()
+        is_finite = torch.isfinite(self._flat).all()
+        self._last = torch.where(is_finite, self._flat, self._last)
+        self._flat.copy_(self._last)

@@ -4,14 +4,16 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
 import torch
 
-from md2dist.config import Config
+from md2dist.config import CheckpointConfig, Config
 from md2dist.data.collate import recipe_intrinsics
 from md2dist.data.loader import make_loader
+from md2dist.errors import ConfigError
 from md2dist.model import MonodepthModel
 from md2dist.records import FrameBatch
 from md2dist.training.batch_plan import plan_batches
@@ -35,7 +37,9 @@ def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
     Raises:
         Md2distError: whatever is wrong with the settings or the shards.
     """
-    prepared = prepare(config, world_size=1)
+    _check_repeats(num_batches)
+    fresh = replace(config, checkpoint=CheckpointConfig(resume="never"))
+    prepared = prepare(fresh, world_size=1)
     data, plan = config.data, prepared.plan
     loader = make_loader(
         prepared.train_set,
@@ -75,28 +79,30 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
 
     Args:
         config: sizes, views, precision and batch; no shards are read.
-        num_steps: steps of each kind that are timed, after two that are not.
+        num_steps: steps of each kind that are timed, after some that are not.
         world: this process, connected, alone.
 
     Returns:
         Median seconds of both, their ratio, samples per second, peak device memory in GiB (0 on a
         CPU), and what they were measured with.
     """
+    _check_repeats(num_steps)
     plan = plan_batches(config.optim, world.world_size)
     model = MonodepthModel.from_config(config)
     engine, guard = make_engine(model, config, plan, world)
     engine.train()
     take_step = TrainingStep(engine, guard, config, plan, world)
     batches = repeat(_random_frames(config, plan.micro_batch_size))
+    for number in range(2):
+        take_step(batches, 0, number)
+    memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
     run_networks = _networks_alone(model, config, plan.micro_batch_size, world.device)
+    run_networks()
     step_seconds, network_seconds = [], []
-    if world.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(world.device)
-    for number in range(num_steps + 2):
+    for number in range(num_steps):
         step_seconds.append(_time(lambda n=number: take_step(batches, 0, n), world.device))
         network_seconds.append(_time(run_networks, world.device))
-    step, networks = (statistics.median(times[2:]) for times in (step_seconds, network_seconds))
-    memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
+    step, networks = statistics.median(step_seconds), statistics.median(network_seconds)
     return {
         "benchmark": "step",
         "seconds_per_step": step,
@@ -129,6 +135,11 @@ def _networks_alone(
         optimizer.zero_grad()
 
     return run
+
+
+def _check_repeats(num: int) -> None:
+    if num < 1:
+        raise ConfigError(f"{num} timed repetitions; at least 1 is needed for a median")
 
 
 def _random_frames(config: Config, batch_size: int) -> FrameBatch:

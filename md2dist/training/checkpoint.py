@@ -102,7 +102,7 @@ def verify_checkpoint(checkpoint: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
         facts, files = manifest["facts"], manifest["files"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(f"{checkpoint} has no readable {MANIFEST_NAME}") from None
     for name, expected in files.items():
         path = checkpoint / name

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from md2dist.config import Config
 from md2dist.model import MonodepthModel
@@ -19,7 +20,7 @@ def make_engine(
     """Wraps a model with its losses in DeepSpeed's engine.
 
     Args:
-        model: float32; moved to the world's device and given rank 0's weights.
+        model: float32; moved to the world's device, and given rank 0's weights and buffers.
         config: all settings.
         plan: the batch sizes.
         world: this process, connected.
@@ -47,4 +48,6 @@ def make_engine(
         config=make_deepspeed_config(plan, zero_stage),
         dist_init_required=False,
     )
+    for buffer in model.buffers():  # DeepSpeed sends the parameters only
+        dist.broadcast(buffer, src=0)
     return engine, guard

@@ -45,15 +45,15 @@ class GradientGuard:
 
     def state(self) -> dict[str, float]:
         """Gives what a checkpoint keeps."""
-        return {
-            "scale": float(self.scale),
+        scale = {"scale": float(self.scale)} if self._is_scaling else {}
+        return scale | {
             "num_clean_steps": float(self.num_clean_steps),
             "num_skipped": float(self.num_skipped),
         }
 
     def restore(self, state: dict[str, float]) -> None:
         """Takes back what `state` gave."""
-        if self._is_scaling:
+        if self._is_scaling and "scale" in state:  # not in those of fp32 and bf16 runs
             self.scale.fill_(state["scale"])
         self.num_clean_steps.fill_(state["num_clean_steps"])
         self.num_skipped.fill_(state["num_skipped"])

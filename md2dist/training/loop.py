@@ -21,20 +21,23 @@ from md2dist.training.validation import validate
 from md2dist.training.wandb_log import WandbLog
 from md2dist.training.world import World
 from md2dist.weights import initialise
+from md2dist.weights.run_folder import import_checkpoint
 
 logger = logging.getLogger(__name__)
 
 
-def build_model(config: Config, prepared: Preparation) -> MonodepthModel:
-    """Builds the model with its first weights; a run that goes on gets its own weights later.
+def build_model(config: Config, prepared: Preparation, is_main: bool) -> MonodepthModel:
+    """Builds the model, on the main rank with its weights: the engine spreads them.
 
     Raises:
         WeightsError: if a weight file is missing or belongs to another network.
     """
     torch.manual_seed(config.seed)
     model = MonodepthModel.from_config(config)
-    if prepared.checkpoint is None:
+    if is_main and prepared.checkpoint is None:
         initialise(model, config.network.weights, config.network.init_from)
+    elif is_main and prepared.checkpoint is not None:
+        import_checkpoint(model, prepared.checkpoint)  # the engine would not tell what does not fit
     return model
 
 
@@ -59,7 +62,6 @@ def train(config: Config, prepared: Preparation, model: MonodepthModel, world: W
     wandb = _open_wandb(config, prepared.facts.get("wandb_id"), world)
     log = RunLog(run_dir, wandb, world.is_main, prepared.first_step, prepared.last_step)
     report = Reporter(log, config, plan, world)
-    batches = report.timed(iter(_open_loader(config, prepared, world)))
 
     def save(num_done: int) -> None:
         facts = {
@@ -77,6 +79,7 @@ def train(config: Config, prepared: Preparation, model: MonodepthModel, world: W
         save_checkpoint(engine, run_dir / "checkpoints", facts, text, config.checkpoint.keep, world)
 
     try:
+        batches = report.timed(iter(_open_loader(config, prepared, world)))
         for step in range(prepared.first_step, prepared.last_step):
             epoch, step_in_epoch = order.position(step)
             result = take_step(batches, epoch, step)
@@ -85,15 +88,14 @@ def train(config: Config, prepared: Preparation, model: MonodepthModel, world: W
             is_last = num_done == prepared.last_step
             is_epoch_end = step_in_epoch == order.num_steps - 1
             if is_epoch_end or is_last or _is_due(num_done, config.checkpoint.every_steps):
-                report.settle()
+                report.settle(num_done, epoch)
+                save(num_done)
                 if (is_epoch_end or is_last) and val_set is not None:
                     report.after_validation(num_done, validate(model, val_set, world))
-                save(num_done)
                 report.go_on()
     except BaseException as error:
         log.close("failed", f"{type(error).__name__}: {error}")
         raise
-    report.settle()
     log.close("finished")
 
 

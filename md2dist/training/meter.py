@@ -18,7 +18,7 @@ class Meter:
     def __init__(self, world_size: int):
         self._world_size = world_size
         self._total: torch.Tensor | None = None
-        self._num_steps = 0
+        self.num_steps = 0
         self.waited = 0.0  # seconds, added to by whoever waits for data
         self._seconds = 0.0
         self._start = time.perf_counter()
@@ -30,16 +30,16 @@ class Meter:
     def add(self, values: torch.Tensor) -> None:
         """Adds one step's values, a vector on the device."""
         self._total = values if self._total is None else self._total + values
-        self._num_steps += 1
+        self.num_steps += 1
         now = time.perf_counter()
         self._seconds, self._start = self._seconds + now - self._start, now
 
     def flush(self) -> "DelayedMeans":
         """Sends the means over steps and ranks on their way to the host, and starts anew."""
         assert self._total is not None
-        mean = sum_over_ranks(self._total) / (self._num_steps * self._world_size)
-        delayed = DelayedMeans(mean, self._num_steps, self._seconds, self.waited)
-        self._total, self._num_steps, self._seconds, self.waited = None, 0, 0.0, 0.0
+        mean = sum_over_ranks(self._total) / (self.num_steps * self._world_size)
+        delayed = DelayedMeans(mean, self.num_steps, self._seconds, self.waited)
+        self._total, self.num_steps, self._seconds, self.waited = None, 0, 0.0, 0.0
         return delayed
 
 

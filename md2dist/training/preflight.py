@@ -60,6 +60,7 @@ def prepare(config: Config, world_size: int) -> Preparation:
         frame_offsets=data.frame_offsets,
         use_stereo=data.use_stereo,
     )
+    train_set.check_files()
     val_set = _open_validation(config)
     found = _find_resumable(config)
     checkpoint, facts = found if found else (None, {})
@@ -88,6 +89,16 @@ def prepare(config: Config, world_size: int) -> Preparation:
     )
 
 
+def facts_of(prepared: Preparation) -> dict[str, Any]:
+    """Gives what all ranks must have found alike."""
+    return {
+        "checkpoint": prepared.checkpoint and prepared.checkpoint.name,
+        "first_step": prepared.first_step,
+        "last_step": prepared.last_step,
+        "train_shards": prepared.train_set.manifest.digest,
+    }
+
+
 def _open_validation(config: Config) -> ShardDataset | None:
     data = config.data
     if data.val_shards is None:
@@ -106,6 +117,7 @@ def _open_validation(config: Config) -> ShardDataset | None:
             f"the validation shards in {data.val_shards} carry no ground truth; pack them with "
             "--ground-truth velodyne, or leave data.val_shards null"
         )
+    val_set.check_files()
     return val_set
 
 
@@ -135,9 +147,9 @@ def _check_continuity(
         "zero_stage": config.deepspeed.zero_stage,
     }
     for key, value in now.items():
-        if facts[key] != value:
+        if facts.get(key) != value:
             raise CheckpointError(
-                f"the run in {run_dir} was begun with {key}={facts[key]}, now it is {value}; "
+                f"the run in {run_dir} was begun with {key}={facts.get(key)}, now it is {value}; "
                 "go on with the former, or start a new log.run_dir with network.init_from="
                 f"{run_dir}"
             )

@@ -1,5 +1,6 @@
 """From steps to lines of the log: what is averaged, when it is told, and under which name."""
 
+import logging
 from collections.abc import Iterator
 from time import perf_counter
 
@@ -15,6 +16,8 @@ from md2dist.training.run_log import RunLog
 from md2dist.training.schedule import learning_rate
 from md2dist.training.step import StepResult
 from md2dist.training.world import World
+
+logger = logging.getLogger(__name__)
 
 
 class Reporter:
@@ -51,7 +54,9 @@ class Reporter:
             result: of this step.
         """
         self._tell_pending()
-        self._meter.add(torch.cat([result.losses, result.gradient_norm[None]]))
+        norm = result.gradient_norm
+        is_skipped = torch.isfinite(norm).logical_not()
+        self._meter.add(torch.cat([result.losses, torch.stack([norm, is_skipped.float()])]))
         if num_done % self._config.log.every_steps == 0:
             self._pending = (num_done, epoch, self._meter.flush())
         pictures_every = self._config.log.pictures_every_steps
@@ -65,9 +70,12 @@ class Reporter:
         metrics |= {"val/median_ratio": report.median_ratio, "val/ratio_std": report.ratio_std}
         self._log.log(metrics, num_done)
 
-    def settle(self) -> None:
-        """Tells what is pending, before a pause or the end."""
+    def settle(self, num_done: int, epoch: int) -> None:
+        """Tells all steps until now, before a pause or the end."""
         self._tell_pending()
+        if self._meter.num_steps:
+            self._pending = (num_done, epoch, self._meter.flush())
+            self._tell_pending()
 
     def go_on(self) -> None:
         """Leaves the pause that ends here out of the training's time."""
@@ -78,7 +86,14 @@ class Reporter:
             return
         num_done, epoch, means = self._pending
         self._pending = None
-        loss, *scale_losses, gradient_norm = means.read()
+        loss, *scale_losses, gradient_norm, skipped = means.read()
+        if skipped:
+            logger.warning(
+                "%d of the %d steps before step %d were skipped: their gradients were not finite",
+                round(skipped * means.num_steps),
+                means.num_steps,
+                num_done,
+            )
         num_samples = means.num_steps * self._plan.global_batch_size
         metrics = {
             "epoch": epoch,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from md2dist.config import Config, save_config
 from md2dist.errors import ConfigError
-from md2dist.training.checkpoint import list_checkpoints
 from md2dist.training.world import World
 
 
@@ -20,7 +19,7 @@ def open_run_dir(config: Config) -> None:
     """
     run_dir = Path(config.log.run_dir)
     try:
-        if config.checkpoint.resume == "never" and list_checkpoints(run_dir / "checkpoints"):
+        if config.checkpoint.resume == "never" and (run_dir / "config.yaml").exists():
             run_dir.rename(_free_name(run_dir))
         run_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, run_dir / "config.yaml")

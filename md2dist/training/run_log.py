@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,14 @@ class RunLog:
             self._bar.update(step - self._bar.n)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Writes one line of metrics.jsonl, the same to W&B, and the essence to the bar."""
+        """Writes one line of metrics.jsonl, the same to W&B, and the essence to the bar.
+
+        Values that are not finite become null, which JSON knows.
+        """
         if not self._is_main:
             return
-        self._file.write(
-            json.dumps({"step": step, "time": round(time.time(), 3), **metrics}) + "\n"
-        )
+        finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
         self._wandb.log(metrics, step)
         if "train/loss" in metrics:
             self._bar.set_postfix_str(

@@ -5,12 +5,12 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 
-from md2dist.errors import Md2distError
+from md2dist.errors import ConfigError, Md2distError, tell_error
 
 
 class World(NamedTuple):
@@ -76,7 +76,12 @@ def join_world() -> World:
         os.environ.setdefault("LOCAL_RANK", "0")
         os.environ.setdefault("WORLD_SIZE", "1")
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-        os.environ.setdefault("MASTER_PORT", str(_free_port()))
+        os.environ.setdefault("MASTER_PORT", str(find_free_port()))
+    elif "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"this is one of {world.world_size} processes, but MASTER_ADDR is not set; export "
+            "MASTER_ADDR (the first node's name) and MASTER_PORT before srun"
+        )
     backend = "nccl" if world.device.type == "cuda" else "gloo"
     dist.init_process_group(backend, rank=world.rank, world_size=world.world_size)
     return world
@@ -119,25 +124,62 @@ def failing_together(world: World) -> Iterator[None]:
         world: this process; every rank must enter and leave the block.
 
     Raises:
-        Md2distError: on the main rank, with every distinct message and who had it; the other
-            ranks leave with exit code 2.
+        Md2distError: if this process is alone. Several leave with exit code 2, after the main one
+            has told every distinct message and who had it.
     """
     error: Md2distError | None = None
     try:
         yield
     except Md2distError as caught:
         error = caught
-    messages: list[str | None] = [None] * world.world_size
-    if world.world_size > 1:
-        dist.all_gather_object(messages, None if error is None else str(error))
-    if error is None and not any(messages):
+    if world.world_size == 1:
+        if error is not None:
+            raise error
         return
-    if not world.is_main:
-        sys.exit(2)
-    if error is not None and all(message in (None, str(error)) for message in messages):
-        raise error
-    told = [f"rank {rank}: {message}" for rank, message in enumerate(messages) if message]
-    raise Md2distError("\n  ".join(["not every rank is ready", *told]))
+    messages = _gather(None if error is None else str(error), world)
+    if not any(messages):
+        return
+    if world.is_main:  # at once: the launcher ends the others when the first one has left
+        if len(set(messages)) == 1:
+            tell_error(messages[0])
+        else:
+            told = [f"rank {rank}: {text}" for rank, text in enumerate(messages) if text]
+            tell_error("; ".join(told))
+    sys.exit(2)
+
+
+def check_agreement(world: World, **facts: object) -> None:
+    """Compares facts that must be the same on all ranks, since each found them by itself.
+
+    Args:
+        world: this process; every rank must call.
+        **facts: by name, with a comparable text.
+
+    Raises:
+        Md2distError: naming the first fact that differs, and two ranks with their values.
+    """
+    if world.world_size == 1:
+        return
+    for rank, others in enumerate(_gather({name: str(facts[name]) for name in facts}, world)):
+        for name, value in others.items():
+            if value != str(facts[name]):
+                raise Md2distError(
+                    f"the ranks disagree on {name}: rank {world.rank} has {facts[name]}, rank "
+                    f"{rank} has {value}; all need the same shards, settings and log.run_dir"
+                )
+
+
+def _gather(value: Any, world: World) -> list[Any]:
+    values = [None] * world.world_size
+    dist.all_gather_object(values, value)
+    return values
+
+
+def find_free_port() -> int:
+    """Finds a port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _share_cores() -> None:
@@ -145,9 +187,3 @@ def _share_cores() -> None:
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from small_shards import write_small_shards
+
+from md2dist.training.world import find_free_port
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["data.height=64", "data.width=64", "network.weights=scratch", "optim.micro_batch_size=2",
@@ -34,7 +35,7 @@ def run_training(small_shards, tmp_path):
         launcher = [sys.executable]
         if num_ranks > 1:
             deepspeed = str(Path(sys.executable).with_name("deepspeed"))
-            launcher = [deepspeed, "--num_gpus", str(num_ranks), "--master_port", free_port()]
+            launcher = [deepspeed, "--num_gpus", str(num_ranks), "--master_port", find_free_port()]
         command = [*launcher, "launch/train.py", "--config", "configs/mono_stereo.yaml", *settings]
         process = run_command(command)
         assert process.returncode == expected_code, process.stdout + process.stderr
@@ -56,12 +57,6 @@ def run_command(command, **environment):
         timeout=300,
         check=False,
     )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def read_metrics(run_dir, key="train/loss"):

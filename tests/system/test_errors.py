@@ -35,6 +35,13 @@ def test_a_mistake_is_told_once_for_all_ranks(run_training):
     assert not run_dir.exists()
 
 
+def test_a_run_does_not_go_on_with_another_network(run_training):
+    run_training("run", "optim.max_steps=1")
+    process, _ = run_training("run", "network.num_layers=34", "optim.max_steps=2", expected_code=2)
+    assert "is a ResNet-18; this model is ResNet-34" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
 def test_missing_shards_are_told_without_a_launcher():
     process = run_command([sys.executable, "launch/train.py"])
     assert process.returncode == 2

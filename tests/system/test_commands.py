@@ -1,0 +1,39 @@
+"""The demo and the benchmarks, cut short."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, run_command
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_demo_ends_with_a_summary_of_what_lies_where(tmp_path):
+    output = tmp_path / "demo"
+    words = ["launch/demo.py", "--output", output, "optim.max_steps=2", "log.every_steps=1"]
+    process = run_command([sys.executable, *words], OMP_NUM_THREADS="")
+    assert process.returncode == 0, process.stdout + process.stderr
+    summary = json.loads((output / "summary.json").read_text())
+    assert 0 < summary["row_profile_abs_rel"] < summary["baseline_abs_rel"] < 1
+    assert 0 < summary["abs_rel"] < 1
+    for name in ("shards", "run", "metrics", "picture"):
+        assert Path(summary[name]).exists()
+        assert summary[name] in process.stdout
+    assert json.loads((output / "run" / "status.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("benchmark", ["data", "step"])
+def test_a_benchmark_prints_a_row_and_writes_its_figures(benchmark, small_shards, tmp_path):
+    output = tmp_path / "figures.json"
+    words = ["launch/bench.py", benchmark, "--config", "configs/mono_stereo.yaml"]
+    settings = [*SMALL, f"data.train_shards={small_shards}", "--repeats", "1", "--output", output]
+    process = run_command([sys.executable, *words, *settings])
+    assert process.returncode == 0, process.stderr
+    figures = json.loads(output.read_text())
+    assert figures["benchmark"] == benchmark
+    assert (figures["size"], figures["views"], figures["micro_batch_size"]) == ("64x64", 4, 2)
+    key = "samples_per_second" + ("_per_core" if benchmark == "data" else "")
+    assert figures[key] > 0
+    assert process.stdout.splitlines()[-1].startswith(f"| {benchmark} | ")
