@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from md2dist.data.named_splits import load_split, name_split
 from md2dist.data.shard_format import Recipe, view_names
 from md2dist.data.shard_plan import check_request, plan_samples
 from md2dist.data.shard_writer import write_shards
-from md2dist.data.splits import find_split, read_split
 from md2dist.errors import run_command
 
 
@@ -20,8 +20,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--kitti-root", type=Path, required=True, help="folder of the dates of KITTI raw")
-    add("--split", required=True, help="a split file, or a name such as eigen_zhou/train")
-    add("--splits-dir", type=Path, help="where named splits lie, as NAME/PART_files.txt")
+    add("--split", required=True, help="a file, or a name: eigen_zhou/train, rule/train")
+    add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
     add("--output", type=Path, required=True, help="folder for the shards and index.json")
     add("--height", type=int, default=192, help="rows, a multiple of 32")
     add("--width", type=int, default=640, help="columns, a multiple of 32")
@@ -53,9 +53,8 @@ def next_command(recipe: Recipe, shards: Path) -> str:
 def main() -> None:
     """Plans, packs, and says what came of it."""
     options = parse_arguments()
-    split = find_split(options.split, options.splits_dir)
     recipe = Recipe(
-        split=split.name if split == Path(options.split) else options.split,
+        split=name_split(options.split),
         height=options.height,
         width=options.width,
         frame_offsets=tuple(options.frame_offsets),
@@ -67,8 +66,17 @@ def main() -> None:
         ground_truth=options.ground_truth,
     )
     check_request(recipe)
-    lines = read_split(split)
-    samples, skipped = plan_samples(options.kitti_root, lines, recipe, skip_bad=options.skip_bad)
+    split = load_split(
+        options.split,
+        options.kitti_root,
+        frame_offsets=recipe.frame_offsets,
+        use_stereo=recipe.use_stereo,
+        splits_dir=options.splits_dir,
+    )
+    print(f"split {split.origin}")
+    samples, skipped = plan_samples(
+        options.kitti_root, split.lines, recipe, skip_bad=options.skip_bad
+    )
     start = time.monotonic()
     with tqdm(total=len(samples), unit="sample") as bar:
         manifest = write_shards(

@@ -27,30 +27,6 @@ class SplitLine(NamedTuple):
         return f"{self.drive} {self.frame} {self.side}"
 
 
-def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
-    """Finds a split file by its path, or by its name in a folder of splits.
-
-    Args:
-        name: a file, or ``SPLIT/PART`` for ``SPLIT/PART_files.txt``, e.g. ``eigen_zhou/train``.
-        splits_dir: where named splits lie.
-
-    Raises:
-        SplitError: if there is neither.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    if splits_dir is None:
-        raise SplitError(
-            f"no split file {name}; a name such as eigen_zhou/train needs --splits-dir"
-        )
-    path = Path(splits_dir) / f"{name}_files.txt"
-    if not path.is_file():
-        parts = sorted(Path(splits_dir).glob("*/*_files.txt"))
-        known = ", ".join(f"{part.parent.name}/{part.stem[:-6]}" for part in parts)
-        raise SplitError(f"no split {name}: neither a file nor one of {known or 'none'} there")
-    return path
-
-
 def read_split(path: str | Path) -> list[SplitLine]:
     """Reads a split file; frame numbers may be padded with zeros, blank lines are ignored.
 
