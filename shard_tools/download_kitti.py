@@ -29,7 +29,7 @@ def main() -> None:
             bar.set_description(archive.path.stem)
             fetch_archive(archive, on_bytes=bar.update)
     print(f"{len(archives)} archives, {total / 1e9:.1f} GB, in {options.output}")
-    print(f"next: cd {options.output} && for archive in *.zip; do unzip -n -q $archive; done")
+    print(f"next: unzip -q -n '{options.output}/*.zip' -d kitti/raw")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def test_an_archive_that_the_server_lacks_is_told_before_anything_is_fetched(ser
 
 def test_too_little_room_is_told_before_anything_is_fetched(server, tmp_path, monkeypatch):
     monkeypatch.setattr(kitti_archives, "_free_bytes", lambda folder: 5000)
-    with pytest.raises(DownloadError, match="has room for 0.0 GB"):
+    with pytest.raises(DownloadError, match=r"has room for 0\.0 GB"):
         plan(server, tmp_path / "new")
     monkeypatch.setattr(kitti_archives, "_free_bytes", lambda folder: 10000)
     assert len(plan(server, tmp_path / "new")) == 3
@@ -118,7 +118,7 @@ def test_what_is_no_zip_archive_gets_no_name(server, tmp_path):
 
 
 def test_the_command_downloads_through_faults_and_tells_what_comes_next(server, tmp_path):
-    server.faults += ["cut:100", "500"]
+    server.faults.append("cut:100")
     done = download_kitti(server, tmp_path / "out", "--drives", "2011_09_28")
     assert done.returncode == 0, done.stderr
     assert "3 archives" in done.stdout

@@ -14,7 +14,7 @@ TEXT = f"{DRIVE} 1 l\n"
 HASTY = Patience(num_tries=2, first_wait=0.001, timeout=0.3)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "md2dist" / "splits"
@@ -113,7 +113,7 @@ def test_an_unknown_split_answers_with_the_known_ones(tmp_path):
     (tmp_path / "mine" / "val_files.txt").touch()
     with pytest.raises(SplitError, match=f"in {tmp_path}: mine/val$"):
         find_split("mine", tmp_path)
-    with pytest.raises(SplitError, match="eigen_zhou/train.*rule/val"):
+    with pytest.raises(SplitError, match=r"eigen_zhou/train.*rule/val"):
         find_split("eigen_zhou/test")
     with pytest.raises(SplitError, match="--splits-dir"):
         find_split("mine/val")

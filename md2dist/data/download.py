@@ -131,8 +131,8 @@ def _with_retries(
             failures = 1 if progress() > before else failures + 1
             if failures >= patience.num_tries:
                 raise DownloadError(
-                    f"{url} cannot be downloaded, tried {failures} times: {error}; the same "
-                    "command goes on from here later"
+                    f"{url} cannot be downloaded, tried {failures} times: {error}; "
+                    "repeat the command later"
                 ) from None
             time.sleep(min(patience.first_wait * 2 ** (failures - 1), _LONGEST_WAIT))
 

@@ -63,7 +63,7 @@ def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
     if splits_dir is None and published:
         return fetch_split(str(name))
     if splits_dir is None:
-        known, place = [*PUBLISHED_SPLITS, *_RULES], "published; others need --splits-dir"
+        known, place = [*PUBLISHED_SPLITS, *_RULES], "here (others need --splits-dir)"
     else:
         path = Path(splits_dir) / (published.path if published else f"{name}_files.txt")
         if path.is_file():
@@ -72,7 +72,7 @@ def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
         known = [f"{part.parent.name}/{part.stem.removesuffix('_files')}" for part in parts]
         place = f"in {splits_dir}"
     raise SplitError(
-        f"no split {name}: neither a file nor one of those {place}: {', '.join(known) or 'none'}"
+        f"no split file {name}, and no such name {place}: {', '.join(known) or 'none'}"
     )
 
 

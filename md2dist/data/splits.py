@@ -7,7 +7,9 @@ from typing import NamedTuple, cast
 from md2dist.data.kitti import Side
 from md2dist.errors import SplitError
 
-EXPECTED_LINE = "DATE/DRIVE FRAME SIDE, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l"
+EXPECTED_LINE = (
+    "DATE/DRIVE FRAME SIDE of KITTI raw, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l"
+)
 _LINE = re.compile(r"([\w-]+/[\w-]+)\s+(\d+)\s+([lr])", re.ASCII)
 
 
