@@ -105,7 +105,7 @@ def test_a_split_is_found_by_its_path_and_by_its_name(tmp_path):
     assert name_split("mine/val") == "mine/val"
     split = load_split("mine/val", tmp_path, splits_dir=tmp_path)
     assert [str(line) for line in split.lines] == [TEXT.strip()]
-    assert split.origin == f"mine/val: {path}"
+    assert split.origin == f"mine/val: 1 samples, listed in {path}"
 
 
 def test_an_unknown_split_answers_with_the_known_ones(tmp_path):

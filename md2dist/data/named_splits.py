@@ -44,7 +44,8 @@ def load_split(
         selected = select_samples(root, _RULES[name], frame_offsets, use_stereo)
         return Split(selected.lines, f"{name}: {selected}")
     path = find_split(name, splits_dir)
-    return Split(read_split(path), f"{name}: {path}")
+    lines = read_split(path)
+    return Split(lines, f"{name_split(name)}: {len(lines)} samples, listed in {path}")
 
 
 def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
