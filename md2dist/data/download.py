@@ -31,6 +31,7 @@ class Patience(NamedTuple):
 
 
 PATIENT = Patience()
+QUICK = Patience(num_tries=3)  # somebody waits in front of the terminal
 
 
 def download(
@@ -80,7 +81,7 @@ def download(
         ) from None
 
 
-def remote_size(url: str, patience: Patience = PATIENT) -> int:
+def remote_size(url: str, patience: Patience = QUICK) -> int:
     """Asks a server for the size of a file, in bytes.
 
     Raises:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.download import PATIENT, Patience, download, remote_size
+from md2dist.data.download import PATIENT, QUICK, Patience, download, remote_size
 from md2dist.data.kitti_drives import DRIVES
 from md2dist.errors import ConfigError, DownloadError
 
@@ -64,7 +64,7 @@ def list_archives(patterns: Sequence[str] = ("*",)) -> list[str]:
 
 
 def plan_download(
-    output: Path, names: Sequence[str], base_url: str = BASE_URL, patience: Patience = PATIENT
+    output: Path, names: Sequence[str], base_url: str = BASE_URL, patience: Patience = QUICK
 ) -> list[Archive]:
     """Asks for the sizes of archives, and compares them with what lies in the folder already.
 

@@ -8,14 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.download import Patience, check_sha256, download
+from md2dist.data.download import QUICK, Patience, check_sha256, download
 from md2dist.errors import DownloadError, SplitError
 
 BASE_URL = (
     "https://raw.githubusercontent.com/nianticlabs/monodepth2/"
     "b676244e5a1ca55564eb5d16ab521a48f823af31/splits"
 )
-QUICK = Patience(num_tries=3)  # somebody waits in front of the terminal
 
 
 class PublishedList(NamedTuple):
