@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable
 from email.message import Message
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -65,8 +66,8 @@ def download(
         # Written by position, not appended: a second process would write the same bytes again.
         with part.open("r+b") as stream:
             on_bytes(stream.seek(0, os.SEEK_END))
-            _with_retries(lambda: _receive(url, stream, patience.timeout, on_bytes), url, patience,
-                          progress=stream.tell)  # fmt: skip
+            attempt = partial(_receive, url, stream, patience.timeout, on_bytes)
+            _with_retries(attempt, url, patience, progress=stream.tell)
             stream.flush()
             os.fsync(stream.fileno())
         try:
