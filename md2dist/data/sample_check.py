@@ -1,0 +1,158 @@
+"""Everything that can be wrong with one sample: its members, its description, its geometry."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from md2dist.data.kitti import OTHER_SIDE
+from md2dist.data.shard_format import FORMAT_VERSION, Recipe, view_names
+from md2dist.data.shard_reader import decode_image
+from md2dist.data.splits import SplitLine
+from md2dist.data.velodyne import decode_sparse_depth
+from md2dist.errors import ShardError
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "format_version": int, "key": str, "date": str, "drive": str, "frame": int, "side": str,
+    "width": int, "height": int, "native_width": int, "native_height": int,
+    "K": list, "baseline": (int, float),
+}  # fmt: skip
+# What no camera of a car leaves, and what K in the pixels of another image size does: KITTI has
+# focal lengths of 0.58 widths and 1.92 heights, the principal point within 4 % of the middle.
+_FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
+_PRINCIPAL_POINT = (0.25, 0.75)  # the same
+_BASELINE = (0.1, 2.0)  # m
+
+
+def expected_members(recipe: Recipe) -> list[str]:
+    """Names of the members that every sample of a recipe has."""
+    views = view_names(recipe.frame_offsets, recipe.use_stereo)
+    ground_truth = [] if recipe.ground_truth == "none" else [f"{recipe.ground_truth}.npz"]
+    return [*(f"{view}.{recipe.image_format}" for view in views), "json", *ground_truth]
+
+
+def shown_image(line: SplitLine, view: str) -> SplitLine:
+    """Names the image that a view of a sample shows.
+
+    >>> str(shown_image(SplitLine("2011_09_26/drive", 7, "l"), "+1"))
+    '2011_09_26/drive 8 l'
+    """
+    if view == "s":
+        return line._replace(side=OTHER_SIDE[line.side])
+    return line._replace(frame=line.frame + int(view))
+
+
+def read_line(members: Mapping[str, memoryview]) -> SplitLine | None:
+    """Reads which line of a split a sample is, or None where its description does not tell."""
+    try:
+        info = json.loads(bytes(members["json"]))
+        line = SplitLine(info["drive"], info["frame"], info["side"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    is_sound = isinstance(line.drive, str) and isinstance(line.frame, int)
+    return line if is_sound and line.side in OTHER_SIDE else None
+
+
+def check_sample(
+    key: str, members: Mapping[str, memoryview], recipe: Recipe, *, decode: bool
+) -> list[str]:
+    """Looks for everything that is wrong with one sample.
+
+    Args:
+        key: of its members in the tar.
+        members: their bytes by name.
+        recipe: what the shards should hold.
+        decode: also decode images and ground truth, which takes nearly all of the time.
+
+    Returns:
+        What is wrong, in words.
+    """
+    expected = expected_members(recipe)
+    faults = [f"lacks {name}" for name in expected if name not in members]
+    faults += [f"{name} is not in the recipe" for name in members if name not in expected]
+    if "json" not in members:
+        return faults
+    try:
+        info = json.loads(bytes(members["json"]))
+    except ValueError as error:
+        return [*faults, f"its json does not parse: {error}"]
+    if not isinstance(info, dict):
+        return [*faults, "its json is not an object"]
+    ill_typed = [name for name, kind in _FIELDS.items() if not isinstance(info.get(name), kind)]
+    if ill_typed:
+        return [*faults, f"its json lacks, or has in another type: {', '.join(ill_typed)}"]
+    faults += _check_description(key, info, recipe)
+    faults += _check_geometry(info)
+    if decode:
+        faults += _check_contents(members, info, recipe)
+    return faults
+
+
+def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
+    if info["format_version"] != FORMAT_VERSION:
+        yield f"has format version {info['format_version']}, expected {FORMAT_VERSION}"
+    line = SplitLine(info["drive"], info["frame"], info["side"])
+    if info["key"] != key or line.key != key:
+        yield f"its json describes {line} under the key {info['key']}"
+    if info["drive"].partition("/")[0] != info["date"]:
+        yield f"its date {info['date']} is not that of its drive {info['drive']}"
+    size, recipe_size = (info["height"], info["width"]), (recipe.height, recipe.width)
+    if all(recipe_size) and size != recipe_size:
+        yield f"says it is {_times(size)}, the recipe says {_times(recipe_size)}"
+    if min(*size, info["native_height"], info["native_width"]) < 1:
+        yield "has an image size that is not positive"
+
+
+def _check_geometry(info: dict[str, Any]) -> Iterator[str]:
+    try:
+        K = np.array(info["K"], np.float64)
+    except (TypeError, ValueError):
+        K = np.empty(0)
+    if K.shape != (3, 3) or not np.isfinite(K).all():
+        yield f"K is no 3x3 matrix of numbers: {info['K']}"
+    elif K[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]].tolist() != [0, 0, 0, 0, 1]:
+        yield f"K has not the form [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]: {info['K']}"
+    else:
+        size = np.array([info["width"], info["height"]])
+        focal_length, principal_point = K[[0, 1], [0, 1]], K[:2, 2]
+        for name, value, bounds in (
+            ("focal length", focal_length, _FOCAL_LENGTH),
+            ("principal point", principal_point, _PRINCIPAL_POINT),
+        ):
+            low, high = np.outer(bounds, size)
+            if not ((low <= value) & (value <= high)).all():
+                yield (
+                    f"K has the {name} {value.round(1).tolist()} px, expected "
+                    f"{low.tolist()} to {high.tolist()}: K of another image size?"
+                )
+    low, high = _BASELINE
+    if not low <= info["baseline"] <= high:
+        yield f"has a baseline of {info['baseline']:g} m, expected {low} to {high} m"
+
+
+def _check_contents(
+    members: Mapping[str, memoryview], info: dict[str, Any], recipe: Recipe
+) -> Iterator[str]:
+    packed_size, native_size = [(info[f"{a}height"], info[f"{a}width"]) for a in ("", "native_")]
+    for name, content in members.items():
+        try:
+            if name.endswith(f".{recipe.image_format}"):
+                size = decode_image(content).shape[:2]
+                if size != packed_size:
+                    yield f"{name} is {_times(size)}, its json says {_times(packed_size)}"
+            elif name == "velodyne.npz":
+                depth = decode_sparse_depth(content)
+                if depth.shape != native_size:
+                    yield f"{name} is {_times(depth.shape)}, the camera {_times(native_size)}"
+                known = depth[depth != 0]
+                if not (known.size and math.isfinite(known.sum()) and (known > 0).all()):
+                    yield f"{name} holds no depth, or depths that are not positive numbers"
+        except ShardError as error:
+            yield f"{name} does not decode: {error}"
+
+
+def _times(size: tuple[int, ...]) -> str:
+    """Height x width, as people write it."""
+    return "x".join(map(str, size))
