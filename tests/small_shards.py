@@ -73,10 +73,10 @@ def write_small_shards(
 def small_info(i: int, height: int, width: int) -> dict[str, Any]:
     """What the json member of sample i says."""
     side = "lr"[i % 2]
-    drive = "2011_09_26/2011_09_26_drive_0001_sync"
+    drive = "2011_09_26_drive_0001_sync"
     return {
         "format_version": 1,
-        "key": f"{drive.split('/')[1]}_{side}_{i:010d}",
+        "key": f"{drive}_{side}_{i:010d}",
         "date": "2011_09_26",
         "drive": drive,
         "frame": i,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from md2dist.data.cross_check import frame_gaps
-from md2dist.data.descriptions import read_descriptions
+from md2dist.data.descriptions import described_line, read_descriptions
 from md2dist.data.shard_format import Manifest, read_manifest, view_names
 from md2dist.data.splits import SplitLine
 from md2dist.errors import ShardError
@@ -24,11 +24,10 @@ def describe_shards(folder: str | Path) -> str:
     infos = list(read_descriptions(folder))
     if not infos:
         raise ShardError(f"{folder} holds no samples; pack again with another split")
-    samples = [SplitLine(info["drive"], info["frame"], info["side"]) for info in infos]
     facts = {**_manifest_facts(manifest), **_camera_facts(infos)}
     width = max(map(len, facts))
     lines = [str(folder), "", *(f"{name:<{width}}  {text}" for name, text in facts.items())]
-    return "\n".join([*lines, "", *_drive_table(samples)])
+    return "\n".join([*lines, "", *_drive_table([described_line(info) for info in infos])])
 
 
 def _manifest_facts(manifest: Manifest) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from md2dist.data.kitti import CAMERAS
 from md2dist.data.shard_format import read_manifest, sample_members
 from md2dist.data.splits import SplitLine
 from md2dist.data.tar_structure import map_file
@@ -33,8 +34,14 @@ def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
             ) from None
 
 
-def read_lines(folder: str | Path) -> list[SplitLine]:
-    """Lists which lines of a split the samples of a folder are; raises as `read_descriptions`."""
-    return [
-        SplitLine(info["drive"], info["frame"], info["side"]) for info in read_descriptions(folder)
-    ]
+def described_line(info: dict[str, Any]) -> SplitLine:
+    """Tells which line of a split a sample is.
+
+    Raises:
+        ShardError: if its description does not say so.
+    """
+    date, drive, frame, side = (info.get(name) for name in ("date", "drive", "frame", "side"))
+    is_sound = isinstance(date, str) and isinstance(drive, str) and isinstance(frame, int)
+    if not is_sound or side not in CAMERAS:
+        raise ShardError(f"no date, drive, frame and side in the description {info}")
+    return SplitLine(f"{date}/{drive}", frame, side)

@@ -44,17 +44,6 @@ def shown_image(line: SplitLine, view: str) -> SplitLine:
     return line._replace(frame=line.frame + int(view))
 
 
-def read_line(members: Mapping[str, memoryview]) -> SplitLine | None:
-    """Reads which line of a split a sample is, or None where its description does not tell."""
-    try:
-        info = json.loads(bytes(members["json"]))
-        line = SplitLine(info["drive"], info["frame"], info["side"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    is_sound = isinstance(line.drive, str) and isinstance(line.frame, int)
-    return line if is_sound and line.side in OTHER_SIDE else None
-
-
 def check_sample(
     key: str, members: Mapping[str, memoryview], recipe: Recipe, *, decode: bool
 ) -> list[str]:
@@ -93,11 +82,9 @@ def check_sample(
 def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     if info["format_version"] != FORMAT_VERSION:
         yield f"has format version {info['format_version']}, expected {FORMAT_VERSION}"
-    line = SplitLine(info["drive"], info["frame"], info["side"])
+    line = SplitLine(f"{info['date']}/{info['drive']}", info["frame"], info["side"])
     if info["key"] != key or line.key != key:
         yield f"its json describes {line} under the key {info['key']}"
-    if info["drive"].partition("/")[0] != info["date"]:
-        yield f"its date {info['date']} is not that of its drive {info['drive']}"
     size, recipe_size = (info["height"], info["width"]), (recipe.height, recipe.width)
     if all(recipe_size) and size != recipe_size:
         yield f"says it is {_times(size)}, the recipe says {_times(recipe_size)}"

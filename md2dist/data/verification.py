@@ -12,7 +12,7 @@ from md2dist.data.cross_check import (
     frame_gaps,
     shown_moments,
 )
-from md2dist.data.descriptions import read_lines
+from md2dist.data.descriptions import described_line, read_descriptions
 from md2dist.data.shard_check import Decode, Fault, check_shards
 from md2dist.data.shard_format import Manifest, read_manifest
 
@@ -55,7 +55,8 @@ def verify_shards(
     manifest = read_manifest(folder)
     evaluated = set()
     if against is not None:
-        evaluated = shown_moments(read_lines(against), read_manifest(against).recipe)
+        others = map(described_line, read_descriptions(against))
+        evaluated = shown_moments(others, read_manifest(against).recipe)
     reports = []
     checks = check_shards(folder, manifest, decode=decode, seed=seed, processes=processes)
     for entry, report in zip(manifest.shards, checks, strict=True):
