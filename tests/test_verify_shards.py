@@ -73,11 +73,11 @@ def change_member(folder, key, name, change):
     write_members(path, members)
 
 
-def change_description(folder, key, **changes):
+def change_description(folder, sample_key, **changes):
     def change(content):
         return json.dumps({**json.loads(content), **changes}).encode()
 
-    change_member(folder, key, "json", change)
+    change_member(folder, sample_key, "json", change)
 
 
 def png(height, width):
@@ -114,12 +114,14 @@ def test_one_flipped_byte_in_an_image_is_traced_to_its_sample(folder):
     path = folder / NAME
     content = bytearray(path.read_bytes())
     with tarfile.open(path) as tar:
-        content[tar.getmember(f"{KEYS[5]}.-1.png").offset_data + 900] ^= 1
+        content[tar.getmember(f"{KEYS[6]}.s.png").offset_data + 900] ^= 1
     path.write_bytes(content)
-    faults = found(folder, decode="none")
-    # Samples 4 (its target) and 3 (its +1, in the other shard) show the frame as well... of
-    # the other camera: as s and as target.
-    assert any(fault.startswith(f"{NAME}, {KEYS[5]}: shows another image of") for fault in faults)
+    # Frame 6 of the right camera: +1 of sample 5, s of sample 6, -1 of sample 7.
+    assert found(folder, decode="none") == [
+        f"{NAME}: has another sha256 than index.json says",
+        f"{NAME}, {KEYS[6]}: shows another image of 2011_09_26/2011_09_26_drive_0001_sync 6 r "
+        f"than {KEYS[5]}",
+    ]
 
 
 def test_a_cut_shard_is_one_fault_per_consequence(folder):
@@ -150,27 +152,29 @@ def test_something_behind_the_end_is_found(folder):
 
 
 def test_a_broken_header_does_not_hide_what_follows(folder):
+    change_description(folder, KEYS[6], baseline=9.54)
     path = folder / NAME
     content = bytearray(path.read_bytes())
-    first, second, *_ = read_manifest(folder).shards[1].offsets.tolist()
-    content[first + 10] ^= 1
-    path.write_bytes(content)
-    mend_manifest(path)
-    change = {"baseline": 540.0}
-    (fault,) = found(folder)
-    assert f"{NAME}: byte 0: no valid tar header" in fault
-    assert verify_shards(folder).num_found == 9
-    with tarfile.open(path, ignore_zeros=True) as tar:
-        json_header = tar.getmember(f"{KEYS[6]}.json")
-    text = content[json_header.offset_data : json_header.offset_data + json_header.size]
-    other = text.replace(b'"baseline": 0.54', b'"baseline": 9.54')
-    assert other != text, change
-    content[json_header.offset_data : json_header.offset_data + json_header.size] = other
+    content[10] ^= 1
     path.write_bytes(content)
     mend_manifest(path)
     header, baseline = found(folder)
-    assert "no valid tar header" in header
-    assert f"{KEYS[6]}: has a baseline of 9.54 m" in baseline
+    assert header.startswith(f"{NAME}: byte 0: no valid tar header")
+    assert baseline.startswith(f"{NAME}, {KEYS[6]}: has a baseline of 9.54 m")
+    assert verify_shards(folder).num_found == 9
+
+
+def test_a_broken_header_inside_a_sample_does_not_hide_the_next_one(folder):
+    path = folder / NAME
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        place = tar.getmember(f"{KEYS[4]}.0.png").offset
+    content[place + 10] ^= 1
+    path.write_bytes(content)
+    mend_manifest(path)
+    (header,) = found(folder)
+    assert header.startswith(f"{NAME}: byte {place}: no valid tar header")
+    assert verify_shards(folder).num_found == 9
 
 
 def test_members_of_a_sample_that_lie_in_two_places_are_found(folder):
@@ -246,7 +250,7 @@ def test_a_random_sample_of_each_shard_is_decoded(tmp_path):
         ("json", lambda content: None, "lacks json"),
         ("json", lambda content: content[:-1], "its json does not parse"),
         ("json", lambda content: b"[]", "its json is not an object"),
-        ("json", lambda content: b"{}", "its json lacks, or has in another type: format_version"),
+        ("json", lambda content: b"{}", "its json lacks, or has in another form: key"),
         ("velodyne.npz", lambda content: None, "lacks velodyne.npz"),
         ("velodyne.npz", lambda content: content[:-50], "velodyne.npz does not decode"),
         ("0.png", lambda content: png(64, 64), "0.png is 64x64, its json says 32x64"),
@@ -263,7 +267,7 @@ def test_a_random_sample_of_each_shard_is_decoded(tmp_path):
         (
             "velodyne.npz",
             lambda content: encode_sparse_depth(np.full((64, 128), -1, np.float32)),
-            "not positive numbers",
+            "velodyne.npz holds no depth, or depths that are not positive",
         ),
     ],
 )
@@ -284,9 +288,12 @@ def test_a_member_that_is_missing_or_wrong_is_found(folder, name, change, words)
         ({"K": [[700, 0, 600], [0, 700, 170], [0, 0, 1]]}, "K has the focal length"),
         ({"K": [[40, 0, 60], [0, 60, 15], [0, 0, 1]]}, "K has the principal point"),
         ({"K": [[40, 0, 30], [5, 60, 15], [0, 0, 1]]}, "K has not the form"),
-        ({"K": [[40, 0, 30], [0, None, 15], [0, 0, 1]]}, "K is no 3x3 matrix"),
-        ({"K": [[40, 0], [0, 40]]}, "K is no 3x3 matrix"),
-        ({"K": 3}, "in another type: K"),
+        ({"K": [[40, 0, 30], [0, "x", 15], [0, 0, 1]]}, "in another form: K"),
+        ({"K": [[40, 0], [0, 40]]}, "in another form: K"),
+        ({"K": 3}, "in another form: K"),
+        ({"K": [[40, 0, 30], [0, float("nan"), 15], [0, 0, 1]]}, "K holds what is no number"),
+        ({"side": "x"}, "in another form: side"),
+        ({"baseline": None}, "in another form: baseline"),
     ],
 )
 def test_a_description_that_cannot_be_true_is_found(folder, changes, words):
@@ -311,7 +318,8 @@ def test_a_sample_packed_twice_is_found(folder):
 def test_a_member_that_is_there_twice_is_found(folder):
     members = read_members(folder / NAME)
     write_members(folder / NAME, [members[0], *members])
-    assert found(folder) == [f"{NAME}, {KEYS[4]}: holds 0.png 2 times"]
+    twice = members[0][0].partition(".")[2]
+    assert found(folder) == [f"{NAME}, {KEYS[4]}: holds {twice} 2 times"]
 
 
 def test_frames_that_evaluation_shares_with_training_in_any_view_are_found(folder, tmp_path):
@@ -325,18 +333,12 @@ def test_frames_that_evaluation_shares_with_training_in_any_view_are_found(folde
 
 
 def test_other_frames_of_a_drive_are_no_leak(folder, tmp_path):
-    evaluation = write_small_shards(tmp_path / "evaluation", 1)
-    for key in ("0",):
-        path = evaluation / "shard-000000.tar"
-        members = [
-            (
-                name.replace("l_0000000000", f"l_{key}000000099"),
-                json.dumps({**json.loads(c), "frame": 99}).encode() if "json" in name else c,
-            )
-            for name, c in read_members(path)
-        ]
-        write_members(path, members)
-    assert found(folder, against=evaluation) == []
+    write_small_shards(tmp_path, 13, samples_per_shard=1, frame_offsets=(), use_stereo=False)
+    manifest = read_manifest(tmp_path)
+    for entry in manifest.shards[:11]:
+        (tmp_path / entry.name).unlink()
+    write_manifest(replace(manifest, shards=manifest.shards[11:]), tmp_path)
+    assert found(folder, against=tmp_path) == []
 
 
 def test_gaps_are_told_but_are_no_fault(folder):

@@ -1,12 +1,12 @@
 """Everything that can be wrong with one sample: its members, its description, its geometry."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from md2dist.data.descriptions import described_line, parse_description
 from md2dist.data.kitti import OTHER_SIDE
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe, view_names
 from md2dist.data.shard_reader import decode_image
@@ -14,11 +14,6 @@ from md2dist.data.splits import SplitLine
 from md2dist.data.velodyne import decode_sparse_depth
 from md2dist.errors import ShardError
 
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "format_version": int, "key": str, "date": str, "drive": str, "frame": int, "side": str,
-    "width": int, "height": int, "native_width": int, "native_height": int,
-    "K": list, "baseline": (int, float),
-}  # fmt: skip
 # What no camera of a car leaves, and what K in the pixels of another image size does: KITTI has
 # focal lengths of 0.58 widths and 1.92 heights, the principal point within 4 % of the middle.
 _FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
@@ -64,14 +59,9 @@ def check_sample(
     if "json" not in members:
         return faults
     try:
-        info = json.loads(bytes(members["json"]))
-    except ValueError as error:
-        return [*faults, f"its json does not parse: {error}"]
-    if not isinstance(info, dict):
-        return [*faults, "its json is not an object"]
-    ill_typed = [name for name, kind in _FIELDS.items() if not isinstance(info.get(name), kind)]
-    if ill_typed:
-        return [*faults, f"its json lacks, or has in another type: {', '.join(ill_typed)}"]
+        info = parse_description(members["json"])
+    except ShardError as error:
+        return [*faults, f"its {error}"]
     faults += _check_description(key, info, recipe)
     faults += _check_geometry(info)
     if decode:
@@ -82,7 +72,7 @@ def check_sample(
 def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     if info["format_version"] != FORMAT_VERSION:
         yield f"has format version {info['format_version']}, expected {FORMAT_VERSION}"
-    line = SplitLine(f"{info['date']}/{info['drive']}", info["frame"], info["side"])
+    line = described_line(info)
     if info["key"] != key or line.key != key:
         yield f"its json describes {line} under the key {info['key']}"
     size, recipe_size = (info["height"], info["width"]), (recipe.height, recipe.width)
@@ -93,12 +83,9 @@ def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterat
 
 
 def _check_geometry(info: dict[str, Any]) -> Iterator[str]:
-    try:
-        K = np.array(info["K"], np.float64)
-    except (TypeError, ValueError):
-        K = np.empty(0)
-    if K.shape != (3, 3) or not np.isfinite(K).all():
-        yield f"K is no 3x3 matrix of numbers: {info['K']}"
+    K = np.array(info["K"], np.float64)
+    if not np.isfinite(K).all():
+        yield f"K holds what is no number: {info['K']}"
     elif K[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]].tolist() != [0, 0, 0, 0, 1]:
         yield f"K has not the form [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]: {info['K']}"
     else:

@@ -1,7 +1,6 @@
 """Everything that is wrong with a shard: all faults are found, not only the first."""
 
 import hashlib
-import json
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,12 +10,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from md2dist.data.descriptions import described_line
+from md2dist.data.descriptions import described_line, parse_description
 from md2dist.data.process_map import map_in_processes
 from md2dist.data.sample_check import check_sample, shown_image
 from md2dist.data.shard_format import Manifest, Recipe, ShardEntry, view_names
 from md2dist.data.splits import SplitLine
 from md2dist.data.tar_structure import TarMember, TarWalk, map_file, walk_tar
+from md2dist.errors import ShardError
 
 Decode = Literal["all", "sample", "none"]
 Checksum = tuple[int, int]  # bytes and CRC-32 of an encoded image
@@ -107,8 +107,8 @@ def _check_shard(job: _Job) -> ShardReport:
         if key not in cut_keys:
             reasons = check_sample(key, contents, recipe, decode=key in chosen_keys)
             faults += [Fault(name, key, reason) for reason in reasons]
-        with suppress(KeyError, ValueError):  # told above
-            line = described_line(json.loads(bytes(contents["json"])))
+        with suppress(KeyError, ShardError):  # told above
+            line = described_line(parse_description(contents["json"]))
             samples.append(FoundSample(key, line, _sum_images(line, contents, recipe)))
     return ShardReport(name, faults, samples)
 

@@ -16,6 +16,8 @@ from md2dist.data.descriptions import described_line, read_descriptions
 from md2dist.data.shard_check import Decode, Fault, check_shards
 from md2dist.data.shard_format import Manifest, read_manifest
 
+from md2dist.errors import ConfigError
+
 
 class Verdict(NamedTuple):
     """What a check of a whole folder has found."""
@@ -50,8 +52,10 @@ def verify_shards(
 
     Raises:
         ShardError: if a manifest cannot be used, or the evaluation shards are damaged.
-        ConfigError: if there would be no process.
+        ConfigError: if `seed` is negative, or there would be no process.
     """
+    if seed < 0:
+        raise ConfigError(f"--seed {seed}: expected zero or a positive number")
     manifest = read_manifest(folder)
     evaluated = set()
     if against is not None:

@@ -29,7 +29,7 @@ def draw_random_samples(dataset: ShardDataset, count: int, seed: int = 0) -> Pic
 
     Raises:
         ConfigError: if `count` or `seed` is out of range.
-        ShardError: if a sample is damaged, or there is none.
+        ShardError: if a sample is damaged.
     """
     if count < 1 or seed < 0:
         raise ConfigError(f"--samples {count} --seed {seed}: expected 1 or more, and 0 or more")
