@@ -15,7 +15,7 @@ from md2dist.data.velodyne import decode_sparse_depth
 from md2dist.errors import ShardError
 
 # What no camera of a car leaves, and what K in the pixels of another image size does: KITTI has
-# focal lengths of 0.58 widths and 1.92 heights, the principal point within 4 % of the middle.
+# focal lengths of 0.58 widths and 1.92 heights, the principal point within 5 % of the middle.
 _FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
 _PRINCIPAL_POINT = (0.25, 0.75)  # the same
 _BASELINE = (0.1, 2.0)  # m
@@ -56,14 +56,14 @@ def check_sample(
     expected = expected_members(recipe)
     faults = [f"lacks {name}" for name in expected if name not in members]
     faults += [f"{name} is not in the recipe" for name in members if name not in expected]
-    if "json" not in members:
-        return faults
+    info = None
     try:
-        info = parse_description(members["json"])
+        if "json" in members:
+            info = parse_description(members["json"])
+            faults += _check_description(key, info, recipe)
+            faults += _check_geometry(info)
     except ShardError as error:
-        return [*faults, f"its {error}"]
-    faults += _check_description(key, info, recipe)
-    faults += _check_geometry(info)
+        faults.append(f"its {error}")
     if decode:
         faults += _check_contents(members, info, recipe)
     return faults
@@ -107,24 +107,26 @@ def _check_geometry(info: dict[str, Any]) -> Iterator[str]:
 
 
 def _check_contents(
-    members: Mapping[str, memoryview], info: dict[str, Any], recipe: Recipe
+    members: Mapping[str, memoryview], info: dict[str, Any] | None, recipe: Recipe
 ) -> Iterator[str]:
-    packed_size, native_size = [(info[f"{a}height"], info[f"{a}width"]) for a in ("", "native_")]
+    """Decodes images and ground truth; their sizes are checked where a description tells them."""
     for name, content in members.items():
         try:
             if name.endswith(f".{recipe.image_format}"):
-                size = decode_image(content).shape[:2]
-                if size != packed_size:
-                    yield f"{name} is {_times(size)}, its json says {_times(packed_size)}"
+                shape, prefix = decode_image(content).shape[:2], ""
             elif name == "velodyne.npz":
                 depth = decode_sparse_depth(content)
-                if depth.shape != native_size:
-                    yield f"{name} is {_times(depth.shape)}, the camera {_times(native_size)}"
+                shape, prefix = depth.shape, "native_"
                 known = depth[depth != 0]
                 if not (known.size and math.isfinite(known.sum()) and (known > 0).all()):
                     yield f"{name} holds no depth, or depths that are not positive numbers"
+            else:
+                continue
         except ShardError as error:
             yield f"{name} does not decode: {error}"
+        else:
+            if info and shape != (told := (info[f"{prefix}height"], info[f"{prefix}width"])):
+                yield f"{name} is {_times(shape)}, its json says {_times(told)}"
 
 
 def _times(size: tuple[int, ...]) -> str:
