@@ -20,6 +20,7 @@ from small_shards import write_small_shards
 
 from md2dist.data.shard_format import read_manifest, write_manifest
 from md2dist.data.verification import verify_shards
+from md2dist.errors import ConfigError, ShardError
 
 SCRIPT = Path(__file__).parent.parent / "shard_tools" / "verify_shards.py"
 
@@ -104,6 +105,25 @@ def test_every_fault_of_a_folder_is_listed_not_only_the_first(folder):
         "shard-000002.tar: cannot be read",
     ):
         assert words in text
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(folder):
+    change_description(folder, KEYS[5], baseline=99.0)
+    (folder / "shard-000002.tar").unlink()
+    assert found(folder, processes=2) == found(folder)
+
+
+def test_a_negative_seed_is_an_error(folder):
+    with pytest.raises(ConfigError, match="--seed -1: expected zero or a positive number"):
+        verify_shards(folder, seed=-1)
+
+
+def test_evaluation_shards_that_cannot_be_read_are_an_error(folder, tmp_path):
+    write_small_shards(tmp_path / "evaluation", 1)
+    (tmp_path / "evaluation" / "shard-000000.tar").unlink()
+    with pytest.raises(ShardError, match=r"evaluation/shard-000000\.tar is missing or damaged"):
+        verify_shards(folder, against=tmp_path / "evaluation")
 
 
 def verify(*options):

@@ -41,8 +41,7 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
         f"{len(manifest.skipped):,} skipped",
         "bytes": f"{_format_bytes(num_bytes)}, "
         f"{_format_bytes(num_bytes / max(manifest.num_samples, 1))} per sample",
-        "images": f"{recipe.height}x{recipe.width} {recipe.image_format}{quality}, "
-        f"views {' '.join(views)}",
+        "images": f"{recipe.image_format}{quality}, views {' '.join(views)}",
         "order": f"{recipe.order}, seed {recipe.seed}",
         "ground truth": recipe.ground_truth,
         "packed with": ", ".join(f"{name} {v}" for name, v in manifest.versions.items()) or "?",
@@ -50,13 +49,13 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
 
 
 def _camera_facts(infos: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Native sizes, and the range of the intrinsics in packed pixels and as shares of the image."""
-    sizes = Counter((info["native_height"], info["native_width"]) for info in infos)
+    """Sizes, and the range of the intrinsics in packed pixels and as shares of the image."""
     K = np.array([info["K"] for info in infos], np.float64)
     packed = np.array([[info["width"], info["height"]] for info in infos])
-    facts = {
-        "native size": ", ".join(f"{h}x{w} ({n:,})" for (h, w), n in sizes.most_common()),
-    }
+    facts = {}
+    for name, prefix in (("packed size", ""), ("native size", "native_")):
+        sizes = Counter(f"{info[f'{prefix}height']}x{info[f'{prefix}width']}" for info in infos)
+        facts[name] = ", ".join(f"{size} ({count:,})" for size, count in sizes.most_common())
     for name, row, column in (("fx", 0, 0), ("fy", 1, 1), ("cx", 0, 2), ("cy", 1, 2)):
         pixels, axis = K[:, row, column], "WH"[row]
         shares = pixels / packed[:, row]
