@@ -77,6 +77,36 @@ def test_something_behind_the_end_is_found(folder):
     assert "something follows the tar's end" in fault
 
 
+def test_padding_that_is_not_zero_is_found(folder):
+    path = folder / NAME
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        info = tar.getmember(f"{KEYS[5]}.json")
+    content[info.offset_data + info.size] = 1
+    path.write_bytes(content)
+    mend_manifest(path)
+    (fault,) = found(folder)
+    assert fault.endswith(
+        f"byte {info.offset_data + info.size}: the padding behind a member is not zero"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("sample.link", tarfile.SYMTYPE), ("folder", tarfile.DIRTYPE), ("README", tarfile.REGTYPE)],
+)
+def test_what_is_no_member_of_a_sample_is_found(folder, name, kind):
+    path = folder / NAME
+    end = int(read_manifest(folder).shards[1].offsets[-1])
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    content = path.read_bytes()
+    path.write_bytes(content[:end] + info.tobuf() + content[end:])
+    mend_manifest(path)
+    (fault,) = found(folder)
+    assert f"byte {end}: {name!r} is no plain file named KEY.MEMBER" in fault
+
+
 def test_a_broken_header_does_not_hide_what_follows(folder):
     change_description(folder, KEYS[6], baseline=9.54)
     path = folder / NAME

@@ -16,13 +16,14 @@ from damaged_shards import (
     read_members,
     write_members,
 )
+from kitti_tree import write_kitti_tree
 from small_shards import write_small_shards
 
 from md2dist.data.shard_format import read_manifest, write_manifest
 from md2dist.data.verification import verify_shards
 from md2dist.errors import ConfigError, ShardError
 
-SCRIPT = Path(__file__).parent.parent / "shard_tools" / "verify_shards.py"
+TOOLS = Path(__file__).parent.parent / "shard_tools"
 
 
 @pytest.fixture
@@ -126,14 +127,29 @@ def test_evaluation_shards_that_cannot_be_read_are_an_error(folder, tmp_path):
         verify_shards(folder, against=tmp_path / "evaluation")
 
 
-def verify(*options):
-    command = [sys.executable, str(SCRIPT), *map(str, options)]
+def run(script, *options):
+    command = [sys.executable, str(TOOLS / script), *map(str, options)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.slow
+def test_what_make_shards_packs_is_healthy(tmp_path):
+    lines = write_kitti_tree(tmp_path / "kitti", num_frames=6)
+    (tmp_path / "split.txt").write_text("\n".join(lines))
+    packed = run(
+        "make_shards.py",
+        "--kitti-root", tmp_path / "kitti", "--split", tmp_path / "split.txt",
+        "--output", tmp_path / "out", "--height", 32, "--width", 96, "--samples-per-shard", 3,
+    )  # fmt: skip
+    assert packed.returncode == 0, packed.stderr
+    done = run("verify_shards.py", tmp_path / "out")
+    assert done.returncode == 0, done.stdout
+    assert f"{len(lines)} of {len(lines)} samples found" in done.stdout
+
+
+@pytest.mark.slow
 def test_exit_code_0_means_no_fault(folder):
-    done = verify(folder)
+    done = run("verify_shards.py", folder)
     assert done.returncode == 0, done.stderr
     assert "10 of 10 samples found in 3 shards, 0 faults" in done.stdout
 
@@ -142,7 +158,7 @@ def test_exit_code_0_means_no_fault(folder):
 def test_exit_code_1_comes_with_a_list_of_faults(folder):
     (folder / "shard-000002.tar").unlink()
     change_description(folder, KEYS[5], baseline=99.0)
-    done = verify(folder, "--decode", "sample", "--processes", 2)
+    done = run("verify_shards.py", folder, "--decode", "sample", "--processes", 2)
     assert done.returncode == 1
     baseline, missing, summary, *_ = done.stdout.splitlines()
     assert "baseline of 99 m" in baseline
@@ -156,7 +172,7 @@ def test_exit_code_2_means_that_there_is_no_usable_manifest(folder):
     manifest = json.loads((folder / "index.json").read_text())
     manifest["shards"][1]["count"] += 1
     (folder / "index.json").write_text(json.dumps(manifest))
-    done = verify(folder)
+    done = run("verify_shards.py", folder)
     assert done.returncode == 2
     assert "error: " in done.stderr
     assert "counts 5 samples" in done.stderr
