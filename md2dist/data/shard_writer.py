@@ -13,7 +13,7 @@ from md2dist.data.image_store import StoredImage, store_images
 from md2dist.data.packing_folder import PackingFolder, ShardRecord
 from md2dist.data.process_map import map_in_processes
 from md2dist.data.sample_packer import SamplePacker
-from md2dist.data.shard_format import Recipe, ShardEntry, SkippedLine
+from md2dist.data.shard_format import ShardEntry, SkippedLine
 from md2dist.data.shard_plan import Plan, PlannedSample, skip_line
 from md2dist.data.whole_files import whole_file
 from md2dist.errors import ConfigError, KittiError, ShardError
@@ -33,12 +33,9 @@ class _Job(NamedTuple):
 
     folder: PackingFolder
     number: int
-    root: Path
-    recipe: Recipe
-    samples: Sequence[PlannedSample]
+    plan: Plan  # with this shard's samples alone
     images: dict[str, StoredImage]
     broken: dict[str, str]
-    skip_bad: bool
 
 
 def pack_shards(
@@ -100,12 +97,9 @@ def pack_shards(
             _Job(
                 folder=folder,
                 number=number,
-                root=plan.root,
-                recipe=plan.recipe,
-                samples=samples,
-                images={name: store.images[name] for name in names[number] - set(store.broken)},
-                broken={name: store.broken[name] for name in names[number] & set(store.broken)},
-                skip_bad=plan.skip_bad,
+                plan=plan._replace(samples=samples, skipped=()),
+                images={name: store.images[name] for name in names[number] if name in store.images},
+                broken=store.broken,
             )
             for number, samples in shards
             if number not in kept
@@ -124,17 +118,18 @@ def _image_names(root: Path, samples: Sequence[PlannedSample]) -> set[str]:
 
 
 def _pack_shard(job: _Job) -> None:
-    packer = SamplePacker(job.root, job.recipe, job.folder.images, job.images, job.broken)
+    plan = job.plan
+    packer = SamplePacker(plan.root, plan.recipe, job.folder.images, job.images, job.broken)
     skipped: list[SkippedLine] = []
 
     def members() -> Iterator[dict[str, str | bytes]]:
-        for sample in job.samples:
+        for sample in plan.samples:
             try:
                 yield packer.pack(sample)
             except KittiError as error:
-                if not job.skip_bad:
+                if not plan.skip_bad:
                     raise KittiError(f"{error} (--skip-bad leaves such samples out)") from None
-                skipped.append(skip_line(job.root, sample.line, error))
+                skipped.append(skip_line(plan.root, sample.line, error))
 
     job.folder.remove_record(job.number)
     entry = write_shard(job.folder.shard_path(job.number), members())
