@@ -195,7 +195,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(tmp_path, long_re
     output.rename(tmp_path / "expected")
     options = [*long_request, "--processes", processes]
     num_killed = 0
-    for delay in np.random.default_rng(processes).uniform(0, 1.2, 5):
+    for delay in np.random.default_rng(processes).uniform(0, 1.2, 4):
         running = subprocess.Popen(command(*options), stderr=subprocess.DEVNULL)
         wait_until(lambda: list(output.glob(f"{PACKING_NAME}/*/plan.json")))
         time.sleep(delay)
