@@ -1,17 +1,19 @@
 import dataclasses
+import hashlib
 import itertools
 import os
 import shutil
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from kitti_tree import DRIVE, write_kitti_tree
 
 from md2dist.data import image_store, shard_writer
 from md2dist.data.kitti import image_path
-from md2dist.data.packing_folder import PACKING_NAME
-from md2dist.data.shard_format import MANIFEST_NAME, Recipe
+from md2dist.data.packing_folder import PACKING_NAME, PackingFolder
+from md2dist.data.shard_format import MANIFEST_NAME, Recipe, read_manifest
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import plan_samples
 from md2dist.data.shard_writer import pack_shards
@@ -66,6 +68,14 @@ def test_any_number_of_tasks_in_any_order_gives_the_same_bytes(tree, tmp_path, n
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "many")
 
 
+def check_manifest(folder):
+    """Where there is a manifest, it tells the truth."""
+    if (folder / MANIFEST_NAME).exists():
+        for shard in read_manifest(folder).shards:
+            content = (folder / shard.name).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == shard.sha256
+
+
 class Killed(BaseException):
     """Stands for the end of the process: no handler of ours catches it."""
 
@@ -105,13 +115,12 @@ def test_stopped_at_every_single_moment_it_goes_on_to_the_same_bytes(
                 stopped = False
             except Killed:
                 pass
-        if not (output / MANIFEST_NAME).exists():  # going on takes no option
-            for path in output.glob("shard-*"):
-                assert path.read_bytes() in expected.values() or is_old
-            pack(plan, output)
-        elif is_old:
-            pack_shards(plan, output, overwrite=True)
-            merge_shards(plan, output, overwrite=True)
+        check_manifest(output)
+        if list(output.glob(f"{PACKING_NAME}/*/{MANIFEST_NAME}")):  # only names are missing
+            merge_shards(plan, output)
+        elif not (output / MANIFEST_NAME).exists() or is_old:
+            pack_shards(plan, output, overwrite=is_old)
+            merge_shards(plan, output, overwrite=is_old)
         else:
             shutil.rmtree(output / PACKING_NAME, ignore_errors=True)
         assert bytes_of(output) == expected, f"stopped at moment {moment}"
@@ -121,13 +130,14 @@ def test_stopped_at_every_single_moment_it_goes_on_to_the_same_bytes(
 
 def test_whole_shards_and_images_are_kept_and_not_made_again(tree, tmp_path, monkeypatch):
     plan = make_plan(tree)
-    pack_shards(plan, tmp_path / "out", task_index=1, num_tasks=3)
     decoded = count_calls(monkeypatch, image_store, "decode_frame")
+    pack_shards(plan, tmp_path / "out", task_index=1, num_tasks=3)
     packed = count_calls(monkeypatch, shard_writer, "_pack_shard")
     progress = pack_shards(plan, tmp_path / "out")
     assert (progress.num_shards, progress.num_kept) == (3, 1)
     assert [job.number for (job,) in packed] == [0, 2]
-    assert len(decoded) == progress.num_images < 16
+    assert len(decoded) == len(set(decoded)) == 16
+    assert 0 < progress.num_images < 16
     again = pack_shards(plan, tmp_path / "out")
     assert (again.num_kept, again.num_images, len(packed)) == (3, 0, 2)
 
@@ -193,6 +203,19 @@ def test_a_mended_file_finds_its_way_into_an_unfinished_packing(tree, tmp_path):
     path.write_bytes(content)
     pack(make_plan(tree), tmp_path / "out")
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+
+
+def test_a_shard_that_is_being_packed_again_is_not_merged(tree, tmp_path, monkeypatch):
+    path = image_path(tree, DRIVE, 3, "l")
+    content = path.read_bytes()
+    path.write_bytes(content[:500])
+    pack_shards(make_plan(tree, skip_bad=True), tmp_path / "out")
+    path.write_bytes(content)
+    monkeypatch.setattr(PackingFolder, "write_record", Mock(side_effect=Killed))
+    with pytest.raises(Killed):
+        pack_shards(make_plan(tree), tmp_path / "out")
+    with pytest.raises(ShardError, match="1 of 3 shards are not packed yet: 0"):
+        merge_shards(make_plan(tree), tmp_path / "out")
 
 
 def test_a_task_that_does_not_exist_is_an_error(tree, tmp_path):
