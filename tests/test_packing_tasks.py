@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from kitti_tree import DRIVE, write_kitti_tree
+from PIL import Image
 
 from md2dist.data import image_store, shard_writer
 from md2dist.data.kitti import image_path
@@ -203,6 +205,15 @@ def test_a_mended_file_finds_its_way_into_an_unfinished_packing(tree, tmp_path):
     path.write_bytes(content)
     pack(make_plan(tree), tmp_path / "out")
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+
+
+def test_a_file_that_changes_meanwhile_is_packed_as_it_is_now(tree, tmp_path):
+    pack_shards(make_plan(tree), tmp_path / "out")
+    path = image_path(tree, DRIVE, 1, "l")
+    Image.fromarray(np.zeros((48, 160, 3), np.uint8)).save(path)
+    pack(make_plan(tree), tmp_path / "out")
+    pack(make_plan(tree), tmp_path / "expected")
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "expected")
 
 
 def test_a_shard_that_is_being_packed_again_is_not_merged(tree, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from md2dist.data.frames import decode_frame, encode_frame, resize_frame
 from md2dist.data.process_map import map_in_processes
 from md2dist.data.shard_format import Recipe
+from md2dist.data.source_files import SourceFile, describe_file, is_as_before
 from md2dist.data.whole_files import whole_file, write_whole
 from md2dist.errors import KittiError
 
@@ -30,7 +31,7 @@ class StoredImage(NamedTuple):
     stop: int  # past the last byte
     native_height: int
     native_width: int
-    source_digest: str  # sha256 of the camera's file
+    source: SourceFile  # the camera's file
 
 
 class ImageStore(NamedTuple):
@@ -76,7 +77,7 @@ def store_images(
         OSError: if the store cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    known = _read_store(folder)
+    known = _read_store(folder, root)
     images = {name: known[name] for name in names if name in known}
     missing = sorted(set(names) - set(known))
     jobs = [
@@ -94,13 +95,16 @@ def store_images(
     return ImageStore(images, broken, len(missing) - len(broken), seconds)
 
 
-def _read_store(folder: Path) -> dict[str, StoredImage]:
+def _read_store(folder: Path, root: Path) -> dict[str, StoredImage]:
+    """Finds the stored images whose files have not changed since."""
     found: dict[str, StoredImage] = {}
     for path in folder.glob("*.json"):
         if not path.with_suffix("").is_file():
             continue
-        stored = json.loads(path.read_bytes())
-        found |= {name: StoredImage(*place) for name, place in stored.items()}
+        for name, stored in json.loads(path.read_bytes()).items():
+            image = StoredImage(*stored[:5], SourceFile(*stored[5]))
+            if is_as_before(root / name, image.source):
+                found[name] = image
     return found
 
 
@@ -123,8 +127,8 @@ def _encode_images(job: _Job) -> ImageStore:
                 broken[name] = str(error).replace(f"{job.root}/", "")
                 continue
             stream.write(content)
-            digest = digest_file(job.root / name)
-            images[name] = StoredImage(file, start, stream.tell(), *native_size, digest)
+            source = describe_file(job.root / name)
+            images[name] = StoredImage(file, start, stream.tell(), *native_size, source)
     write_whole(job.folder / f"{file}.json", json.dumps(images).encode())
     return ImageStore(images, broken, len(images), time.monotonic() - began)
 
@@ -136,9 +140,3 @@ def _encode_image(path: Path, recipe: Recipe) -> tuple[bytes, tuple[int, int]]:
     if recipe.height and recipe.width:
         frame = resize_frame(frame, recipe.height, recipe.width)
     return encode_frame(frame, recipe.image_format, recipe.image_quality), native_size
-
-
-def digest_file(path: Path) -> str:
-    """Computes the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

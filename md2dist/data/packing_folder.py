@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from md2dist.data.shard_format import MANIFEST_NAME, ShardEntry, SkippedLine
 from md2dist.data.shard_plan import Plan
+from md2dist.data.source_files import SourceFile
 from md2dist.data.whole_files import write_whole
 from md2dist.errors import ShardError
 
@@ -26,7 +27,7 @@ class ShardRecord(NamedTuple):
 
     entry: ShardEntry
     skipped: list[SkippedLine]
-    source_digests: dict[str, str]  # sha256 of the files of its samples, by relative path
+    sources: dict[str, SourceFile]  # the files of its samples, by relative path
 
 
 class PackingFolder:
@@ -82,7 +83,8 @@ class PackingFolder:
         except FileNotFoundError:
             return None
         skipped = [SkippedLine(*line) for line in stored["skipped"]]
-        record = ShardRecord(ShardEntry.from_json(stored["entry"]), skipped, stored["sources"])
+        sources = {name: SourceFile(*source) for name, source in stored["sources"].items()}
+        record = ShardRecord(ShardEntry.from_json(stored["entry"]), skipped, sources)
         return record if self.is_publishing or path.is_file() else None
 
     def remove_record(self, number: int) -> None:
@@ -94,7 +96,7 @@ class PackingFolder:
         stored = {
             "entry": record.entry.as_json(),
             "skipped": record.skipped,
-            "sources": record.source_digests,
+            "sources": record.sources,
         }
         path = self.shard_path(number).with_suffix(".json")
         write_whole(path, json.dumps(stored, separators=(",", ":")).encode())

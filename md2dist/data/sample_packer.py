@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 
 from md2dist.data.frames import scale_intrinsics
-from md2dist.data.image_store import StoredImage, digest_file
+from md2dist.data.image_store import StoredImage
 from md2dist.data.kitti import CAMERAS, Calibration, load_calibration, load_velodyne
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe
 from md2dist.data.shard_plan import PlannedSample
+from md2dist.data.source_files import SourceFile, describe_file
 from md2dist.data.splits import SplitLine
 from md2dist.data.velodyne import encode_sparse_depth, project_velodyne
 from md2dist.errors import KittiError
@@ -26,8 +27,7 @@ class SamplePacker:
         broken: why other images are not there.
 
     Attributes:
-        source_digests: sha256 of every file of the packed samples, by its path relative to the
-            root.
+        sources: every file of the packed samples, by its path relative to the root.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class SamplePacker:
         self.folder = folder
         self.images = images
         self.broken = broken
-        self.source_digests: dict[str, str] = {}
+        self.sources: dict[str, SourceFile] = {}
         self._load_calibration = cache(load_calibration)
-        self._digest_file = cache(digest_file)
+        self._describe_file = cache(describe_file)
 
     def pack(self, sample: PlannedSample) -> dict[str, str | bytes]:
         """Makes the members of one sample.
@@ -72,9 +72,9 @@ class SamplePacker:
             members["velodyne.npz"] = encode_sparse_depth(depth)
             others.append(sample.scan)
         for name, path in sample.views.items():
-            self.source_digests[self._relative(path)] = views[name].source_digest
+            self.sources[self._relative(path)] = views[name].source
         for path in others:
-            self.source_digests[self._relative(path)] = self._digest_file(path)
+            self.sources[self._relative(path)] = self._describe_file(path)
         return members
 
     def _describe(

@@ -9,6 +9,7 @@ from pathlib import Path
 from md2dist.data.packing_folder import PackingFolder, ShardRecord, list_finished
 from md2dist.data.shard_format import MANIFEST_NAME, Manifest, write_manifest
 from md2dist.data.shard_plan import Plan, library_versions
+from md2dist.data.source_files import SourceFile
 from md2dist.errors import KittiError, ShardError
 
 _NUM_NAMED = 10  # missing shards that an error lists
@@ -67,15 +68,15 @@ def _describe(
     numbers = [number for number, record in enumerate(records) if record.entry.count]
     if not numbers:
         raise KittiError(f"nothing to pack; first reason: {late[0].reason}")
-    digests: dict[str, str] = {}
+    sources: dict[str, SourceFile] = {}
     for number, record in enumerate(records):
-        for name, digest in record.source_digests.items():
-            if digests.setdefault(name, digest) != digest:
+        for name, source in record.sources.items():
+            if sources.setdefault(name, source) != source:
                 raise ShardError(
                     f"{name} was another file when shard {number} was packed than for an earlier "
                     f"shard; give all tasks the same files, remove {folder.path}, and pack again"
                 )
-    listing = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    listing = "".join(f"{sources[name].sha256}  {name}\n" for name in sorted(sources))
     manifest = Manifest(
         recipe=plan.recipe,
         shards=tuple(

@@ -15,6 +15,7 @@ from md2dist.data.process_map import map_in_processes
 from md2dist.data.sample_packer import SamplePacker
 from md2dist.data.shard_format import ShardEntry, SkippedLine
 from md2dist.data.shard_plan import Plan, PlannedSample, skip_line
+from md2dist.data.source_files import is_as_before
 from md2dist.data.whole_files import whole_file
 from md2dist.errors import ConfigError, KittiError, ShardError
 
@@ -52,7 +53,7 @@ def pack_shards(
 
     Shard k belongs to task k % num_tasks. The bytes of a shard depend on the plan and its sources
     alone, neither on tasks, nor on processes, nor on what was interrupted. A shard that had to
-    leave out samples is packed again, so that mended files find their way into it.
+    leave out samples, or of which a file has another size now, is packed again.
 
     Args:
         plan: the whole packing.
@@ -77,12 +78,7 @@ def pack_shards(
     shards = list(enumerate(plan.shards))[task_index::num_tasks]
     try:
         folder = PackingFolder(output, plan, overwrite=overwrite)
-        records = {number: folder.read_record(number) for number, _ in shards}
-        kept = {
-            number
-            for number, record in records.items()
-            if record and (folder.is_publishing or not record.skipped)
-        }
+        kept = {number for number, _ in shards if _is_packed(folder, number, plan.root)}
         names = {n: _image_names(plan.root, samples) for n, samples in shards if n not in kept}
         store = store_images(
             plan.root,
@@ -112,6 +108,15 @@ def pack_shards(
     return Progress(len(shards), len(kept), store.num_encoded, store.seconds)
 
 
+def _is_packed(folder: PackingFolder, number: int, root: Path) -> bool:
+    """Whether a shard is there, and packing it again would give nothing else."""
+    record = folder.read_record(number)
+    if record is None or folder.is_publishing:
+        return record is not None
+    unchanged = all(is_as_before(root / name, source) for name, source in record.sources.items())
+    return unchanged and not record.skipped
+
+
 def _image_names(root: Path, samples: Sequence[PlannedSample]) -> set[str]:
     paths = {path for sample in samples for path in sample.views.values()}
     return {path.relative_to(root).as_posix() for path in paths}
@@ -133,7 +138,7 @@ def _pack_shard(job: _Job) -> None:
 
     job.folder.remove_record(job.number)
     entry = write_shard(job.folder.shard_path(job.number), members())
-    job.folder.write_record(job.number, ShardRecord(entry, skipped, packer.source_digests))
+    job.folder.write_record(job.number, ShardRecord(entry, skipped, packer.sources))
 
 
 def write_shard(path: Path, samples: Iterable[dict[str, str | bytes]]) -> ShardEntry:
