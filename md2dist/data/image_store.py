@@ -102,7 +102,8 @@ def _read_store(folder: Path, root: Path) -> dict[str, StoredImage]:
         if not path.with_suffix("").is_file():
             continue
         for name, stored in json.loads(path.read_bytes()).items():
-            image = StoredImage(*stored[:5], SourceFile(*stored[5]))
+            image = StoredImage(*stored)
+            image = image._replace(source=SourceFile(*image.source))
             if is_as_before(root / name, image.source):
                 found[name] = image
     return found
