@@ -30,6 +30,10 @@ class SplitError(Md2distError):
     """A split file is missing or has a line that does not parse."""
 
 
+class DownloadError(Md2distError):
+    """A file cannot be had from its server, or is not the one that was expected."""
+
+
 class ShardError(Md2distError):
     """Shards are missing, damaged, or packed with another recipe than the one asked for."""
 

@@ -10,11 +10,11 @@ tasks, each with the same options and its own --task-index; --merge then finishe
 import argparse
 from pathlib import Path
 
+from md2dist.data.named_splits import load_split, name_split
 from md2dist.data.shard_format import Manifest, Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import Plan, check_request, plan_samples
 from md2dist.data.shard_writer import Progress, pack_shards
-from md2dist.data.splits import find_split, read_split
 from md2dist.errors import run_command
 
 
@@ -26,8 +26,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--kitti-root", type=Path, required=True, help="folder of the dates of KITTI raw")
-    add("--split", required=True, help="a split file, or a name such as eigen_zhou/train")
-    add("--splits-dir", type=Path, help="where named splits lie, as NAME/PART_files.txt")
+    add("--split", required=True, help="a file, or a name: eigen_zhou/train, rule/train")
+    add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
     add("--output", type=Path, required=True, help="folder for the shards and index.json")
     add("--height", type=int, default=192, help="rows, a multiple of 32")
     add("--width", type=int, default=640, help="columns, a multiple of 32")
@@ -90,10 +90,9 @@ def next_command(recipe: Recipe, shards: Path) -> str:
 
 def make_plan(options: argparse.Namespace) -> Plan:
     """Finds all that the command line asks for."""
-    split = find_split(options.split, options.splits_dir)
     is_native = options.size == "native"
     recipe = Recipe(
-        split=split.name if split == Path(options.split) else options.split,
+        split=name_split(options.split),
         height=None if is_native else options.height,
         width=None if is_native else options.width,
         frame_offsets=tuple(options.frame_offsets),
@@ -106,8 +105,15 @@ def make_plan(options: argparse.Namespace) -> Plan:
         order=options.order,
     )
     check_request(recipe)
-    lines = read_split(split)
-    return plan_samples(options.kitti_root, lines, recipe, skip_bad=options.skip_bad)
+    split = load_split(
+        options.split,
+        options.kitti_root,
+        frame_offsets=recipe.frame_offsets,
+        use_stereo=recipe.use_stereo,
+        splits_dir=options.splits_dir,
+    )
+    print(f"split {split.origin}")
+    return plan_samples(options.kitti_root, split.lines, recipe, skip_bad=options.skip_bad)
 
 
 def main() -> None:

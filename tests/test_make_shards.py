@@ -74,6 +74,21 @@ def test_real_frames_are_packed_as_the_recipe_says(kitti_raw, shared, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_rule_selects_frames_and_says_what_it_left_out(tree):
+    records = tree / "kitti" / DRIVE / "oxts" / "data"
+    records.mkdir(parents=True)
+    for frame, speed in enumerate((5, 5, 0, 5)):
+        (records / f"{frame:010d}.txt").write_text(f"0 0 0 0 0 0 {speed} 0")
+    done = make_shards(*request(tree, "--split", "rule/train"))
+    assert done.returncode == 0, done.stderr
+    assert "rule/train: 2 samples of 1 drives; left out: 2 frames slower" in done.stdout
+    manifest = read_manifest(tree / "out")
+    assert manifest.recipe.split == "rule/train"
+    keys = [members_of(tree / "out", 0, sample)["__key__"] for sample in range(2)]
+    assert sorted(keys) == [f"{DRIVE.rpartition('/')[2]}_{side}_{1:010d}" for side in "lr"]
+
+
+@pytest.mark.slow
 def test_a_skipped_line_is_in_the_summary(tree):
     image_path(tree / "kitti", DRIVE, 0, "l").unlink()
     done = make_shards(*request(tree, "--skip-bad"))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from md2dist.data.splits import SplitLine, find_split, read_split
+from md2dist.data.splits import SplitLine, read_split
 from md2dist.errors import SplitError
 
 DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"
@@ -14,12 +14,15 @@ DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"
         ("eigen_zhou/train", 39810),
         ("eigen_zhou/val", 4424),
         ("eigen_full/train", 45200),
+        ("eigen_full/val", 1776),
+        ("benchmark/train", 72084),
+        ("benchmark/val", 6060),
         ("eigen/test", 697),
         ("eigen_benchmark/test", 652),
     ],
 )
 def test_the_published_lists_are_read_whole(shared, name, count):
-    lines = read_split(find_split(name, shared / "splits"))
+    lines = read_split(shared / "splits" / f"{name}_files.txt")
     assert len(lines) == count
     assert len({line.key for line in lines}) == count
 
@@ -68,19 +71,3 @@ def test_an_empty_and_an_absent_and_a_binary_file_are_refused(tmp_path):
     for path in (binary, tmp_path / "absent.txt"):
         with pytest.raises(SplitError, match=r"absent|binary"):
             read_split(path)
-
-
-def test_a_split_is_found_by_its_path_and_by_its_name(tmp_path):
-    path = tmp_path / "mine" / "val_files.txt"
-    path.parent.mkdir()
-    path.write_text(f"{DRIVE} 1 l\n")
-    assert find_split(path) == find_split("mine/val", tmp_path) == path
-
-
-def test_an_unknown_split_answers_with_the_known_ones(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "val_files.txt").touch()
-    with pytest.raises(SplitError, match="mine/val"):
-        find_split("mine", tmp_path)
-    with pytest.raises(SplitError, match="--splits-dir"):
-        find_split("mine/val")

@@ -4,6 +4,7 @@ Source: Geiger, Lenz, Stiller, Urtasun: Vision meets Robotics: The KITTI Dataset
 the readme of the raw data development kit.
 """
 
+import math
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -82,6 +83,40 @@ def image_path(root: str | Path, drive: str, frame: int, side: Side) -> Path:
     if not folder.is_dir():
         raise KittiError(f"no folder {folder}; download and extract the synced drive {drive}")
     raise KittiError(f"no image {folder / f'{frame:010d}'}.{'|'.join(_IMAGE_FORMATS)}")
+
+
+def list_drives(root: str | Path) -> list[str]:
+    """Lists the synced drives of a tree by name, e.g. ``DATE/DATE_drive_0005_sync``."""
+    folders = Path(root).glob("*/*_drive_*_sync")
+    return sorted(f"{folder.parent.name}/{folder.name}" for folder in folders if folder.is_dir())
+
+
+def list_frames(root: str | Path, drive: str, side: Side) -> set[int]:
+    """Lists the frames of which one camera's image is there; none where the camera is missing."""
+    images = camera_folder(root, drive, side).glob("*.*")
+    suffixes = {f".{suffix}" for suffix in _IMAGE_FORMATS}
+    return {int(path.stem) for path in images if path.suffix in suffixes and path.stem.isdigit()}
+
+
+def load_speed(root: str | Path, drive: str, frame: int) -> float:
+    """Reads how fast the car was, from the record of its navigation unit.
+
+    Returns:
+        Length of the velocity to the north and east, m/s.
+
+    Raises:
+        KittiError: if the record is missing, or too short, or not of numbers.
+    """
+    path = Path(root) / drive / "oxts" / "data" / f"{frame:010d}.txt"
+    try:
+        _, _, _, _, _, _, north, east, *_ = map(float, path.read_text().split())
+    except OSError as error:
+        raise KittiError(
+            f"navigation record {path} cannot be read ({error.strerror}); extract {drive} anew"
+        ) from None
+    except ValueError:
+        raise KittiError(f"navigation record {path} is not 8 or more numbers") from None
+    return math.hypot(north, east)
 
 
 def velodyne_path(root: str | Path, drive: str, frame: int) -> Path:

@@ -7,7 +7,9 @@ from typing import NamedTuple, cast
 from md2dist.data.kitti import Side
 from md2dist.errors import SplitError
 
-EXPECTED_LINE = "DATE/DRIVE FRAME SIDE, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l"
+EXPECTED_LINE = (
+    "DATE/DRIVE FRAME SIDE of KITTI raw, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l"
+)
 _LINE = re.compile(r"([\w-]+/[\w-]+)\s+(\d+)\s+([lr])", re.ASCII)
 
 
@@ -25,30 +27,6 @@ class SplitLine(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.drive} {self.frame} {self.side}"
-
-
-def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
-    """Finds a split file by its path, or by its name in a folder of splits.
-
-    Args:
-        name: a file, or ``SPLIT/PART`` for ``SPLIT/PART_files.txt``, e.g. ``eigen_zhou/train``.
-        splits_dir: where named splits lie.
-
-    Raises:
-        SplitError: if there is neither.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    if splits_dir is None:
-        raise SplitError(
-            f"no split file {name}; a name such as eigen_zhou/train needs --splits-dir"
-        )
-    path = Path(splits_dir) / f"{name}_files.txt"
-    if not path.is_file():
-        parts = sorted(Path(splits_dir).glob("*/*_files.txt"))
-        known = ", ".join(f"{part.parent.name}/{part.stem[:-6]}" for part in parts)
-        raise SplitError(f"no split {name}: neither a file nor one of {known or 'none'} there")
-    return path
 
 
 def read_split(path: str | Path) -> list[SplitLine]:

@@ -1,0 +1,39 @@
+"""The drives of KITTI raw that depth is trained and tested on, by name.
+
+Source: the test drives are those of Eigen, Puhrsch, Fergus: Depth Map Prediction from a Single
+Image using a Multi-Scale Deep Network, NeurIPS 2014; all drives are those of KITTI raw's categories
+city, residential and road.
+"""
+
+# fmt: off
+DRIVE_NUMBERS = {  # by date
+    "2011_09_26": (
+        1, 2, 5, 9, 11, 13, 14, 15, 17, 18, 19, 20, 22, 23, 27, 28, 29, 32, 35, 36, 39, 46, 48, 51,
+        52, 56, 57, 59, 60, 61, 64, 70, 79, 84, 86, 87, 91, 93, 95, 96, 101, 104, 106, 113, 117,
+    ),
+    "2011_09_28": (1, 2),
+    "2011_09_29": (4, 26, 71),
+    "2011_09_30": (16, 18, 20, 27, 28, 33, 34),
+    "2011_10_03": (27, 34, 42, 47),
+}
+EIGEN_TEST_NUMBERS = {
+    "2011_09_26": (
+        2, 9, 13, 20, 23, 27, 29, 36, 46, 48, 52, 56, 59, 64, 84, 86, 93, 96, 101, 106, 117,
+    ),
+    "2011_09_28": (2,),
+    "2011_09_29": (71,),
+    "2011_09_30": (16, 18, 27),
+    "2011_10_03": (27, 47),
+}
+# fmt: on
+
+
+def name_drives(numbers: dict[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """Spells out drives of a table, e.g. ``2011_09_26_drive_0005_sync``."""
+    return tuple(
+        f"{date}_drive_{number:04d}_sync" for date, some in numbers.items() for number in some
+    )
+
+
+DRIVES = name_drives(DRIVE_NUMBERS)
+EIGEN_TEST_DRIVES = frozenset(name_drives(EIGEN_TEST_NUMBERS))

@@ -1,0 +1,82 @@
+"""From the name of a split to its samples: a file, a published list, or a rule."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from md2dist.data.published_splits import PUBLISHED_SPLITS, fetch_split
+from md2dist.data.split_rules import Part, select_samples
+from md2dist.data.splits import SplitLine, read_split
+from md2dist.errors import SplitError
+
+_RULES: dict[str, Part] = {"rule/train": "train", "rule/val": "val"}
+
+
+class Split(NamedTuple):
+    """Samples, and where they come from."""
+
+    lines: list[SplitLine]
+    origin: str  # for the user
+
+
+def load_split(
+    name: str,
+    root: Path,
+    *,
+    frame_offsets: Sequence[int] = (),
+    use_stereo: bool = False,
+    splits_dir: Path | None = None,
+) -> Split:
+    """Lists the samples of a split.
+
+    Args:
+        name: a file, or a name such as ``eigen_zhou/train`` or ``rule/train``.
+        root: folder of the dates of KITTI raw, from which a rule selects.
+        frame_offsets: neighbours that each sample of a rule's split needs.
+        use_stereo: whether each sample of a rule's split needs the other camera's image.
+        splits_dir: where lists lie as ``NAME/PART_files.txt``, instead of being downloaded.
+
+    Raises:
+        SplitError: if the split is unknown, cannot be had, or is broken or empty.
+        KittiError: if a rule meets a broken file.
+    """
+    if name in _RULES and not Path(name).is_file():
+        selected = select_samples(root, _RULES[name], frame_offsets, use_stereo)
+        return Split(selected.lines, f"{name}: {selected}")
+    path = find_split(name, splits_dir)
+    lines = read_split(path)
+    return Split(lines, f"{name_split(name)}: {len(lines)} samples, listed in {path}")
+
+
+def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
+    """Finds a split file by its path, or by its name in a folder of splits or at the authors'.
+
+    Args:
+        name: a file, or ``SPLIT/PART``, e.g. ``eigen_zhou/train``.
+        splits_dir: where named splits lie; None for the published lists, which are downloaded once.
+
+    Raises:
+        SplitError: if there is no such split, or it cannot be downloaded.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    published = PUBLISHED_SPLITS.get(str(name))
+    if splits_dir is None and published:
+        return fetch_split(str(name))
+    if splits_dir is None:
+        known, place = [*PUBLISHED_SPLITS, *_RULES], "here (others need --splits-dir)"
+    else:
+        path = Path(splits_dir) / (published.path if published else f"{name}_files.txt")
+        if path.is_file():
+            return path
+        parts = sorted(Path(splits_dir).glob("*/*_files.txt"))
+        known = [f"{part.parent.name}/{part.stem.removesuffix('_files')}" for part in parts]
+        place = f"in {splits_dir}"
+    raise SplitError(
+        f"no split file {name}, and no such name {place}: {', '.join(known) or 'none'}"
+    )
+
+
+def name_split(name: str) -> str:
+    """What a manifest calls a split: its name, or its file's name without the folders."""
+    return Path(name).name if Path(name).is_file() else name

@@ -1,0 +1,84 @@
+"""A web server on the loopback that serves files from memory, and misbehaves on request."""
+
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves `files` by path; each GET takes the next of `faults`, while there are any.
+
+    Faults: a status code; ``cut:N`` (N bytes, then the connection ends), ``stall:N`` (N bytes, then
+    nothing), ``no-range`` (the whole file, whatever was asked for), ``wrong-range``, ``no-length``.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[str, bytes] = {}
+        self.faults: list[str] = []
+        self.keeps_ranges = True
+        self.requests: list[tuple[str, str, str | None]] = []  # method, path, range
+        self.end_of_stalls = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def ranges(self) -> list[str | None]:
+        return [asked for method, _, asked in self.requests if method == "GET"]
+
+
+@contextmanager
+def serve_files():
+    server = FileServer()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.end_of_stalls.set()
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_HEAD(self):
+        self._answer(with_body=False, fault="")
+
+    def do_GET(self):
+        self._answer(with_body=True, fault=self.server.faults.pop(0) if self.server.faults else "")
+
+    def _answer(self, with_body: bool, fault: str) -> None:
+        asked = self.headers["Range"]
+        self.server.requests.append((self.command, self.path, asked))
+        content = self.server.files.get(self.path.lstrip("/"))
+        if fault.isdigit() or content is None:
+            self.send_error(int(fault or 404))
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if fault == "no-range" or not self.server.keeps_ranges:
+            asked, start = None, 0
+        elif start >= len(content) and asked:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if fault == "wrong-range":
+            start -= 1
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if fault != "no-length":
+            self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        if with_body:
+            word, _, number = fault.partition(":")
+            self.wfile.write(content[start : start + int(number)] if number else content[start:])
+            self.wfile.flush()
+            if word == "stall":
+                self.server.end_of_stalls.wait(10)
+
+    def log_message(self, format, *args):  # the protocol's name
+        pass

@@ -1,0 +1,199 @@
+import http.client
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from file_server import serve_files
+
+from md2dist.data import download as module
+from md2dist.data.download import Patience, check_sha256, download, remote_size
+from md2dist.errors import DownloadError
+
+CONTENT = bytes(range(256)) * 40  # 10240 bytes, of which no two stretches begin alike
+HASTY = Patience(num_tries=3, first_wait=0.001, timeout=0.3)
+
+
+@pytest.fixture
+def server():
+    with serve_files() as server:
+        server.files["file.bin"] = CONTENT
+        yield server
+
+
+def accept(path: Path) -> None:
+    pass
+
+
+def fetch(server, folder: Path, *, check=accept, **options) -> Path:
+    path = folder / "new" / "file.bin"
+    download(f"{server.url}/file.bin", path, check, patience=HASTY, **options)
+    return path
+
+
+def part_of(folder: Path, content: bytes) -> Path:
+    (folder / "new").mkdir()
+    part = folder / "new" / "file.bin.part"
+    part.write_bytes(content)
+    return part
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "new").iterdir())
+
+
+def test_a_file_arrives_whole_and_alone(server, tmp_path):
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert names(tmp_path) == ["file.bin"]
+    assert remote_size(f"{server.url}/file.bin", HASTY) == len(CONTENT)
+
+
+def test_a_download_goes_on_where_it_stopped(server, tmp_path):
+    part_of(tmp_path, CONTENT[:777])
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert server.ranges == ["bytes=777-"]
+
+
+def test_connections_that_end_too_early_are_taken_up_again(server, tmp_path):
+    server.faults += ["cut:1000", "cut:1", "cut:0", "cut:3000"]
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000-", "bytes=1001-", "bytes=1001-", "bytes=4001-"]
+
+
+def test_only_failures_without_progress_exhaust_the_patience(server, tmp_path):
+    server.faults += ["cut:0", "cut:0", "cut:10", "503", "cut:10", "cut:0", "cut:0"]
+    with pytest.raises(DownloadError, match=r"tried 3 times.*20 of 10240 bytes; repeat"):
+        fetch(server, tmp_path)
+    assert names(tmp_path) == ["file.bin.part"]
+    assert (tmp_path / "new" / "file.bin.part").read_bytes() == CONTENT[:20]
+
+
+def test_a_stalled_connection_is_given_up_and_taken_up_again(server, tmp_path):
+    server.faults += ["stall:1000"]
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert len(server.ranges) == 2
+
+
+@pytest.mark.parametrize("fault", ["no-range", "wrong-range"])
+def test_a_server_that_sends_another_range_makes_no_broken_file(server, tmp_path, fault):
+    part_of(tmp_path, CONTENT[:777])
+    server.faults.append(fault)
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_that_always_breaks_is_given_up(server, tmp_path):
+    part_of(tmp_path, CONTENT[:777])
+    server.keeps_ranges = False
+    server.faults += ["cut:500"] * 4
+    with pytest.raises(DownloadError, match=r"tried 3 times.*500 of 10240"):
+        fetch(server, tmp_path)
+
+
+@pytest.mark.parametrize("length", [len(CONTENT), len(CONTENT) + 5])
+def test_a_part_that_is_full_or_too_long_still_ends_in_the_right_file(server, tmp_path, length):
+    part_of(tmp_path, (CONTENT + b"12345")[:length])
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert len(server.ranges) == (1 if length == len(CONTENT) else 2)
+
+
+def test_a_file_of_unknown_length_is_left_to_the_check(server, tmp_path):
+    server.faults.append("no-length")
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("codes", [["500", "503"], ["429", "408"]])
+def test_server_errors_pass_and_a_missing_file_does_not(server, tmp_path, codes):
+    server.faults += codes
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    server.requests.clear()
+    with pytest.raises(DownloadError, match=r"/absent: the server answers 404.*check the address"):
+        download(f"{server.url}/absent", tmp_path / "absent", accept, patience=HASTY)
+    assert len(server.requests) == 1
+    assert not (tmp_path / "absent").exists()
+    with pytest.raises(DownloadError, match="404"):
+        remote_size(f"{server.url}/absent", HASTY)
+
+
+def test_waits_double_up_to_half_a_minute(server, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    server.faults += ["500"] * 8
+    with pytest.raises(DownloadError, match="tried 8 times"):
+        download(f"{server.url}/file.bin", tmp_path / "file.bin", accept)
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_a_file_that_fails_the_check_gets_no_name_and_does_not_stay(server, tmp_path):
+    with pytest.raises(DownloadError, match=r"file\.bin is not the expected file: its sha256 is"):
+        fetch(server, tmp_path, check=lambda path: check_sha256(path, "0" * 64))
+    assert names(tmp_path) == []
+
+
+def test_told_bytes_add_up_to_those_that_are_here(server, tmp_path):
+    part_of(tmp_path, CONTENT[:777])
+    server.faults += ["cut:100", "no-range"]
+    told = []
+    fetch(server, tmp_path, on_bytes=told.append)
+    assert told[:2] == [777, 100]
+    assert min(told) == -877
+    assert sum(told) == len(CONTENT)
+
+
+def test_nobody_at_the_address_and_no_address_are_told(tmp_path):
+    with serve_files() as server:
+        url = server.url
+    with pytest.raises(DownloadError, match=r"cannot be downloaded, tried 3 times.*refused"):
+        download(f"{url}/file.bin", tmp_path / "file.bin", accept, patience=HASTY)
+    with pytest.raises(DownloadError, match="expected http"):
+        remote_size("somewhere/file.bin", HASTY)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_told_at_once_with_the_remedy(server, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "file.bin.part").symlink_to("/dev/full")
+    with pytest.raises(DownloadError, match=r"file\.bin cannot be written: .*No space.*make room"):
+        fetch(server, tmp_path)
+    assert len(server.requests) == 1
+    assert names(tmp_path) == ["file.bin.part"]
+
+
+def test_a_killed_download_goes_on(server, tmp_path):
+    server.faults.append("stall:1000")
+    program = (
+        "import sys; from pathlib import Path; from md2dist.data.download import download\n"
+        "download(sys.argv[1], Path(sys.argv[2]), lambda path: None)"
+    )
+    path = tmp_path / "file.bin"
+    running = subprocess.Popen([sys.executable, "-c", program, f"{server.url}/file.bin", path])
+    while not server.requests:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not path.exists()
+    download(f"{server.url}/file.bin", path, accept, patience=HASTY)
+    assert path.read_bytes() == CONTENT
+
+
+def test_an_interrupted_download_keeps_what_it_has(server, tmp_path):
+    server.faults.append("cut:1000")
+
+    def interrupt(num_bytes):
+        if num_bytes == 1000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server, tmp_path, on_bytes=interrupt)
+    fetch(server, tmp_path)
+    assert server.ranges == [None, "bytes=1000-"]
+
+
+def test_an_answer_that_is_no_http_is_a_failure_like_others(tmp_path, monkeypatch):
+    def answer(*_, **__):
+        raise http.client.BadStatusLine("nonsense")
+
+    monkeypatch.setattr(module, "urlopen", answer)
+    with pytest.raises(DownloadError, match="nonsense"):
+        download("http://127.0.0.1/x", tmp_path / "x", accept, patience=HASTY)
