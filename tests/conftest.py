@@ -11,6 +11,12 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """Every test draws the same numbers, alone and among others."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with kitti/, golden/ and splits/; skips where it is absent."""

@@ -71,7 +71,7 @@ def test_flipping_images_and_the_sign_of_the_baseline_flips_the_warped_image(t_x
     K = K.expand(2, 3, 3)
     plain = warp(images, reproject(depth, K, stereo_transform(t_x, 2)))
     flipped = warp(images.flip(-1), reproject(depth.flip(-1), K, stereo_transform(-t_x, 2)))
-    assert torch.allclose(flipped.flip(-1), plain, atol=1e-12)
+    assert torch.allclose(flipped.flip(-1), plain, atol=1e-6)  # 1e-7 is added to the depth
     unchanged_sign = warp(images.flip(-1), reproject(depth.flip(-1), K, stereo_transform(t_x, 2)))
     assert (unchanged_sign.flip(-1) - plain).abs().max() > 0.1
 

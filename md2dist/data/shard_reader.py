@@ -138,8 +138,8 @@ class ShardDataset:
         if isinstance(reason, KeyError):
             reason = f"lacks {reason}"
         return ShardError(
-            f"sample {index} at byte {start} of {path} is damaged ({reason}); "
-            "copy or pack the shard again"
+            f"sample {index} at byte {start} of {path} is damaged ({reason}); find all damage with "
+            f"`python shard_tools/verify_shards.py {self.folder}`, copy or pack these shards again"
         )
 
     def _locate(self, index: int) -> tuple[int, int, int]:

@@ -1,0 +1,100 @@
+"""What is wrong between samples: packed twice, at odds about an image, shared with evaluation."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from md2dist.data.sample_check import shown_image
+from md2dist.data.shard_check import Checksum, Fault, ShardReport
+from md2dist.data.shard_format import Manifest, Recipe, view_names
+from md2dist.data.splits import SplitLine
+
+Moment = tuple[str, int]  # drive and frame, whichever camera sees it
+
+
+def find_strangers(folder: Path, manifest: Manifest) -> Iterator[Fault]:
+    """Finds shards in the folder that its manifest does not list."""
+    known = {entry.name for entry in manifest.shards}
+    for path in sorted(folder.glob("*.tar")):
+        if path.name not in known:
+            yield Fault(path.name, "", "is not in index.json; is it left from another packing?")
+
+
+def find_repetitions(reports: Iterable[ShardReport]) -> Iterator[Fault]:
+    """Finds samples that lie in several shards."""
+    homes: dict[str, str] = {}
+    for report in reports:
+        for sample in report.samples:
+            home = homes.setdefault(sample.key, report.name)
+            if home != report.name:
+                yield Fault(report.name, sample.key, f"is also in {home}")
+
+
+def find_contradictions(reports: Iterable[ShardReport]) -> Iterator[Fault]:
+    """Finds images that differ between the samples that show them.
+
+    The same frame is the target of one sample, the neighbour of the next and the other camera of a
+    third. It was encoded in the same way each time, so its bytes are the same, unless one of them
+    is damaged or was taken from a wrong frame. The majority is believed.
+    """
+    shown: dict[SplitLine, list[tuple[str, str, Checksum]]] = defaultdict(list)
+    for report in reports:
+        for sample in report.samples:
+            for image, checksum in sample.images.items():
+                shown[image].append((report.name, sample.key, checksum))
+    for image, places in shown.items():
+        believed = Counter(checksum for *_, checksum in places).most_common(1)[0][0]
+        witness = next(key for _, key, checksum in places if checksum == believed)
+        for shard, key, checksum in places:
+            if checksum != believed:
+                yield Fault(shard, key, f"shows another image of {image} than {witness}")
+
+
+def shown_moments(lines: Iterable[SplitLine], recipe: Recipe) -> set[Moment]:
+    """Lists what samples show in any of their views."""
+    views = view_names(recipe.frame_offsets, use_stereo=False)  # stereo shows the target's moment
+    images = (shown_image(line, view) for line in lines for view in views)
+    return {(image.drive, image.frame) for image in images}
+
+
+def find_leaks(train: set[Moment], evaluation: set[Moment]) -> Iterator[Fault]:
+    """Finds moments that training and evaluation share, drive by drive."""
+    leaks: dict[str, list[int]] = defaultdict(list)
+    for drive, frame in sorted(train & evaluation):
+        leaks[drive].append(frame)
+    for drive, frames in leaks.items():
+        reason = f"the evaluation shards show {len(frames)} of its frames: {format_ranges(frames)}"
+        yield Fault(drive, "", reason)
+
+
+def frame_gaps(lines: Iterable[SplitLine]) -> dict[str, list[int]]:
+    """Measures where a drive's targets leave frames out, whichever camera sees them.
+
+    Returns:
+        For every drive, sorted, the frames missing in each gap between its first and last one.
+    """
+    frames: dict[str, set[int]] = defaultdict(set)
+    for line in lines:
+        frames[line.drive].add(line.frame)
+    return {
+        drive: [
+            after - before - 1 for before, after in pairwise(sorted(found)) if after > before + 1
+        ]
+        for drive, found in sorted(frames.items())
+    }
+
+
+def format_ranges(numbers: Sequence[int]) -> str:
+    """Writes ascending numbers briefly.
+
+    >>> format_ranges([1, 2, 3, 7, 9, 10])
+    '1-3 7 9-10'
+    """
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1][1:] = [number]
+        else:
+            ranges.append([number])
+    return " ".join("-".join(map(str, ends)) for ends in ranges)

@@ -1,0 +1,101 @@
+"""A data-set card: what a folder of shards holds, for people."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from md2dist.data.cross_check import frame_gaps
+from md2dist.data.descriptions import described_line, read_descriptions
+from md2dist.data.shard_format import Manifest, read_manifest, view_names
+from md2dist.data.splits import SplitLine
+from md2dist.errors import ShardError
+
+
+def describe_shards(folder: str | Path) -> str:
+    """Writes the card of a folder of shards, as text of several lines.
+
+    Raises:
+        ShardError: if there is no usable manifest, or a shard is missing or damaged.
+    """
+    manifest = read_manifest(folder)
+    infos = list(read_descriptions(folder))
+    if not infos:
+        raise ShardError(f"{folder} holds no samples; pack again with another split")
+    facts = {**_manifest_facts(manifest), **_camera_facts(infos)}
+    width = max(map(len, facts))
+    lines = [str(folder), "", *(f"{name:<{width}}  {text}" for name, text in facts.items())]
+    return "\n".join([*lines, "", *_drive_table([described_line(info) for info in infos])])
+
+
+def _manifest_facts(manifest: Manifest) -> dict[str, str]:
+    recipe = manifest.recipe
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    views = view_names(recipe.frame_offsets, recipe.use_stereo)
+    quality = f", quality {recipe.image_quality}" if recipe.image_format == "jpg" else ""
+    return {
+        "split": recipe.split,
+        "samples": f"{manifest.num_samples:,} in {len(manifest.shards):,} shards, "
+        f"{len(manifest.skipped):,} skipped",
+        "bytes": f"{_format_bytes(num_bytes)}, "
+        f"{_format_bytes(num_bytes / max(manifest.num_samples, 1))} per sample",
+        "images": f"{recipe.image_format}{quality}, views {' '.join(views)}",
+        "order": f"{recipe.order}, seed {recipe.seed}",
+        "ground truth": recipe.ground_truth,
+        "packed with": ", ".join(f"{name} {v}" for name, v in manifest.versions.items()) or "?",
+    }
+
+
+def _camera_facts(infos: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Sizes, and the range of the intrinsics in packed pixels and as shares of the image."""
+    K = np.array([info["K"] for info in infos], np.float64)
+    packed = np.array([[info["width"], info["height"]] for info in infos])
+    facts = {}
+    for name, prefix in (("packed size", ""), ("native size", "native_")):
+        sizes = Counter(f"{info[f'{prefix}height']}x{info[f'{prefix}width']}" for info in infos)
+        facts[name] = ", ".join(f"{size} ({count:,})" for size, count in sizes.most_common())
+    for name, row, column in (("fx", 0, 0), ("fy", 1, 1), ("cx", 0, 2), ("cy", 1, 2)):
+        pixels, axis = K[:, row, column], "WH"[row]
+        shares = pixels / packed[:, row]
+        facts[name] = f"{_format_range(pixels, 1)} px = {_format_range(shares, 3)} {axis}"
+    facts["baseline"] = f"{_format_range([info['baseline'] for info in infos], 3)} m"
+    return facts
+
+
+def _drive_table(lines: Sequence[SplitLine]) -> list[str]:
+    """A row per drive: samples of either side, and which of its frames they are."""
+    sides = Counter((line.drive, line.side) for line in lines)
+    rows = [("drive", "left", "right", "share", "frames", "gaps", "longest")]
+    for drive, gaps in frame_gaps(lines).items():
+        left, right = sides[drive, "l"], sides[drive, "r"]
+        frames = [line.frame for line in lines if line.drive == drive]
+        rows.append((
+            drive.rpartition("/")[2],
+            f"{left:,}",
+            f"{right:,}",
+            f"{(left + right) / len(lines):.1%}",
+            f"{min(frames)}-{max(frames)}",
+            str(len(gaps)),
+            str(max(gaps, default=0)),
+        ))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"{name:<{widths[0]}}  "
+        + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        for name, *cells in rows
+    ]
+
+
+def _format_range(values: Sequence[float] | np.ndarray, digits: int) -> str:
+    low, high = f"{np.min(values):.{digits}f}", f"{np.max(values):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _format_bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.{0 if unit == 'B' else 1}f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

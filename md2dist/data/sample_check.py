@@ -1,0 +1,134 @@
+"""Everything that can be wrong with one sample: its members, its description, its geometry."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from md2dist.data.descriptions import described_line, parse_description
+from md2dist.data.kitti import OTHER_SIDE
+from md2dist.data.shard_format import FORMAT_VERSION, Recipe, view_names
+from md2dist.data.shard_reader import decode_image
+from md2dist.data.splits import SplitLine
+from md2dist.data.velodyne import decode_sparse_depth
+from md2dist.errors import ShardError
+
+# What no camera of a car leaves, and what K in the pixels of another image size does: KITTI has
+# focal lengths of 0.58 widths and 1.92 heights, the principal point within 5 % of the middle.
+_FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
+_PRINCIPAL_POINT = (0.25, 0.75)  # the same
+_BASELINE = (0.1, 2.0)  # m
+
+
+def expected_members(recipe: Recipe) -> list[str]:
+    """Names of the members that every sample of a recipe has."""
+    views = view_names(recipe.frame_offsets, recipe.use_stereo)
+    ground_truth = [] if recipe.ground_truth == "none" else [f"{recipe.ground_truth}.npz"]
+    return [*(f"{view}.{recipe.image_format}" for view in views), "json", *ground_truth]
+
+
+def shown_image(line: SplitLine, view: str) -> SplitLine:
+    """Names the image that a view of a sample shows.
+
+    >>> str(shown_image(SplitLine("2011_09_26/drive", 7, "l"), "+1"))
+    '2011_09_26/drive 8 l'
+    """
+    if view == "s":
+        return line._replace(side=OTHER_SIDE[line.side])
+    return line._replace(frame=line.frame + int(view))
+
+
+def check_sample(
+    key: str, members: Mapping[str, memoryview], recipe: Recipe, *, decode: bool
+) -> list[str]:
+    """Looks for everything that is wrong with one sample.
+
+    Args:
+        key: of its members in the tar.
+        members: their bytes by name.
+        recipe: what the shards should hold.
+        decode: also decode images and ground truth, which takes nearly all of the time.
+
+    Returns:
+        What is wrong, in words.
+    """
+    expected = expected_members(recipe)
+    faults = [f"lacks {name}" for name in expected if name not in members]
+    faults += [f"{name} is not in the recipe" for name in members if name not in expected]
+    info = None
+    try:
+        if "json" in members:
+            info = parse_description(members["json"])
+            faults += _check_description(key, info, recipe)
+            faults += _check_geometry(info)
+    except ShardError as error:
+        faults.append(f"its {error}")
+    if decode:
+        faults += _check_contents(members, info, recipe)
+    return faults
+
+
+def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
+    if info["format_version"] != FORMAT_VERSION:
+        yield f"has format version {info['format_version']}, expected {FORMAT_VERSION}"
+    line = described_line(info)
+    if info["key"] != key or line.key != key:
+        yield f"its json describes {line} under the key {info['key']}"
+    size = info["height"], info["width"]
+    if recipe.height is not None and size != (recipe.height, recipe.width):
+        yield f"says it is {_times(size)}, the recipe says {recipe.size_name}"
+    if min(*size, info["native_height"], info["native_width"]) < 1:
+        yield "has an image size that is not positive"
+
+
+def _check_geometry(info: dict[str, Any]) -> Iterator[str]:
+    K = np.array(info["K"], np.float64)
+    if not np.isfinite(K).all():
+        yield f"K holds what is no number: {info['K']}"
+    elif K[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]].tolist() != [0, 0, 0, 0, 1]:
+        yield f"K has not the form [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]: {info['K']}"
+    else:
+        size = np.array([info["width"], info["height"]])
+        focal_length, principal_point = K[[0, 1], [0, 1]], K[:2, 2]
+        for name, value, bounds in (
+            ("focal length", focal_length, _FOCAL_LENGTH),
+            ("principal point", principal_point, _PRINCIPAL_POINT),
+        ):
+            low, high = np.outer(bounds, size)
+            if not ((low <= value) & (value <= high)).all():
+                yield (
+                    f"K has the {name} {value.round(1).tolist()} px, expected "
+                    f"{low.tolist()} to {high.tolist()}: K of another image size?"
+                )
+    low, high = _BASELINE
+    if not low <= info["baseline"] <= high:
+        yield f"has a baseline of {info['baseline']:g} m, expected {low} to {high} m"
+
+
+def _check_contents(
+    members: Mapping[str, memoryview], info: dict[str, Any] | None, recipe: Recipe
+) -> Iterator[str]:
+    """Decodes images and ground truth; their sizes are checked where a description tells them."""
+    for name, content in members.items():
+        try:
+            if name.endswith(f".{recipe.image_format}"):
+                shape, prefix = decode_image(content).shape[:2], ""
+            elif name == "velodyne.npz":
+                depth = decode_sparse_depth(content)
+                shape, prefix = depth.shape, "native_"
+                known = depth[depth != 0]
+                if not (known.size and math.isfinite(known.sum()) and (known > 0).all()):
+                    yield f"{name} holds no depth, or depths that are not positive numbers"
+            else:
+                continue
+        except ShardError as error:
+            yield f"{name} does not decode: {error}"
+        else:
+            if info and shape != (told := (info[f"{prefix}height"], info[f"{prefix}width"])):
+                yield f"{name} is {_times(shape)}, its json says {_times(told)}"
+
+
+def _times(size: tuple[int, ...]) -> str:
+    """Height x width, as people write it."""
+    return "x".join(map(str, size))

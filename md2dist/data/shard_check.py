@@ -1,0 +1,181 @@
+"""Everything that is wrong with a shard: all faults are found, not only the first."""
+
+import hashlib
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from md2dist.data.descriptions import described_line, parse_description
+from md2dist.data.process_map import map_in_processes
+from md2dist.data.sample_check import check_sample, shown_image
+from md2dist.data.shard_format import Manifest, Recipe, ShardEntry, view_names
+from md2dist.data.splits import SplitLine
+from md2dist.data.tar_structure import TarMember, TarWalk, map_file, walk_tar
+from md2dist.errors import ShardError
+
+Decode = Literal["all", "sample", "none"]
+Checksum = tuple[int, int]  # bytes and CRC-32 of an encoded image
+_DECODED_PER_SHARD = 8  # samples, where a random few are decoded
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong."""
+
+    place: str  # name of the shard, or the drive
+    key: str  # of the sample, "" where no single one is to blame
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}{self.key and ', '}{self.key}: {self.reason}"
+
+
+class FoundSample(NamedTuple):
+    """A sample in a shard, and the images that it shows."""
+
+    key: str
+    line: SplitLine
+    images: dict[SplitLine, Checksum]
+
+
+class ShardReport(NamedTuple):
+    """What a look at one shard has shown."""
+
+    name: str
+    faults: list[Fault]
+    samples: list[FoundSample]
+
+
+class _Job(NamedTuple):
+    """One shard to be checked, by whichever process comes first."""
+
+    folder: Path
+    entry: ShardEntry
+    recipe: Recipe
+    decode: Decode
+    seed: int
+
+
+def check_shards(
+    folder: Path, manifest: Manifest, *, decode: Decode = "all", seed: int = 0, processes: int = 1
+) -> Iterator[ShardReport]:
+    """Checks shard after shard: its bytes, its structure, its samples.
+
+    Args:
+        folder: where the shards lie.
+        manifest: what they should be.
+        decode: images and ground truth of all samples, of a random few per shard, or of none.
+        seed: of the random choice.
+        processes: shards that are checked at the same time.
+
+    Yields:
+        The report on each shard, in the manifest's order.
+
+    Raises:
+        ConfigError: if there would be no process.
+    """
+    jobs = [
+        _Job(folder, entry, manifest.recipe, decode, seed + i)
+        for i, entry in enumerate(manifest.shards)
+    ]
+    yield from map_in_processes(_check_shard, jobs, processes)
+
+
+def _check_shard(job: _Job) -> ShardReport:
+    name, recipe = job.entry.name, job.recipe
+    try:
+        content = map_file(job.folder / name)
+    except OSError as error:
+        return ShardReport(name, [Fault(name, "", f"cannot be read ({error.strerror})")], [])
+    walk = walk_tar(content, job.entry.offsets.tolist())
+    faults = [Fault(name, "", reason) for reason in _check_bytes(content, job.entry)]
+    faults += [Fault(name, "", f"byte {position}: {reason}") for position, reason in walk.faults]
+    faults += [Fault(name, "", reason) for reason in _check_offsets(walk, job.entry, len(content))]
+    by_key: dict[str, dict[int, TarMember]] = defaultdict(dict)
+    for place, member in enumerate(walk.members):
+        by_key[member.key][place] = member
+    cut_keys = _keys_of_cut_samples(walk, job.entry)
+    chosen_keys = _choose(list(by_key), job)
+    samples = []
+    for key, members in by_key.items():
+        faults += [Fault(name, key, reason) for reason in _check_contiguity(members)]
+        contents = {member.name: content[member.start : member.stop] for member in members.values()}
+        if key not in cut_keys:
+            reasons = check_sample(key, contents, recipe, decode=key in chosen_keys)
+            faults += [Fault(name, key, reason) for reason in reasons]
+        with suppress(KeyError, ShardError):  # told above
+            line = described_line(parse_description(contents["json"]))
+            samples.append(FoundSample(key, line, _sum_images(line, contents, recipe)))
+    return ShardReport(name, faults, samples)
+
+
+def _check_bytes(content: memoryview, entry: ShardEntry) -> Iterator[str]:
+    if len(content) != entry.num_bytes:
+        yield f"has {len(content)} bytes, index.json says {entry.num_bytes}"
+    elif hashlib.sha256(content).hexdigest() != entry.sha256:
+        yield "has another sha256 than index.json says"
+
+
+def _check_offsets(walk: TarWalk, entry: ShardEntry, num_bytes: int) -> Iterator[str]:
+    """Compares the places of the samples with those that the manifest lists."""
+    listed = entry.offsets.tolist()
+    if listed != sorted(set(listed)):
+        yield "index.json does not list its samples in ascending order"
+    keys_before = ["", *(member.key for member in walk.members)]
+    borders = {
+        member.header
+        for member, key_before in zip(walk.members, keys_before, strict=False)
+        if member.key != key_before
+    } | {walk.end}
+    told = {fault.position for fault in walk.faults}
+    for offset in sorted(borders.difference(listed) - told):
+        yield f"byte {offset}: a sample starts or the last one ends, unknown to index.json"
+    for offset in sorted(set(listed) - borders - told):
+        if offset < num_bytes:
+            yield f"byte {offset}: neither start nor end of a sample, though index.json lists it"
+    if num_lost := sum(offset >= num_bytes for offset in listed[:-1]):
+        yield f"{num_lost} of {entry.count} samples lie behind the end of the file"
+
+
+def _keys_of_cut_samples(walk: TarWalk, entry: ShardEntry) -> set[str]:
+    """Samples that a broken header has cut short: what they lack needs no telling."""
+    cuts = {fault.position for fault in walk.faults}.difference(entry.offsets.tolist())
+    before = {member.next_header: member.key for member in walk.members}
+    return {before[position] for position in cuts if position in before}
+
+
+def _check_contiguity(members: dict[int, TarMember]) -> Iterator[str]:
+    """Members that do not lie together become broken samples in every reader of WebDataset.
+
+    Args:
+        members: of one sample, by their place among all members of the shard.
+    """
+    if max(members) - min(members) >= len(members):
+        places = ", ".join(f"{member.name} at byte {member.header}" for member in members.values())
+        yield f"its members do not lie together: {places}"
+    for name, count in Counter(member.name for member in members.values()).items():
+        if count > 1:
+            yield f"holds {name} {count} times"
+
+
+def _choose(keys: list[str], job: _Job) -> set[str]:
+    count = {"all": len(keys), "none": 0, "sample": _DECODED_PER_SHARD}[job.decode]
+    return set(np.random.default_rng(job.seed).permutation(keys)[:count].tolist())
+
+
+def _sum_images(
+    line: SplitLine, contents: dict[str, memoryview], recipe: Recipe
+) -> dict[SplitLine, Checksum]:
+    encoded = {
+        shown_image(line, view): contents.get(f"{view}.{recipe.image_format}")
+        for view in view_names(recipe.frame_offsets, recipe.use_stereo)
+    }
+    return {
+        image: (len(content), zlib.crc32(content))
+        for image, content in encoded.items()
+        if content is not None
+    }

@@ -1,0 +1,67 @@
+"""Ways to damage small shards, with a manifest that does not give the damage away."""
+
+import json
+import tarfile
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+from webdataset import TarWriter
+
+from md2dist.data.shard_format import read_manifest, write_manifest
+from md2dist.data.verification import verify_shards
+
+# The middle one of three shards, which holds samples 4 to 7, and the keys of all samples.
+NAME = "shard-000001.tar"
+KEYS = [f"2011_09_26_drive_0001_sync_{'lr'[i % 2]}_{i:010d}" for i in range(10)]
+
+
+def found(folder, **options):
+    """What is wrong with a folder of shards, in words."""
+    return [str(fault) for fault in verify_shards(folder, **options).faults]
+
+
+def read_members(path):
+    with tarfile.open(path) as tar:
+        return [(info.name, tar.extractfile(info).read()) for info in tar]
+
+
+def write_members(path, members):
+    """Writes a tar, and an entry of the manifest that is true of it."""
+    offsets, key = [], None
+    with TarWriter(str(path), mtime=0, encoder=False) as tar:
+        for name, content in members:
+            if name.partition(".")[0] != key:
+                key = name.partition(".")[0]
+                offsets.append(tar.tarstream.offset)
+            tar.write({"__key__": key, name.partition(".")[2]: content})
+        offsets.append(tar.tarstream.offset)
+    mend_manifest(path, offsets=np.array(offsets), count=len(offsets) - 1)
+
+
+def mend_manifest(path, **changes):
+    """Makes the manifest agree with the bytes of a shard, but for what is said to change."""
+    content = path.read_bytes()
+    changes = {"num_bytes": len(content), "sha256": sha256(content).hexdigest(), **changes}
+    manifest = read_manifest(path.parent)
+    shards = [replace(s, **changes) if s.name == path.name else s for s in manifest.shards]
+    write_manifest(replace(manifest, shards=tuple(shards)), path.parent)
+
+
+def change_member(folder, key, name, change):
+    """Rewrites one member; the tar and the manifest stay sound. With None it goes."""
+    path = folder / NAME
+    members = []
+    for full_name, content in read_members(path):
+        if full_name == f"{key}.{name}":
+            content = change(content)
+        if content is not None:
+            members.append((full_name, content))
+    write_members(path, members)
+
+
+def change_description(folder, sample_key, **changes):
+    def change(content):
+        return json.dumps({**json.loads(content), **changes}).encode()
+
+    change_member(folder, sample_key, "json", change)

@@ -1,0 +1,112 @@
+"""Samples that lie well in their shard and are wrong in themselves."""
+
+import io
+
+import numpy as np
+import pytest
+from damaged_shards import (
+    KEYS,
+    NAME,
+    change_description,
+    change_member,
+    found,
+    read_members,
+    write_members,
+)
+from PIL import Image
+from small_shards import write_small_shards
+
+from md2dist.data.velodyne import encode_sparse_depth
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three shards of 4, 4 and 2 samples."""
+    return write_small_shards(tmp_path / "shards", ground_truth="velodyne")
+
+
+def png(height, width):
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_an_image_that_does_not_decode_is_found_though_every_sum_is_right(folder):
+    change_member(folder, KEYS[6], "+1.png", lambda content: content[:-2000])
+    (fault,) = [fault for fault in found(folder) if "decode" in fault]
+    assert fault.startswith(f"{NAME}, {KEYS[6]}: +1.png does not decode")
+
+
+def test_a_random_sample_of_each_shard_is_decoded(tmp_path):
+    folder = write_small_shards(tmp_path, 16, samples_per_shard=16, frame_offsets=(), width=128)
+    members = [
+        (name, content[:-200] if name.endswith(".0.png") else content)
+        for name, content in read_members(folder / "shard-000000.tar")
+    ]
+    write_members(folder / "shard-000000.tar", members)
+
+    def undecodable(**options):
+        return {fault for fault in found(folder, **options) if "decode" in fault}
+
+    assert len(undecodable(decode="all")) == 16
+    assert len(undecodable(decode="sample")) == 8
+    assert undecodable(decode="sample") != undecodable(decode="sample", seed=1)
+    assert undecodable(decode="none") == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("s.png", lambda content: None, "lacks s.png"),
+        ("json", lambda content: None, "lacks json"),
+        ("json", lambda content: content[:-1], "its json does not parse"),
+        ("json", lambda content: b"[]", "its json is not an object"),
+        ("json", lambda content: b"{}", "its json lacks, or has in another form: key"),
+        ("velodyne.npz", lambda content: None, "lacks velodyne.npz"),
+        ("velodyne.npz", lambda content: content[:-50], "velodyne.npz does not decode"),
+        ("0.png", lambda content: png(64, 64), "0.png is 64x64, its json says 32x64"),
+        (
+            "velodyne.npz",
+            lambda content: encode_sparse_depth(np.ones((9, 8), np.float32)),
+            "velodyne.npz is 9x8, its json says 64x128",
+        ),
+        (
+            "velodyne.npz",
+            lambda content: encode_sparse_depth(np.zeros((64, 128), np.float32)),
+            "velodyne.npz holds no depth",
+        ),
+        (
+            "velodyne.npz",
+            lambda content: encode_sparse_depth(np.full((64, 128), -1, np.float32)),
+            "velodyne.npz holds no depth, or depths that are not positive",
+        ),
+    ],
+)
+def test_a_member_that_is_missing_or_wrong_is_found(folder, name, change, words):
+    change_member(folder, KEYS[5], name, change)
+    assert [fault for fault in found(folder) if f"{NAME}, {KEYS[5]}: {words}" in fault]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format_version": 9}, "has format version 9, expected 1"),
+        ({"frame": 77}, "its json describes 2011_09_26/2011_09_26_drive_0001_sync 77 r"),
+        ({"key": "another"}, "under the key another"),
+        ({"width": 128}, "says it is 32x128, the recipe says 32x64"),
+        ({"native_width": 0}, "has an image size that is not positive"),
+        ({"baseline": 540.0}, "has a baseline of 540 m, expected 0.1 to 2.0 m"),
+        ({"K": [[700, 0, 600], [0, 700, 170], [0, 0, 1]]}, "K has the focal length"),
+        ({"K": [[40, 0, 60], [0, 60, 15], [0, 0, 1]]}, "K has the principal point"),
+        ({"K": [[40, 0, 30], [5, 60, 15], [0, 0, 1]]}, "K has not the form"),
+        ({"K": [[40, 0, 30], [0, "x", 15], [0, 0, 1]]}, "in another form: K"),
+        ({"K": [[40, 0], [0, 40]]}, "in another form: K"),
+        ({"K": 3}, "in another form: K"),
+        ({"K": [[40, 0, 30], [0, float("nan"), 15], [0, 0, 1]]}, "K holds what is no number"),
+        ({"side": "x"}, "in another form: side"),
+        ({"baseline": None}, "in another form: baseline"),
+    ],
+)
+def test_a_description_that_cannot_be_true_is_found(folder, changes, words):
+    change_description(folder, KEYS[5], **changes)
+    assert [fault for fault in found(folder) if f"{NAME}, {KEYS[5]}: " in fault and words in fault]

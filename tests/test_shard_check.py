@@ -1,0 +1,176 @@
+"""Damage to the bytes and the structure of a shard."""
+
+import tarfile
+
+import numpy as np
+import pytest
+from damaged_shards import (
+    KEYS,
+    NAME,
+    change_description,
+    found,
+    mend_manifest,
+    read_members,
+    write_members,
+)
+from small_shards import write_small_shards
+
+from md2dist.data.shard_format import read_manifest
+from md2dist.data.verification import verify_shards
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three shards of 4, 4 and 2 samples."""
+    return write_small_shards(tmp_path / "shards", ground_truth="velodyne")
+
+
+def test_one_flipped_byte_anywhere_is_found(folder):
+    path = folder / NAME
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(whole), 60).tolist():
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        faults = found(folder, decode="none")
+        assert f"{NAME}: has another sha256 than index.json says" in faults
+
+
+def test_one_flipped_byte_in_an_image_is_traced_to_its_sample(folder):
+    path = folder / NAME
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        content[tar.getmember(f"{KEYS[6]}.s.png").offset_data + 900] ^= 1
+    path.write_bytes(content)
+    # Frame 6 of the right camera: +1 of sample 5, s of sample 6, -1 of sample 7.
+    assert found(folder, decode="none") == [
+        f"{NAME}: has another sha256 than index.json says",
+        f"{NAME}, {KEYS[6]}: shows another image of 2011_09_26/2011_09_26_drive_0001_sync 6 r "
+        f"than {KEYS[5]}",
+    ]
+
+
+def test_a_cut_shard_is_one_fault_per_consequence(folder):
+    path = folder / NAME
+    offsets = read_manifest(folder).shards[1].offsets.tolist()
+    path.write_bytes(path.read_bytes()[: offsets[1] + 3000])
+    size, cut, lost = found(folder)
+    assert f"{NAME}: has {offsets[1] + 3000} bytes, index.json says" in size
+    assert "is cut short" in cut
+    assert "2 of 4 samples lie behind the end of the file" in lost
+
+
+def test_a_shard_cut_between_members_is_found(folder):
+    path = folder / NAME
+    end = int(read_manifest(folder).shards[1].offsets[-1])
+    path.write_bytes(path.read_bytes()[:end])
+    mend_manifest(path)
+    (fault,) = found(folder)
+    assert "does not end with two blocks of zeros" in fault
+
+
+def test_something_behind_the_end_is_found(folder):
+    path = folder / NAME
+    path.write_bytes(path.read_bytes() + b"more" * 128)
+    mend_manifest(path)
+    (fault,) = found(folder)
+    assert "something follows the tar's end" in fault
+
+
+def test_padding_that_is_not_zero_is_found(folder):
+    path = folder / NAME
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        info = tar.getmember(f"{KEYS[5]}.json")
+    content[info.offset_data + info.size] = 1
+    path.write_bytes(content)
+    mend_manifest(path)
+    (fault,) = found(folder)
+    assert fault.endswith(
+        f"byte {info.offset_data + info.size}: the padding behind a member is not zero"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("sample.link", tarfile.SYMTYPE), ("folder", tarfile.DIRTYPE), ("README", tarfile.REGTYPE)],
+)
+def test_what_is_no_member_of_a_sample_is_found(folder, name, kind):
+    path = folder / NAME
+    end = int(read_manifest(folder).shards[1].offsets[-1])
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    content = path.read_bytes()
+    path.write_bytes(content[:end] + info.tobuf() + content[end:])
+    mend_manifest(path)
+    (fault,) = found(folder)
+    assert f"byte {end}: {name!r} is no plain file named KEY.MEMBER" in fault
+
+
+def test_a_broken_header_does_not_hide_what_follows(folder):
+    change_description(folder, KEYS[6], baseline=9.54)
+    path = folder / NAME
+    content = bytearray(path.read_bytes())
+    content[10] ^= 1
+    path.write_bytes(content)
+    mend_manifest(path)
+    header, baseline = found(folder)
+    assert header.startswith(f"{NAME}: byte 0: no valid tar header")
+    assert baseline.startswith(f"{NAME}, {KEYS[6]}: has a baseline of 9.54 m")
+    assert verify_shards(folder).num_found == 9
+
+
+def test_a_broken_header_inside_a_sample_does_not_hide_the_next_one(folder):
+    path = folder / NAME
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        place = tar.getmember(f"{KEYS[4]}.0.png").offset
+    content[place + 10] ^= 1
+    path.write_bytes(content)
+    mend_manifest(path)
+    (header,) = found(folder)
+    assert header.startswith(f"{NAME}: byte {place}: no valid tar header")
+    assert verify_shards(folder).num_found == 9
+
+
+def test_members_of_a_sample_that_lie_in_two_places_are_found(folder):
+    path = folder / NAME
+    members = read_members(path)
+    names = [name for name, _ in members]
+    a, b = names.index(f"{KEYS[4]}.s.png"), names.index(f"{KEYS[5]}.0.png")
+    members[a], members[b] = members[b], members[a]
+    write_members(path, members)
+    faults = found(folder)
+    for key in KEYS[4:6]:
+        assert any(f"{key}: its members do not lie together" in fault for fault in faults)
+
+
+def test_the_order_of_members_within_a_sample_is_free(folder):
+    members = read_members(folder / NAME)
+    members[0], members[3] = members[3], members[0]
+    write_members(folder / NAME, members)
+    assert found(folder) == []
+
+
+def test_a_sample_that_the_manifest_does_not_count_is_found(folder):
+    entry = read_manifest(folder).shards[1]
+    mend_manifest(folder / NAME, count=3, offsets=entry.offsets[:-1])
+    (fault,) = found(folder)
+    assert f"byte {entry.offsets[-1]}: a sample starts or the last one ends" in fault
+
+
+def test_wrong_offsets_are_all_found(folder):
+    entry = read_manifest(folder).shards[1]
+    offsets = entry.offsets + np.array([0, 512, 0, 1024, 0])
+    mend_manifest(folder / NAME, offsets=offsets)
+    faults = found(folder)
+    for wrong in offsets[[1, 3]]:
+        assert f"{NAME}: byte {wrong}: neither start nor end of a sample" in " ".join(faults)
+    assert len(faults) == 4  # and two places where samples do start
+
+
+def test_a_member_that_is_there_twice_is_found(folder):
+    members = read_members(folder / NAME)
+    write_members(folder / NAME, [members[0], *members])
+    twice = members[0][0].partition(".")[2]
+    assert found(folder) == [f"{NAME}, {KEYS[4]}: holds {twice} 2 times"]
