@@ -1,5 +1,6 @@
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -241,6 +242,18 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path, long_request):
     assert running.returncode == 2
     assert "error: a packing process died" in errors
     assert not finished_names(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_packing_goes_on_when_there_is_room(tree):
+    # The operating system refuses to let any file of the process grow beyond 20 kB.
+    limited = f"ulimit -f 20; {shlex.join(command(*request(tree)))}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: shards cannot be written to")
+    assert not finished_names(tree / "out")
+    assert make_shards(*request(tree)).returncode == 0
+    assert finished_names(tree / "out") == {MANIFEST_NAME, "shard-000000.tar"}
 
 
 @pytest.mark.slow
