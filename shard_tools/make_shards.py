@@ -1,22 +1,28 @@
-"""Packs a KITTI split into WebDataset shards: resized once, shuffled, with a manifest."""
+"""Packs a KITTI split into WebDataset shards: resized once, shuffled, with a manifest.
+
+Stopped at any moment, the same command goes on where it stopped. Many machines share the work as
+tasks, each with the same options and its own --task-index; --merge then finishes it:
+
+    make_shards.py ... --task-index $SLURM_ARRAY_TASK_ID --num-tasks 8
+    make_shards.py ... --num-tasks 8 --merge
+"""
 
 import argparse
-import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from md2dist.data.named_splits import load_split, name_split
-from md2dist.data.shard_format import Recipe, view_names
-from md2dist.data.shard_plan import check_request, plan_samples
-from md2dist.data.shard_writer import write_shards
+from md2dist.data.shard_format import Manifest, Recipe
+from md2dist.data.shard_merge import merge_shards
+from md2dist.data.shard_plan import Plan, check_request, plan_samples
+from md2dist.data.shard_writer import Progress, pack_shards
 from md2dist.errors import run_command
 
 
 def parse_arguments() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=(__doc__ or "").splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--kitti-root", type=Path, required=True, help="folder of the dates of KITTI raw")
@@ -25,23 +31,55 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", type=Path, required=True, help="folder for the shards and index.json")
     add("--height", type=int, default=192, help="rows, a multiple of 32")
     add("--width", type=int, default=640, help="columns, a multiple of 32")
+    add("--size", choices=["resized", "native"], default="resized",
+        help="native: the original sizes, whatever --height and --width say")  # fmt: skip
     add("--frame-offsets", type=int, nargs="*", default=[-1, 1], help="neighbours to pack")
     add("--stereo", action=argparse.BooleanOptionalAction, default=True, help="the other camera")
     add("--image-format", choices=["png", "jpg", "webp"], default="png", help="jpg is lossy")
     add("--quality", type=int, default=95, help="of jpg, 1 to 100")
     add("--samples-per-shard", type=int, default=256, help="fewer in the last shard")
-    add("--processes", type=int, default=1, help="shards packed at the same time")
-    add("--seed", type=int, default=0, help="of the order of the samples")
+    add("--order", choices=["shuffled", "sequential"], default="shuffled",
+        help="of the samples; sequential: as in the split, for evaluation and video")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the shuffled order")
+    add("--processes", type=int, default=1, help="that work at the same time")
+    add("--num-tasks", type=int, default=1, help="that share the packing; each packs its shards")
+    add("--task-index", type=int, default=0, help="which of the tasks this is, from 0")
+    add("--merge", action="store_true", help="finish what all tasks have packed")
     add("--ground-truth", choices=["none", "velodyne"], default="none", help="for validation")
     add("--skip-bad", action="store_true", help="leave out samples with missing or broken files")
     add("--overwrite", action="store_true", help="replace the shards in the output folder")
     return parser.parse_args()
 
 
+def tell_progress(progress: Progress, options: argparse.Namespace) -> None:
+    """Says what a task has done."""
+    print(
+        f"task {options.task_index} of {options.num_tasks}: {progress.num_shards} shards packed, "
+        f"{progress.num_kept} of them before"
+    )
+    if progress.num_images:
+        rate = progress.num_images / progress.image_seconds
+        print(f"{progress.num_images} distinct images encoded, {rate:.1f} images/s per process")
+
+
+def tell_manifest(manifest: Manifest, shards: Path) -> None:
+    """Says what lies in the folder of shards, and what to do with it."""
+    megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
+    for line, reason in manifest.skipped:
+        print(f"skipped {line}: {reason}")
+    print(
+        f"{manifest.num_samples} samples in {len(manifest.shards)} shards, {megabytes:.1f} MB, "
+        f"{len(manifest.skipped)} skipped"
+    )
+    print(f"next: {next_command(manifest.recipe, shards)}")
+
+
 def next_command(recipe: Recipe, shards: Path) -> str:
     """The command that makes use of shards with these views."""
     mode = "mono" * bool(recipe.frame_offsets), "stereo" * recipe.use_stereo
     config = "_".join(filter(None, mode))
+    if recipe.height is None:
+        return f"from md2dist.data.shard_reader import ShardDataset; ShardDataset('{shards}')[0]"
     if not config:
         return f"python launch/evaluate.py --checkpoint RUN --shards {shards}"
     return (
@@ -50,13 +88,13 @@ def next_command(recipe: Recipe, shards: Path) -> str:
     )
 
 
-def main() -> None:
-    """Plans, packs, and says what came of it."""
-    options = parse_arguments()
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Finds all that the command line asks for."""
+    is_native = options.size == "native"
     recipe = Recipe(
         split=name_split(options.split),
-        height=options.height,
-        width=options.width,
+        height=None if is_native else options.height,
+        width=None if is_native else options.width,
         frame_offsets=tuple(options.frame_offsets),
         use_stereo=options.stereo,
         image_format=options.image_format,
@@ -64,6 +102,7 @@ def main() -> None:
         samples_per_shard=options.samples_per_shard,
         seed=options.seed,
         ground_truth=options.ground_truth,
+        order=options.order,
     )
     check_request(recipe)
     split = load_split(
@@ -74,32 +113,31 @@ def main() -> None:
         splits_dir=options.splits_dir,
     )
     print(f"split {split.origin}")
-    samples, skipped = plan_samples(
-        options.kitti_root, split.lines, recipe, skip_bad=options.skip_bad
-    )
-    start = time.monotonic()
-    with tqdm(total=len(samples), unit="sample") as bar:
-        manifest = write_shards(
-            options.kitti_root,
-            samples,
-            recipe,
+    return plan_samples(options.kitti_root, split.lines, recipe, skip_bad=options.skip_bad)
+
+
+def main() -> None:
+    """Plans, packs, merges, and says what came of it."""
+    options = parse_arguments()
+    plan = make_plan(options)
+    if not options.merge:
+        progress = pack_shards(
+            plan,
             options.output,
-            skipped=skipped,
+            task_index=options.task_index,
+            num_tasks=options.num_tasks,
             num_processes=options.processes,
-            skip_bad=options.skip_bad,
             overwrite=options.overwrite,
-            on_shard=bar.update,
+            show_progress=True,
         )
-    seconds = time.monotonic() - start
-    num_images = manifest.num_samples * len(view_names(recipe.frame_offsets, recipe.use_stereo))
-    megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
-    for line, reason in manifest.skipped:
-        print(f"skipped {line}: {reason}")
-    print(
-        f"{manifest.num_samples} samples in {len(manifest.shards)} shards, {megabytes:.1f} MB, "
-        f"{len(manifest.skipped)} skipped, {num_images / seconds:.0f} images/s"
-    )
-    print(f"next: {next_command(recipe, options.output)}")
+        tell_progress(progress, options)
+    if options.merge or options.num_tasks == 1:
+        manifest = merge_shards(
+            plan, options.output, num_tasks=options.num_tasks, overwrite=options.overwrite
+        )
+        tell_manifest(manifest, options.output)
+    else:
+        print("next: the other tasks, then the same command with --merge, without --task-index")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from kitti_tree import DATE, DRIVE, write_kitti_tree
 from PIL import Image
 
 from md2dist.data.kitti import image_path
+from md2dist.data.packing_folder import PACKING_NAME
 from md2dist.data.shard_format import MANIFEST_NAME, read_manifest, sample_members
 from md2dist.data.splits import read_split
 
@@ -150,6 +152,8 @@ def fill_output(folder: Path) -> None:
         (lambda folder: (folder / "split.txt").unlink(), [], "no split file"),
         (fill_output, [], "--overwrite"),
         (lambda folder: None, ["--height", "100"], "--height 100: expected a positive multiple"),
+        (lambda folder: None, ["--task-index", "1"], "--task-index 1 --num-tasks 1: expected"),
+        (lambda folder: None, ["--merge"], "1 of 1 shards are not packed yet: 0"),
         (lambda folder: None, ["--processes", "0"], "--processes 0: expected 1 or more"),
     ],
 )
@@ -184,40 +188,95 @@ def children_of(process_id: int) -> list[int]:
     return [int(child) for child in found.split()]
 
 
+def finished_names(folder: Path) -> set[str]:
+    """What has a final name."""
+    return {path.name for path in folder.glob("*")} - {PACKING_NAME}
+
+
+@pytest.fixture
+def long_request(tmp_path):
+    """Seconds of work in several shards."""
+    lines = write_kitti_tree(tmp_path / "kitti", num_frames=42)
+    (tmp_path / "split.txt").write_text("\n".join(lines))
+    big = ["--height", "192", "--width", "640", "--samples-per-shard", "10"]
+    return request(tmp_path, *big)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_killed_run_leaves_no_shard_and_no_process_and_can_be_repeated(tmp_path, processes):
-    lines = write_kitti_tree(tmp_path / "kitti", num_frames=100)
-    (tmp_path / "split.txt").write_text("\n".join(lines))
-    big = ["--height", "192", "--width", "640", "--samples-per-shard", "20"]
-    options = request(tmp_path, *big, "--processes", processes)
-    running = subprocess.Popen(command(*options), stderr=subprocess.DEVNULL)
-    aside = tmp_path / "out" / ".packing"
-    # One more file than processes: some are half-written, and at least one is whole.
-    wait_until(lambda: len(list(aside.glob("*.tar"))) > processes)
-    workers = children_of(running.pid)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".packing"]
-    wait_until(lambda: not any(is_running(worker) for worker in workers))
-    (tmp_path / "split.txt").write_text("\n".join(lines[:3]))
-    assert make_shards(*options).returncode == 0
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [MANIFEST_NAME, "shard-000000.tar"]
+def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(tmp_path, long_request, processes):
+    output = tmp_path / "out"
+    assert make_shards(*long_request).returncode == 0
+    output.rename(tmp_path / "expected")
+    options = [*long_request, "--processes", processes]
+    num_killed = 0
+    for delay in np.random.default_rng(processes).uniform(0, 1.2, 4):
+        running = subprocess.Popen(command(*options), stderr=subprocess.DEVNULL)
+        wait_until(lambda: list(output.glob(f"{PACKING_NAME}/*/plan.json")))
+        time.sleep(delay)
+        workers = children_of(running.pid)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        wait_until(lambda workers=workers: not any(is_running(worker) for worker in workers))
+        if MANIFEST_NAME in finished_names(output):
+            break
+        num_killed += 1
+    assert num_killed
+    if MANIFEST_NAME not in finished_names(output):
+        assert make_shards(*options).returncode == 0
+    assert finished_names(output) == finished_names(tmp_path / "expected")
+    for name in finished_names(output):
+        assert (output / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path):
-    lines = write_kitti_tree(tmp_path / "kitti", num_frames=100)
-    (tmp_path / "split.txt").write_text("\n".join(lines))
-    options = request(tmp_path, "--height", 192, "--width", 640, "--processes", 2)
+def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path, long_request):
+    options = [*long_request, "--processes", 2]
     running = subprocess.Popen(command(*options), stderr=subprocess.PIPE, text=True)
-    aside = tmp_path / "out" / ".packing"
-    wait_until(lambda: any(file.stat().st_size for file in aside.glob("*.tar")))
+    images = tmp_path / "out" / PACKING_NAME
+    wait_until(lambda: any(file.stat().st_size for file in images.glob("*/images/.*")))
     # The last child: the first is multiprocessing's resource tracker.
     os.kill(children_of(running.pid)[-1], signal.SIGKILL)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
     assert "error: a packing process died" in errors
-    assert not list((tmp_path / "out").iterdir())
+    assert not finished_names(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_packing_goes_on_when_there_is_room(tree):
+    # The operating system refuses to let any file of the process grow beyond 20 kB.
+    limited = f"ulimit -f 20; {shlex.join(command(*request(tree)))}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: shards cannot be written to")
+    assert not finished_names(tree / "out")
+    assert make_shards(*request(tree)).returncode == 0
+    assert finished_names(tree / "out") == {MANIFEST_NAME, "shard-000000.tar"}
+
+
+@pytest.mark.slow
+def test_tasks_pack_and_one_more_command_merges(tree):
+    for task in (1, 0):
+        done = make_shards(
+            *request(tree, "--samples-per-shard", 1, "--num-tasks", 2, "--task-index", task)
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"task {task} of 2: 2 shards packed, 0 of them before" in done.stdout
+        assert "images/s per process" in done.stdout
+        assert "--merge" in done.stdout.splitlines()[-1]
+        assert not finished_names(tree / "out")
+    done = make_shards(*request(tree, "--samples-per-shard", 1, "--num-tasks", 2, "--merge"))
+    assert done.returncode == 0, done.stderr
+    assert "4 samples in 4 shards" in done.stdout
+    assert len(finished_names(tree / "out")) == 5
+
+
+@pytest.mark.slow
+def test_native_sequential_shards_can_be_asked_for(tree):
+    done = make_shards(*request(tree, "--size", "native", "--order", "sequential"))
+    assert done.returncode == 0, done.stderr
+    recipe = read_manifest(tree / "out").recipe
+    assert (recipe.height, recipe.width, recipe.order) == (None, None, "sequential")
+    exec(done.stdout.splitlines()[-1].removeprefix("next: "))  # the command that it proposes

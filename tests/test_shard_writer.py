@@ -9,11 +9,13 @@ import webdataset
 from kitti_tree import BASELINE, CX, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
 from PIL import Image
 
-from md2dist.data import sample_packer
+from md2dist.data import image_store
 from md2dist.data.kitti import image_path, load_calibration, load_velodyne, velodyne_path
+from md2dist.data.packing_folder import PACKING_NAME
 from md2dist.data.shard_format import Recipe, read_manifest, sample_members
+from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import check_request, plan_samples
-from md2dist.data.shard_writer import write_shards
+from md2dist.data.shard_writer import pack_shards
 from md2dist.data.splits import SplitLine
 from md2dist.data.velodyne import decode_sparse_depth, project_velodyne
 from md2dist.errors import ConfigError, KittiError, ShardError
@@ -31,11 +33,10 @@ def lines_of(num_frames=8):
     return [SplitLine(DRIVE, frame, side) for side in "lr" for frame in range(1, num_frames - 1)]
 
 
-def pack(tree, output, recipe=RECIPE, lines=None, skip_bad=False, **options):
-    samples, skipped = plan_samples(tree, lines or lines_of(), recipe, skip_bad=skip_bad)
-    return write_shards(
-        tree, samples, recipe, output, skipped=skipped, skip_bad=skip_bad, **options
-    )
+def pack(tree, output, recipe=RECIPE, lines=None, skip_bad=False, overwrite=False, processes=1):
+    plan = plan_samples(tree, lines or lines_of(), recipe, skip_bad=skip_bad)
+    pack_shards(plan, output, num_processes=processes, overwrite=overwrite)
+    return merge_shards(plan, output, overwrite=overwrite)
 
 
 def read_samples(folder):
@@ -53,7 +54,8 @@ def read_samples(folder):
 
 
 def bytes_of(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """What has a final name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PACKING_NAME}
 
 
 def test_every_sample_is_packed_once_with_the_views_of_its_line(tree, tmp_path):
@@ -128,7 +130,7 @@ def test_bytes_depend_neither_on_the_processes_nor_on_the_time_of_day(tree, tmp_
     pack(tree, tmp_path / "one", recipe)
     monkeypatch.setattr("time.time", lambda: 1e9)
     pack(tree, tmp_path / "again", recipe)
-    pack(tree, tmp_path / "two", recipe, num_processes=2)
+    pack(tree, tmp_path / "two", recipe, processes=2)
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "again") == bytes_of(tmp_path / "two")
 
 
@@ -142,23 +144,29 @@ def test_bytes_do_not_depend_on_where_kitti_lies_even_with_skipped_lines(tmp_pat
 
 def test_the_seed_alone_makes_the_order_of_all_samples(tree):
     def order(seed):
-        samples, _ = plan_samples(tree, lines_of(), dataclasses.replace(RECIPE, seed=seed))
-        return [sample.line for sample in samples]
+        plan = plan_samples(tree, lines_of(), dataclasses.replace(RECIPE, seed=seed))
+        return [sample.line for sample in plan.samples]
 
     assert order(0) == order(0) != order(1)
     assert sorted(order(0)) == sorted(order(1)) == sorted(lines_of())
     assert order(0) != lines_of()
 
 
-def test_an_image_that_several_samples_of_a_shard_show_is_decoded_once(tree, tmp_path, monkeypatch):
+def test_sequential_shards_keep_the_order_of_the_split(tree, tmp_path):
+    lines = lines_of()[::-1]
+    pack(tree, tmp_path / "out", dataclasses.replace(RECIPE, order="sequential"), lines)
+    assert list(read_samples(tmp_path / "out")) == [line.key for line in lines]
+
+
+def test_an_image_of_many_samples_and_shards_is_decoded_once(tree, tmp_path, monkeypatch):
     decoded = []
 
-    def decode(path, original=sample_packer.decode_frame):
+    def decode(path, original=image_store.decode_frame):
         decoded.append(path)
         return original(path)
 
-    monkeypatch.setattr(sample_packer, "decode_frame", decode)
-    pack(tree, tmp_path / "out", dataclasses.replace(RECIPE, samples_per_shard=100))
+    monkeypatch.setattr(image_store, "decode_frame", decode)
+    pack(tree, tmp_path / "out", dataclasses.replace(RECIPE, samples_per_shard=1))
     assert len(decoded) == len(set(decoded)) == 16  # 12 samples of 4 views
 
 
@@ -197,7 +205,7 @@ def test_a_bad_frame_stops_the_packing_or_is_listed(tree, tmp_path, harm):
     harm(tree)
     with pytest.raises(KittiError, match=r"image_02/data/0000000003.*--skip-bad"):
         pack(tree, tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*"))
+    assert not (tmp_path / "out").exists() or bytes_of(tmp_path / "out") == {}
     manifest = pack(tree, tmp_path / "out", skip_bad=True)
     # As target, as neighbour of frames 2 and 4, and as the stereo view of the right camera.
     bad = {f"{DRIVE} {frame} l" for frame in (2, 3, 4)} | {f"{DRIVE} 3 r"}
@@ -213,7 +221,7 @@ def test_nothing_left_to_pack_is_an_error_even_with_skip_bad(tree, tmp_path, har
     harm(tree)
     with pytest.raises(KittiError, match=r"nothing to pack.*0000000003"):
         pack(tree, tmp_path / "out", lines=[SplitLine(DRIVE, 3, "l")], skip_bad=True)
-    assert not list((tmp_path / "out").glob("*"))
+    assert not (tmp_path / "out").exists() or bytes_of(tmp_path / "out") == {}
 
 
 def test_a_shard_of_which_nothing_is_left_leaves_no_gap(tree, tmp_path):
@@ -232,7 +240,7 @@ def test_a_missing_scan_and_a_missing_camera_name_the_options(tree):
     with pytest.raises(KittiError, match=r"image_03/data is missing.*--no-stereo"):
         plan_samples(tree, [SplitLine(DRIVE, 3, "l")], RECIPE)
     mono = dataclasses.replace(RECIPE, use_stereo=False)
-    assert len(plan_samples(tree, [SplitLine(DRIVE, 3, "l")], mono)[0]) == 1
+    assert len(plan_samples(tree, [SplitLine(DRIVE, 3, "l")], mono).samples) == 1
 
 
 def test_shards_are_replaced_only_on_request_and_then_all_of_them(tree, tmp_path):

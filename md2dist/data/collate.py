@@ -37,6 +37,8 @@ def collate_samples(
         ShardError: if a sample is damaged, lacks a view, or has one of another size.
     """
     recipe = dataset.manifest.recipe
+    assert recipe.height is not None, "check_recipe refuses native sizes"
+    assert recipe.width is not None
     size = (recipe.height, recipe.width, 3)
     frames = torch.empty((len(samples), len(views), *size), dtype=torch.uint8)
     if get_worker_info():

@@ -78,14 +78,8 @@ def make_loader(
             f"{micro_batch_size} samples x {num_accum} accumulation steps x {world_size} ranks "
             f"are not the global batch of {order.global_batch_size}"
         )
-    recipe = dataset.manifest.recipe
     check_recipe(
-        dataset.manifest,
-        dataset.folder,
-        height=recipe.height,
-        width=recipe.width,
-        frame_offsets=frame_offsets,
-        use_stereo=use_stereo,
+        dataset.manifest, dataset.folder, frame_offsets=frame_offsets, use_stereo=use_stereo
     )
     num_batches = (end_step - start_step) * num_accum
 

@@ -75,9 +75,9 @@ def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterat
     line = described_line(info)
     if info["key"] != key or line.key != key:
         yield f"its json describes {line} under the key {info['key']}"
-    size, recipe_size = (info["height"], info["width"]), (recipe.height, recipe.width)
-    if all(recipe_size) and size != recipe_size:
-        yield f"says it is {_times(size)}, the recipe says {_times(recipe_size)}"
+    size = info["height"], info["width"]
+    if recipe.height is not None and size != (recipe.height, recipe.width):
+        yield f"says it is {_times(size)}, the recipe says {recipe.size_name}"
     if min(*size, info["native_height"], info["native_width"]) < 1:
         yield "has an image size that is not positive"
 

@@ -1,34 +1,51 @@
-"""From the files of one KITTI sample to the members of its section in a shard."""
+"""From stored images and the files of a KITTI sample to the members of its section in a shard."""
 
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from md2dist.data.frames import decode_frame, encode_frame, resize_frame, scale_intrinsics
+from md2dist.data.frames import scale_intrinsics
+from md2dist.data.image_store import StoredImage
 from md2dist.data.kitti import CAMERAS, Calibration, load_calibration, load_velodyne
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe
 from md2dist.data.shard_plan import PlannedSample
+from md2dist.data.source_files import SourceFile, describe_file
 from md2dist.data.splits import SplitLine
 from md2dist.data.velodyne import encode_sparse_depth, project_velodyne
+from md2dist.errors import KittiError
 
 
 class SamplePacker:
-    """Packs the samples of one shard; an image that several of them show is decoded once.
+    """Packs the samples of one shard.
+
+    Args:
+        root: folder of the dates of KITTI raw.
+        recipe: what the samples shall hold.
+        folder: of the stored images.
+        images: the places of the images there, by their paths relative to the root.
+        broken: why other images are not there.
 
     Attributes:
-        source_digests: sha256 of every file that was read, by its path relative to the root.
+        sources: every file of the packed samples, by its path relative to the root.
     """
 
-    def __init__(self, root: Path, recipe: Recipe, samples: Sequence[PlannedSample]):
+    def __init__(
+        self,
+        root: Path,
+        recipe: Recipe,
+        folder: Path,
+        images: Mapping[str, StoredImage],
+        broken: Mapping[str, str],
+    ):
         self.root = root
         self.recipe = recipe
-        self.source_digests: dict[str, str] = {}
-        self._uses_left = Counter(path for sample in samples for path in sample.views.values())
-        self._encoded: dict[Path, tuple[bytes, tuple[int, int]]] = {}
-        self._load_calibration = cache(self._read_calibration)
+        self.folder = folder
+        self.images = images
+        self.broken = broken
+        self.sources: dict[str, SourceFile] = {}
+        self._load_calibration = cache(load_calibration)
+        self._describe_file = cache(describe_file)
 
     def pack(self, sample: PlannedSample) -> dict[str, str | bytes]:
         """Makes the members of one sample.
@@ -41,16 +58,23 @@ class SamplePacker:
             KittiError: if a file is broken, or the calibration missing.
         """
         line, suffix = sample.line, self.recipe.image_format
-        calibration = self._load_calibration(self.root / line.drive.partition("/")[0])
-        images = {name: self._encode(path) for name, path in sample.views.items()}
+        date_folder = self.root / line.drive.partition("/")[0]
+        calibration = self._load_calibration(date_folder)
+        views = {name: self._find_image(path) for name, path in sample.views.items()}
         members: dict[str, str | bytes] = {"__key__": line.key}
-        members |= {f"{name}.{suffix}": content for name, (content, _) in images.items()}
-        info = self._describe(line, calibration, native_size=images["0"][1])
+        members |= {f"{name}.{suffix}": self._read_image(view) for name, view in views.items()}
+        native_size = self._common_native_size(line, views)
+        info = self._describe(line, calibration, native_size)
         members["json"] = json.dumps(info, separators=(",", ":")).encode()
+        others = [date_folder / f"calib_{name}_to_cam.txt" for name in ("cam", "velo")]
         if sample.scan is not None:
             depth = project_velodyne(load_velodyne(sample.scan), calibration, CAMERAS[line.side])
-            self._note(sample.scan)
             members["velodyne.npz"] = encode_sparse_depth(depth)
+            others.append(sample.scan)
+        for name, path in sample.views.items():
+            self.sources[self._relative(path)] = views[name].source
+        for path in others:
+            self.sources[self._relative(path)] = self._describe_file(path)
         return members
 
     def _describe(
@@ -58,7 +82,7 @@ class SamplePacker:
     ) -> dict[str, object]:
         date, _, drive = line.drive.partition("/")
         camera = CAMERAS[line.side]
-        packed_size = self.recipe.height, self.recipe.width
+        height, width = self.recipe.height or native_size[0], self.recipe.width or native_size[1]
         # Scaled from the calibrated size, which also serves frames that somebody has resized.
         calibrated_size = calibration.sizes[camera]
         return {
@@ -68,32 +92,36 @@ class SamplePacker:
             "drive": drive,
             "frame": line.frame,
             "side": line.side,
-            "width": self.recipe.width,
-            "height": self.recipe.height,
+            "width": width,
+            "height": height,
             "native_width": native_size[1],
             "native_height": native_size[0],
-            "K": scale_intrinsics(calibration.K[camera], calibrated_size, packed_size).tolist(),
+            "K": scale_intrinsics(calibration.K[camera], calibrated_size, (height, width)).tolist(),
             "baseline": calibration.baseline,
         }
 
-    def _encode(self, path: Path) -> tuple[bytes, tuple[int, int]]:
-        """Encoded image and native (height, width); forgotten with its last use in the shard."""
-        if path not in self._encoded:
-            frame = decode_frame(path)
-            self._note(path)
-            resized = resize_frame(frame, self.recipe.height, self.recipe.width)
-            content = encode_frame(resized, self.recipe.image_format, self.recipe.image_quality)
-            self._encoded[path] = content, (frame.height, frame.width)
-        self._uses_left[path] -= 1
-        return self._encoded[path] if self._uses_left[path] else self._encoded.pop(path)
+    def _common_native_size(
+        self, line: SplitLine, views: Mapping[str, StoredImage]
+    ) -> tuple[int, int]:
+        """Native height and width of the target, which all views share where they keep it."""
+        sizes = {name: (view.native_height, view.native_width) for name, view in views.items()}
+        if self.recipe.height is None and len(set(sizes.values())) > 1:
+            raise KittiError(
+                f"the views of {line} differ in size: {sizes}; extract them again, "
+                "or pack with --height and --width"
+            )
+        return sizes["0"]
 
-    def _read_calibration(self, date_folder: Path) -> Calibration:
-        calibration = load_calibration(date_folder)
-        for name in ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt"):
-            self._note(date_folder / name)
-        return calibration
+    def _find_image(self, path: Path) -> StoredImage:
+        name = self._relative(path)
+        if name in self.broken:
+            raise KittiError(self.broken[name])
+        return self.images[name]
 
-    def _note(self, path: Path) -> None:
-        name = path.relative_to(self.root).as_posix()
-        with path.open("rb") as file:
-            self.source_digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    def _read_image(self, image: StoredImage) -> bytes:
+        with (self.folder / image.file).open("rb") as stream:
+            stream.seek(image.start)
+            return stream.read(image.stop - image.start)
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()

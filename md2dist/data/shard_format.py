@@ -7,7 +7,6 @@ offset of every sample, so a reader can fetch any one of them without walking th
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from md2dist.data.whole_files import write_whole
 from md2dist.errors import ShardError
 
 FORMAT_VERSION = 1
@@ -24,6 +24,7 @@ PACK_COMMAND = "python shard_tools/make_shards.py --kitti-root DIR --split FILE 
 
 ImageFormat = Literal["png", "jpg", "webp"]
 GroundTruth = Literal["none", "velodyne"]
+Order = Literal["shuffled", "sequential"]
 _BLOCK = 512  # bytes; tar headers and payloads start at multiples of it
 
 
@@ -32,8 +33,8 @@ class Recipe:
     """Everything that was asked for when the shards were made."""
 
     split: str  # name of the list of samples, for people
-    height: int  # rows of the packed images in pixels
-    width: int  # columns
+    height: int | None  # rows of the packed images in pixels; None: each keeps its native size
+    width: int | None  # columns
     frame_offsets: tuple[int, ...]  # temporal sources, ascending, without 0
     use_stereo: bool  # whether the other camera's view is packed
     image_format: ImageFormat = "png"
@@ -41,7 +42,12 @@ class Recipe:
     samples_per_shard: int = 256  # the last shard may hold fewer
     seed: int = 0  # of the order
     ground_truth: GroundTruth = "none"
-    order: Literal["shuffled"] = "shuffled"  # over the whole split, before it is cut into shards
+    order: Order = "shuffled"  # over the whole split, before it is cut into shards
+
+    @property
+    def size_name(self) -> str:
+        """The size of the packed images, for people."""
+        return "native size" if self.height is None else f"{self.height}x{self.width}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,23 @@ class ShardEntry:
     sha256: str
     count: int
     offsets: np.ndarray = field(compare=False)  # (count + 1,) int64; sha256 stands for it
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives the entry as it is stored."""
+        return {**vars(self), "offsets": self.offsets.tolist()}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "ShardEntry":
+        """Restores an entry.
+
+        Raises:
+            ValueError: if it counts other samples than it has offsets for.
+            TypeError: if fields are missing or unknown.
+        """
+        entry = cls(**{**stored, "offsets": np.array(stored["offsets"], np.int64)})
+        if entry.offsets.shape != (entry.count + 1,):
+            raise ValueError(f"{entry.name} counts {entry.count} samples, offsets disagree")
+        return entry
 
 
 class SkippedLine(NamedTuple):
@@ -116,7 +139,7 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
         if version == FORMAT_VERSION:
             return Manifest(
                 recipe=_parse_recipe(stored["recipe"]),
-                shards=tuple(_parse_entry(entry) for entry in stored["shards"]),
+                shards=tuple(ShardEntry.from_json(entry) for entry in stored["shards"]),
                 skipped=tuple(SkippedLine(*skipped) for skipped in stored["skipped"]),
                 versions=stored["versions"],
                 source_digest=stored["source_digest"],
@@ -134,42 +157,51 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
 
 
 def write_manifest(manifest: Manifest, folder: str | Path) -> None:
-    """Writes ``index.json`` at once or not at all: written aside, flushed, renamed."""
+    """Writes ``index.json`` at once or not at all."""
     content = {
         "format_version": FORMAT_VERSION,
         "recipe": asdict(manifest.recipe),
         "versions": manifest.versions,
         "source_digest": manifest.source_digest,
         "skipped": manifest.skipped,
-        "shards": [{**vars(s), "offsets": s.offsets.tolist()} for s in manifest.shards],
+        "shards": [shard.as_json() for shard in manifest.shards],
     }
-    path = Path(folder) / MANIFEST_NAME
-    aside = path.with_name(f".{MANIFEST_NAME}.{os.getpid()}")
-    with aside.open("w") as file:
-        file.write(json.dumps(content, separators=(",", ":")) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    text = json.dumps(content, separators=(",", ":")) + "\n"
+    write_whole(Path(folder) / MANIFEST_NAME, text.encode())
 
 
 def check_recipe(
     manifest: Manifest,
     folder: str | Path,
     *,
-    height: int,
-    width: int,
     frame_offsets: Sequence[int],
     use_stereo: bool,
+    height: int | None = None,
+    width: int | None = None,
 ) -> None:
     """Checks that shards hold what a run asks for; more views than asked for are welcome.
 
+    Args:
+        manifest: of the shards.
+        folder: where they lie, for messages.
+        frame_offsets: the temporal sources that are needed.
+        use_stereo: whether the stereo view is needed.
+        height: rows that the images must have; None takes whatever is packed, if it is one size.
+        width: columns, likewise.
+
     Raises:
-        ShardError: if they are of another size, or lack an offset or the stereo view.
+        ShardError: if they are of another size or of many, or lack an offset or the stereo view.
     """
     recipe = manifest.recipe
-    if (recipe.height, recipe.width) != (height, width):
+    if recipe.height is None:
         raise ShardError(
-            f"{folder} is packed at {recipe.height}x{recipe.width}, asked for is {height}x{width}: "
+            f"{folder} is packed at native size, but images of one size are asked for: "
+            f"pack again with --height {height or 192} --width {width or 640}, "
+            "without --size native"
+        )
+    if height is not None and (recipe.height, recipe.width) != (height, width):
+        raise ShardError(
+            f"{folder} is packed at {recipe.size_name}, asked for is {height}x{width}: "
             f"set data.height={recipe.height} data.width={recipe.width}, "
             f"or pack again with --height {height} --width {width}"
         )
@@ -232,10 +264,3 @@ def sample_members(section: bytes | memoryview) -> dict[str, Any]:
 
 def _parse_recipe(stored: dict[str, Any]) -> Recipe:
     return Recipe(**{**stored, "frame_offsets": tuple(stored["frame_offsets"])})
-
-
-def _parse_entry(stored: dict[str, Any]) -> ShardEntry:
-    entry = ShardEntry(**{**stored, "offsets": np.array(stored["offsets"], np.int64)})
-    if entry.offsets.shape != (entry.count + 1,):
-        raise ValueError(f"{entry.name} counts {entry.count} samples, offsets disagree")
-    return entry

@@ -1,12 +1,23 @@
 """What will be packed: the files of every sample, found before the first one is read."""
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import PIL.features
 
-from md2dist.data.kitti import OTHER_SIDE, camera_folder, image_path, velodyne_path
+from md2dist.data.kitti import (
+    OTHER_SIDE,
+    camera_folder,
+    image_path,
+    load_calibration,
+    velodyne_path,
+)
 from md2dist.data.shard_format import Recipe, SkippedLine, view_names
 from md2dist.data.splits import SplitLine
 from md2dist.errors import ConfigError, KittiError
@@ -20,6 +31,32 @@ class PlannedSample(NamedTuple):
     scan: Path | None  # the laser scan, where ground truth is packed
 
 
+class Plan(NamedTuple):
+    """A packing: what goes into which shard, and how."""
+
+    root: Path  # folder of the dates of KITTI raw
+    recipe: Recipe
+    samples: Sequence[PlannedSample]  # in the order of the shards
+    skipped: Sequence[SkippedLine]  # lines of the split that lack a file
+    skip_bad: bool  # leave out samples with a broken file, too
+
+    @property
+    def shards(self) -> list[Sequence[PlannedSample]]:
+        """The samples of each shard."""
+        size = self.recipe.samples_per_shard
+        return [self.samples[i : i + size] for i in range(0, len(self.samples), size)]
+
+    def identity(self) -> dict[str, Any]:
+        """Gives, as JSON can hold it, all that shapes the bytes, but for the sources' contents."""
+        lines = [str(sample.line) for sample in self.samples] + [str(skip) for skip in self.skipped]
+        return {
+            **asdict(self.recipe),
+            "frame_offsets": list(self.recipe.frame_offsets),
+            "libraries": library_versions(),
+            "samples": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        }
+
+
 def check_request(recipe: Recipe) -> None:
     """Checks the values of a recipe.
 
@@ -27,7 +64,7 @@ def check_request(recipe: Recipe) -> None:
         ConfigError: naming the option of the packing command.
     """
     for option, size in (("--height", recipe.height), ("--width", recipe.width)):
-        if size <= 0 or size % 32:
+        if size is not None and (size <= 0 or size % 32):
             raise ConfigError(f"{option} {size}: expected a positive multiple of 32")
     offsets = list(recipe.frame_offsets)
     if 0 in offsets or offsets != sorted(set(offsets)):
@@ -43,9 +80,18 @@ def check_request(recipe: Recipe) -> None:
         raise ConfigError(f"--seed {recipe.seed}: expected zero or a positive number")
 
 
+def library_versions() -> dict[str, str]:
+    """Gives the versions of all that shapes the bytes of shards."""
+    packages = {name: version(name) for name in ("md2dist", "numpy", "pillow", "webdataset")}
+    codecs = {
+        name: PIL.features.version(name) for name in ("libjpeg_turbo", "zlib", "zlib_ng", "webp")
+    }
+    return packages | {name: found for name, found in codecs.items() if found}
+
+
 def plan_samples(
     root: Path, lines: Iterable[SplitLine], recipe: Recipe, *, skip_bad: bool = False
-) -> tuple[list[PlannedSample], list[SkippedLine]]:
+) -> Plan:
     """Finds the files of all samples, and puts the samples in the order of the shards.
 
     Args:
@@ -55,24 +101,29 @@ def plan_samples(
         skip_bad: leave out samples that lack a file, instead of stopping at the first.
 
     Returns:
-        The samples, shuffled with the recipe's seed, and the lines that were left out.
+        The plan: its samples in the split's order, or shuffled with the recipe's seed.
 
     Raises:
         KittiError: if a file is missing, or with `skip_bad` from every single sample.
     """
+    check_calibration = cache(load_calibration)
     samples: list[PlannedSample] = []
     skipped: list[SkippedLine] = []
     for line in lines:
         try:
-            samples.append(_find_files(root, line, recipe))
+            sample = _find_files(root, line, recipe)
+            check_calibration(root / line.drive.partition("/")[0])
+            samples.append(sample)
         except KittiError as error:
             if not skip_bad:
                 raise KittiError(f"{error} (--skip-bad leaves such samples out)") from None
             skipped.append(skip_line(root, line, error))
     if not samples:
         raise KittiError(f"nothing to pack from {root}; first reason: {skipped[0].reason}")
-    order = np.random.default_rng(recipe.seed).permutation(len(samples))
-    return [samples[i] for i in order], skipped
+    if recipe.order == "shuffled":
+        order = np.random.default_rng(recipe.seed).permutation(len(samples))
+        samples = [samples[i] for i in order]
+    return Plan(root, recipe, samples, skipped, skip_bad)
 
 
 def skip_line(root: Path, line: SplitLine, error: KittiError) -> SkippedLine:

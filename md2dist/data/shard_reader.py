@@ -63,7 +63,7 @@ class ShardDataset:
         views = " ".join(view_names(recipe.frame_offsets, recipe.use_stereo))
         return (
             f"ShardDataset({str(self.folder)!r}: {len(self)} samples of {recipe.split} in "
-            f"{len(self.manifest.shards)} shards, {recipe.height}x{recipe.width} "
+            f"{len(self.manifest.shards)} shards, {recipe.size_name} "
             f"{recipe.image_format}, views {views}, ground truth {recipe.ground_truth})"
         )
 

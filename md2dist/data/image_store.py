@@ -1,0 +1,143 @@
+"""The images of a packing, each decoded, resized and encoded once, and waiting for its samples.
+
+The store is a folder of files with many encoded images each; a JSON file beside each says what it
+holds. Both are whole or absent, so a packing that was stopped goes on with what it finds.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from md2dist.data.frames import decode_frame, encode_frame, resize_frame
+from md2dist.data.process_map import map_in_processes
+from md2dist.data.shard_format import Recipe
+from md2dist.data.source_files import SourceFile, describe_file, is_as_before
+from md2dist.data.whole_files import whole_file, write_whole
+from md2dist.errors import KittiError
+
+_IMAGES_PER_FILE = 64  # about two seconds of work, which a stopped process loses
+
+
+class StoredImage(NamedTuple):
+    """An encoded image: where it lies, and what it was made from."""
+
+    file: str  # in the folder of the store
+    start: int  # first byte
+    stop: int  # past the last byte
+    native_height: int
+    native_width: int
+    source: SourceFile  # the camera's file
+
+
+class ImageStore(NamedTuple):
+    """The images that were asked for, under their paths relative to the root."""
+
+    images: dict[str, StoredImage]
+    broken: dict[str, str]  # why an image is not among them
+    num_encoded: int  # of the images, how many had not been there before
+    seconds: float  # that encoding them took, summed over the processes
+
+
+class _Job(NamedTuple):
+    root: Path
+    names: list[str]
+    recipe: Recipe
+    folder: Path
+    skip_bad: bool
+
+
+def store_images(
+    root: Path,
+    names: Iterable[str],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    num_processes: int = 1,
+    skip_bad: bool = False,
+    show_progress: bool = False,
+) -> ImageStore:
+    """Encodes the images that a store lacks.
+
+    Args:
+        root: folder of the dates of KITTI raw.
+        names: the images, relative to the root.
+        recipe: their size and encoding.
+        folder: of the store; it is made where it does not exist.
+        num_processes: that encode at the same time.
+        skip_bad: note broken images, instead of stopping at the first.
+        show_progress: draw a bar on the terminal.
+
+    Raises:
+        KittiError: if an image is broken.
+        OSError: if the store cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    known = _read_store(folder, root)
+    images = {name: known[name] for name in names if name in known}
+    missing = sorted(set(names) - set(known))
+    jobs = [
+        _Job(root, missing[start : start + _IMAGES_PER_FILE], recipe, folder, skip_bad)
+        for start in range(0, len(missing), _IMAGES_PER_FILE)
+    ]
+    broken: dict[str, str] = {}
+    seconds = 0.0
+    with tqdm(total=len(missing), unit="image", disable=not show_progress) as bar:
+        for part in map_in_processes(_encode_images, jobs, num_processes):
+            images |= part.images
+            broken |= part.broken
+            seconds += part.seconds
+            bar.update(len(part.images) + len(part.broken))
+    return ImageStore(images, broken, len(missing) - len(broken), seconds)
+
+
+def _read_store(folder: Path, root: Path) -> dict[str, StoredImage]:
+    """Finds the stored images whose files have not changed since."""
+    found: dict[str, StoredImage] = {}
+    for path in folder.glob("*.json"):
+        if not path.with_suffix("").is_file():
+            continue
+        for name, stored in json.loads(path.read_bytes()).items():
+            image = StoredImage(*stored)
+            image = image._replace(source=SourceFile(*image.source))
+            if is_as_before(root / name, image.source):
+                found[name] = image
+    return found
+
+
+def _encode_images(job: _Job) -> ImageStore:
+    """Writes one file of the store."""
+    began = time.monotonic()
+    # Named after what it shall hold, for tasks that work on one store at the same time.
+    file = hashlib.sha256("\n".join(job.names).encode()).hexdigest()[:16]
+    images: dict[str, StoredImage] = {}
+    broken: dict[str, str] = {}
+    (job.folder / f"{file}.json").unlink(missing_ok=True)
+    with whole_file(job.folder / file) as stream:
+        for name in job.names:
+            start = stream.tell()
+            try:
+                content, native_size = _encode_image(job.root / name, job.recipe)
+            except KittiError as error:
+                if not job.skip_bad:
+                    raise KittiError(f"{error} (--skip-bad leaves such samples out)") from None
+                broken[name] = str(error).replace(f"{job.root}/", "")
+                continue
+            stream.write(content)
+            source = describe_file(job.root / name)
+            images[name] = StoredImage(file, start, stream.tell(), *native_size, source)
+    write_whole(job.folder / f"{file}.json", json.dumps(images).encode())
+    return ImageStore(images, broken, len(images), time.monotonic() - began)
+
+
+def _encode_image(path: Path, recipe: Recipe) -> tuple[bytes, tuple[int, int]]:
+    """Returns the encoded image and its native height and width."""
+    frame = decode_frame(path)
+    native_size = frame.height, frame.width
+    if recipe.height and recipe.width:
+        frame = resize_frame(frame, recipe.height, recipe.width)
+    return encode_frame(frame, recipe.image_format, recipe.image_quality), native_size

@@ -1,0 +1,105 @@
+"""Merging: whole shards get their final names and their manifest once none is missing."""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from md2dist.data.packing_folder import PackingFolder, ShardRecord, list_finished
+from md2dist.data.shard_format import MANIFEST_NAME, Manifest, write_manifest
+from md2dist.data.shard_plan import Plan, library_versions
+from md2dist.data.source_files import SourceFile
+from md2dist.errors import KittiError, ShardError
+
+_NUM_NAMED = 10  # missing shards that an error lists
+
+
+def merge_shards(
+    plan: Plan, output: Path, *, num_tasks: int = 1, overwrite: bool = False
+) -> Manifest:
+    """Makes the folder of shards out of what the tasks of a packing left.
+
+    Interrupted at any moment, it goes on where it stopped when it is called again.
+
+    Args:
+        plan: the whole packing.
+        output: the folder that the tasks packed into.
+        num_tasks: their number, for messages.
+        overwrite: replace other shards that lie in the folder.
+
+    Returns:
+        The manifest, which is also written, last of all.
+
+    Raises:
+        ShardError: if shards are missing, if the tasks read different sources, if the folder holds
+            other shards, or cannot be written.
+        KittiError: if not a single sample could be packed.
+    """
+    try:
+        folder = PackingFolder(output, plan, overwrite=overwrite)
+        records = _read_records(folder, plan, num_tasks)
+        manifest, numbers = _describe(plan, records, folder)
+        _publish(folder, output, manifest, numbers)
+    except OSError as error:
+        raise ShardError(f"shards cannot be written to {output}: {error}") from None
+    return manifest
+
+
+def _read_records(folder: PackingFolder, plan: Plan, num_tasks: int) -> list[ShardRecord]:
+    records = {number: folder.read_record(number) for number in range(len(plan.shards))}
+    missing = [number for number, record in records.items() if record is None]
+    if missing:
+        named = ", ".join(map(str, missing[:_NUM_NAMED])) + ", ..." * (len(missing) > _NUM_NAMED)
+        tasks = sorted({number % num_tasks for number in missing})
+        whose = f" of task {', '.join(map(str, tasks))}" if num_tasks > 1 else ""
+        raise ShardError(
+            f"{len(missing)} of {len(records)} shards are not packed yet: {named}{whose}; "
+            "run the missing tasks again, they go on where they stopped, then merge"
+        )
+    return [record for record in records.values() if record]
+
+
+def _describe(
+    plan: Plan, records: Sequence[ShardRecord], folder: PackingFolder
+) -> tuple[Manifest, list[int]]:
+    """Returns the manifest, and which of the records its shards are."""
+    late = [line for record in records for line in record.skipped]
+    numbers = [number for number, record in enumerate(records) if record.entry.count]
+    if not numbers:
+        raise KittiError(f"nothing to pack; first reason: {late[0].reason}")
+    sources: dict[str, SourceFile] = {}
+    for number, record in enumerate(records):
+        for name, source in record.sources.items():
+            if sources.setdefault(name, source) != source:
+                raise ShardError(
+                    f"{name} was another file when shard {number} was packed than for an earlier "
+                    f"shard; give all tasks the same files, remove {folder.path}, and pack again"
+                )
+    listing = "".join(f"{sources[name].sha256}  {name}\n" for name in sorted(sources))
+    manifest = Manifest(
+        recipe=plan.recipe,
+        shards=tuple(
+            replace(records[number].entry, name=f"shard-{i:06d}.tar")
+            for i, number in enumerate(numbers)
+        ),
+        skipped=(*plan.skipped, *late),
+        versions=library_versions(),
+        source_digest=hashlib.sha256(listing.encode()).hexdigest(),
+    )
+    return manifest, numbers
+
+
+def _publish(folder: PackingFolder, output: Path, manifest: Manifest, numbers: list[int]) -> None:
+    """Moves the shards; what lay in the output before goes away, its manifest first."""
+    write_manifest(manifest, folder.path)  # from here on, shards may be missing in the folder
+    (output / MANIFEST_NAME).unlink(missing_ok=True)
+    for number, entry in zip(numbers, manifest.shards, strict=True):
+        if folder.shard_path(number).is_file():
+            folder.shard_path(number).replace(output / entry.name)
+    names = {entry.name for entry in manifest.shards}
+    for path in list_finished(output):
+        if path.name not in names:
+            path.unlink()
+    (folder.path / MANIFEST_NAME).replace(output / MANIFEST_NAME)
+    shutil.rmtree(folder.path.parent, ignore_errors=True)

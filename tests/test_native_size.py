@@ -1,0 +1,103 @@
+import shutil
+
+import numpy as np
+import pytest
+from kitti_tree import CX, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
+from PIL import Image
+
+from md2dist.data.kitti import image_path
+from md2dist.data.loader import make_loader
+from md2dist.data.order import GlobalOrder
+from md2dist.data.shard_format import Recipe, check_recipe, read_manifest
+from md2dist.data.shard_merge import merge_shards
+from md2dist.data.shard_plan import check_request, plan_samples
+from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shard_writer import pack_shards
+from md2dist.data.splits import SplitLine
+from md2dist.errors import KittiError, ShardError
+
+RECIPE = Recipe("small", None, None, (-1, 1), use_stereo=True)
+SMALL_DRIVE = f"{DATE}/{DATE}_drive_0009_sync"
+SMALL = 40, 120  # height and width in pixels, neither a multiple of 32
+LINES = [SplitLine(drive, frame, "r") for drive in (DRIVE, SMALL_DRIVE) for frame in (1, 2)]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two drives of different sizes."""
+    root = tmp_path / "kitti"
+    write_kitti_tree(root, num_frames=4)
+    shutil.copytree(root / DRIVE, root / SMALL_DRIVE)
+    for path in (root / SMALL_DRIVE).rglob("*.png"):
+        Image.open(path).resize(SMALL[::-1]).save(path)
+    return root
+
+
+def pack(tree, output, *, skip_bad=False):
+    check_request(RECIPE)
+    plan = plan_samples(tree, LINES, RECIPE, skip_bad=skip_bad)
+    pack_shards(plan, output)
+    return merge_shards(plan, output)
+
+
+def test_native_images_keep_every_pixel_and_say_their_size(tree, tmp_path):
+    pack(tree, tmp_path / "out")
+    shards = ShardDataset(tmp_path / "out")
+    assert "native size" in repr(shards)
+    for sample in shards:
+        drive, frame = f"{DATE}/{sample.info['drive']}", sample.info["frame"]
+        size = SMALL if drive == SMALL_DRIVE else (HEIGHT, WIDTH)
+        assert (sample.info["height"], sample.info["width"]) == size
+        assert (sample.info["native_height"], sample.info["native_width"]) == size
+        for view, number, side in [("0", frame, "r"), ("+1", frame + 1, "r"), ("s", frame, "l")]:
+            native = np.asarray(Image.open(image_path(tree, drive, number, side)))
+            np.testing.assert_array_equal(sample.frames[view], native)
+
+
+def test_the_intrinsics_are_in_pixels_of_each_samples_own_size(tree, tmp_path):
+    pack(tree, tmp_path / "out")
+    K = {s.info["drive"]: np.array(s.info["K"]) for s in ShardDataset(tmp_path / "out")}
+    native, small = K[DRIVE.partition("/")[2]], K[SMALL_DRIVE.partition("/")[2]]
+    assert (native[0, 0], native[0, 2]) == pytest.approx((FX, CX))
+    scale = SMALL[1] / WIDTH
+    assert (small[0, 0], small[0, 2]) == pytest.approx((FX * scale, (CX + 0.5) * scale - 0.5))
+
+
+def test_views_of_different_sizes_make_no_native_sample(tree, tmp_path):
+    path = image_path(tree, DRIVE, 3, "r")
+    Image.open(path).resize((100, 30)).save(path)
+    with pytest.raises(KittiError, match=r"drive_0005_sync 2 r differ in size.*--height"):
+        pack(tree, tmp_path / "out")
+    manifest = pack(tree, tmp_path / "out", skip_bad=True)
+    assert [line for line, _ in manifest.skipped] == [f"{DRIVE} 2 r"]
+
+
+def test_training_refuses_native_shards_and_says_how_to_pack(tree, tmp_path):
+    pack(tree, tmp_path / "out")
+    words = r"out is packed at native size.*pack again with --height 192 --width 640"
+    with pytest.raises(ShardError, match=words):
+        check_recipe(
+            read_manifest(tmp_path / "out"),
+            tmp_path / "out",
+            height=192,
+            width=640,
+            frame_offsets=(),
+            use_stereo=False,
+        )
+    shards = ShardDataset(tmp_path / "out")
+    order = GlobalOrder(shards.manifest.shard_sizes, seed=0, global_batch_size=2, window_shards=1)
+    with pytest.raises(ShardError, match=words):
+        make_loader(
+            shards,
+            order,
+            frame_offsets=(-1, 1),
+            use_stereo=True,
+            micro_batch_size=2,
+            num_accum=1,
+            rank=0,
+            world_size=1,
+            start_step=0,
+            end_step=1,
+            num_workers=0,
+            prefetch_batches=2,
+        )
