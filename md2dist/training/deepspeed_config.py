@@ -24,7 +24,7 @@ def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
         "gradient_accumulation_steps": plan.grad_accum_steps,
         "gradient_clipping": 0.0,  # DeepSpeed's default is 1.0; the method does not clip
         "zero_optimization": {"stage": zero_stage, "overlap_comm": zero_stage > 0},
-        "zero_allow_untested_optimizer": True,  # torch's fused Adam, with the ranks' tests
+        "zero_allow_untested_optimizer": True,  # torch's fused Adam; a test compares the stages
         "steps_per_print": 10**9,  # progress is told by the run log
         "wall_clock_breakdown": False,
     }
