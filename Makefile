@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint types format clean
+.PHONY: help setup demo drill test test-quick lint types format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## Render drives, pack, train on two ranks, evaluate, draw a depth picture
 	python launch/demo.py --output demo_output
+
+drill: $(READY)  ## Hit a training with faults, one after another, and see what is lost
+	python tests/run_drill.py --output drill_output
 
 test: lint types  ## All checks and all tests
 	python -m pytest
@@ -38,4 +41,4 @@ format: $(READY)  ## Bring the code into the project's style
 	ruff format .
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) demo_output build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo_output drill_output build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,44 +1,93 @@
-"""Times the loader (data) or the training step (step) through the code that training runs."""
+"""Times packing (formats), loading (data) or training (step) through the code that users run."""
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
-from md2dist.config import load_words
 from md2dist.errors import run_command
-from md2dist.training.benchmark import bench_data, bench_step
-from md2dist.training.world import join_world, leave_world
+
+Row = dict[str, Any]
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Gives the benchmark, its repetitions and the words that make the configuration."""
+    """Reads the command line; ``run`` is the function of the chosen benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("benchmark", choices=["data", "step"])
-    parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="e.g. precision.dtype=bf16"
-    )
-    parser.add_argument("--repeats", type=int, default=20, help="timed batches or steps")
-    parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
+    formats = benchmarks.add_parser("formats", help="packing and reading in each image format")
+    formats.set_defaults(run=time_formats, repeats=5)
+    add = formats.add_argument
+    add("--kitti-root", type=Path, nargs="+", required=True, help="as for make_shards.py")
+    add("--split", required=True, help="as for make_shards.py")
+    add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
+    add("--samples", type=int, default=64, help="the first so many of the split")
+    data = benchmarks.add_parser("data", help="the way from shards to batches")
+    data.set_defaults(run=time_data, repeats=20)
+    step = benchmarks.add_parser("step", help="a training step, and its networks alone")
+    step.set_defaults(run=time_step, repeats=20)
+    for benchmark in (data, step):
+        add = benchmark.add_argument
+        add("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
+        add("overrides", nargs="*", metavar="key=value", help="e.g. precision.dtype=bf16")
+    for benchmark in (formats, data, step):
+        add = benchmark.add_argument
+        add("--repeats", type=int, help="timed packings, batches or steps")
+        add("--output", type=Path, help="write the figures as JSON")
     return parser.parse_args()
 
 
-def main() -> None:
-    """Runs one benchmark; prints a Markdown table of one row."""
-    arguments = parse_arguments()
+def time_formats(arguments: argparse.Namespace) -> list[Row]:
+    """Packs mono+stereo samples at 640x192 in each format."""
+    from md2dist.data.format_benchmark import bench_formats
+    from md2dist.data.named_splits import load_split, name_split
+    from md2dist.data.shard_format import Recipe
+    from md2dist.data.source_tree import SourceTree
+
+    recipe = Recipe(name_split(arguments.split), 192, 640, (-1, 1), use_stereo=True)
+    tree = SourceTree(*arguments.kitti_root)
+    split = load_split(
+        arguments.split,
+        tree,
+        frame_offsets=recipe.frame_offsets,
+        use_stereo=recipe.use_stereo,
+        splits_dir=arguments.splits_dir,
+    )
+    lines = split.lines[: max(arguments.samples, 0)]
+    return bench_formats(tree, lines, recipe, arguments.repeats)
+
+
+def time_data(arguments: argparse.Namespace) -> Row:
+    """Reads batches of a run's training shards."""
+    from md2dist.config import load_words
+    from md2dist.training.benchmark import bench_data
+
+    return bench_data(load_words([*arguments.config, *arguments.overrides]), arguments.repeats)
+
+
+def time_step(arguments: argparse.Namespace) -> Row:
+    """Trains on noise."""
+    from md2dist.config import load_words
+    from md2dist.training.benchmark import bench_step
+    from md2dist.training.world import join_world, leave_world
+
     config = load_words([*arguments.config, *arguments.overrides])
-    if arguments.benchmark == "data":
-        figures = bench_data(config, arguments.repeats)
-    else:
-        world = join_world()
-        try:
-            figures = bench_step(config, arguments.repeats, world)
-        finally:
-            leave_world()
-    values = [f"{value:.4g}" if isinstance(value, float) else value for value in figures.values()]
-    print("|", " | ".join(figures), "|")
-    print("|", " | ".join("---" for _ in figures), "|")
-    print("|", " | ".join(str(value) for value in values), "|")
+    world = join_world()
+    try:
+        return bench_step(config, arguments.repeats, world)
+    finally:
+        leave_world()
+
+
+def main() -> None:
+    """Runs one benchmark; prints a Markdown table."""
+    arguments = parse_arguments()
+    figures = arguments.run(arguments)
+    rows = figures if isinstance(figures, list) else [figures]
+    print("|", " | ".join(rows[0]), "|")
+    print("|", " | ".join("---" for _ in rows[0]), "|")
+    for row in rows:
+        values = [f"{value:.4g}" if isinstance(value, float) else value for value in row.values()]
+        print("|", " | ".join(map(str, values)), "|")
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -13,6 +13,7 @@ from md2dist.data.shard_reader import ShardDataset
 from md2dist.errors import run_command
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
+from md2dist.evaluation.protocols import choose_protocol
 from md2dist.prediction.files import write_json
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.training.world import failing_together, join_world, leave_world, sum_over_ranks
@@ -26,7 +27,9 @@ def main() -> None:
     try:
         with failing_together(world):
             model = load_model(arguments.checkpoint, world.device)
-            dataset = ShardDataset(arguments.shards)
+            dataset = ShardDataset(
+                arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
+            )
             dataset.check_files()
             check_recipe(
                 dataset.manifest,
@@ -36,27 +39,29 @@ def main() -> None:
                 frame_offsets=(),
                 use_stereo=False,
             )
+            recipe = dataset.manifest.recipe
+            protocol = choose_protocol(recipe, arguments.shards, arguments.protocol)
             scaling = read_scaling(
                 arguments.scaling,
                 {"auto": STEREO_FACTOR if model.use_stereo else "median", "median": "median"},
             )
-        report = evaluate_depth(
-            frames_predictor(model),
-            dataset,
-            protocol=arguments.protocol,
-            scaling=scaling,
-            rank=world.rank,
-            world_size=world.world_size,
-            sum_over_ranks=sum_over_ranks,
-            batch_size=arguments.batch_size,
-            use_flip_postprocess=arguments.flip_postprocess,
-        )
+            report = evaluate_depth(
+                frames_predictor(model),
+                dataset,
+                protocol=protocol,
+                scaling=scaling,
+                rank=world.rank,
+                world_size=world.world_size,
+                sum_over_ranks=sum_over_ranks,
+                batch_size=arguments.batch_size,
+                use_flip_postprocess=arguments.flip_postprocess,
+            )
     finally:
         leave_world()
     if world.is_main:
-        print(f"{arguments.protocol}, scaling {scaling}\n\n{report.as_markdown()}")
+        print(f"{protocol}, scaling {scaling}\n\n{report.as_markdown()}")
         if arguments.output:
-            settings = {"protocol": arguments.protocol, "scaling": scaling}
+            settings = {"protocol": protocol, "scaling": scaling}
             write_json(arguments.output, settings | report.as_dict())
 
 
@@ -72,13 +77,13 @@ def parse_arguments() -> argparse.Namespace:
         help="a run's folder, one of its checkpoints, or a folder of published weights",
     )
     parser.add_argument(
-        "--shards", required=True, help="folder of shards packed with --ground-truth velodyne"
+        "--shards", required=True, help="folder, or address, of shards packed with --ground-truth"
     )
     parser.add_argument(
         "--protocol",
-        choices=["eigen"],
-        default="eigen",
-        help="which pixels count: those of projected scans, cropped, below 80 m",
+        choices=["eigen", "eigen_benchmark"],
+        help="eigen: projected scans, cropped, below 80 m; eigen_benchmark: annotated depth, every "
+        "known pixel; the default is the one that fits the shards",
     )
     parser.add_argument(
         "--scaling",
@@ -93,6 +98,10 @@ def parse_arguments() -> argparse.Namespace:
         help="average with the prediction of the mirrored image",
     )
     parser.add_argument("--batch-size", type=int, default=8, help="images per forward pass")
+    parser.add_argument("--cache-dir", help="where to keep what is fetched, as data.cache_dir")
+    parser.add_argument(
+        "--cache-gb", type=float, default=50.0, help="bound of it, as data.cache_gb"
+    )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # of the launcher
     return parser.parse_args()
 

@@ -1,12 +1,15 @@
 """Trains a model under the deepspeed launcher, or alone."""
 
 import argparse
+import sys
 
 from md2dist.config import load_words
 from md2dist.errors import run_command
 from md2dist.training.loop import build_model, train
+from md2dist.training.preemption import EXIT_PREEMPTED
 from md2dist.training.preflight import facts_of, prepare
 from md2dist.training.run_dir import open_run_dir, start_logging
+from md2dist.training.watch import Watch
 from md2dist.training.world import check_agreement, failing_together, join_world, leave_world
 
 
@@ -26,18 +29,20 @@ def main() -> None:
     words = parse_arguments()
     world = join_world()
     try:
-        with failing_together(world):
-            config = load_words(words)
-            prepared = prepare(config, world.world_size)
-            model = build_model(config, prepared, world.is_main)
-            if world.is_main:
-                open_run_dir(config)
-        with failing_together(world):
-            check_agreement(world, config=config, **facts_of(prepared))
-        start_logging(config.log.run_dir, world)
-        train(config, prepared, model, world)
+        with Watch(world) as watch:
+            with failing_together(world):
+                config = load_words(words)
+                prepared = prepare(config, world.world_size, world.rank)
+                model = build_model(config, prepared, world.is_main)
+                if world.is_main:
+                    open_run_dir(config)
+            with failing_together(world):
+                check_agreement(world, config=config, **facts_of(prepared))
+            start_logging(config.log.run_dir, world)
+            is_finished = train(config, prepared, model, world, watch)
     finally:
         leave_world()
+    sys.exit(0 if is_finished else EXIT_PREEMPTED)
 
 
 if __name__ == "__main__":

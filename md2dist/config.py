@@ -21,7 +21,7 @@ from md2dist.errors import ConfigError
 class DataConfig:
     """Which shards, which views of them, and how they are read."""
 
-    train_shards: str | None = None  # folder that holds index.json
+    train_shards: str | None = None  # folder that holds index.json; http(s)://, s3://, pipe:
     val_shards: str | None = None  # the same, packed with ground truth; null: no validation
     height: int = 192  # rows in pixels, divisible by 32 (published: 192)
     width: int = 640  # columns in pixels, divisible by 32 (published: 640)
@@ -33,6 +33,8 @@ class DataConfig:
     num_workers: int = 4  # loader processes per rank; 0 reads in the training process
     window_shards: int = 16  # shards that are shuffled together
     prefetch_batches: int = 4  # micro-batches that each worker keeps ready
+    cache_dir: str | None = None  # for what is fetched; null: the node's temporary folder, for URLs
+    cache_gb: float = 50.0  # GB that all ranks of a node keep there
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class NetworkConfig:
     num_layers: Literal[18, 34, 50, 101, 152] = 18  # of both ResNet encoders (published: 18)
     weights: str = "imagenet"  # scratch, imagenet (torchvision's file), or a path or URL of one
     init_from: str | None = None  # a checkpoint of ours or a folder of the published four files
+    use_sync_batchnorm: bool = False  # statistics of all ranks together (published: one GPU)
     freeze_batchnorm: bool = False  # keep batch norm in eval mode (published: false)
 
 
@@ -65,6 +68,8 @@ class OptimConfig:
     """Adam, its schedule, and the batch."""
 
     lr: float = 1e-4  # (published: 1e-4)
+    lr_batch_size: int | None = None  # global batch that `lr` is for, scaling linearly; null: any
+    warmup_steps: int = 0  # first steps, over which the rate rises linearly (published: 0)
     lr_drop_epoch: int = 15  # epochs at `lr` before the drop (published: 15)
     lr_drop_factor: float = 0.1  # (published: 0.1)
     num_epochs: int = 20  # (published: 20; from scratch 30)
@@ -72,6 +77,7 @@ class OptimConfig:
     micro_batch_size: int = 12  # samples per forward pass of one rank (published: 12 on one GPU)
     grad_accum_steps: int | None = None  # forward passes per step; null: derived, 1 without a goal
     global_batch_size: int | None = None  # samples per step; null: micro x accumulation x ranks
+    max_skipped_steps: int = 20  # steps in a row without finite gradients that end the run
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class LogConfig:
     wandb_project: str = "md2dist"  # where the run appears
     every_steps: int = 10  # steps between two lines of the log
     pictures_every_steps: int = 500  # steps between two pictures; 0: none
+    hang_timeout_s: float = 600.0  # s without progress; then all stacks are told and the job ends
 
 
 @dataclass(frozen=True)
@@ -225,17 +232,21 @@ def _check(config: Config) -> None:
         )
     positive = {
         "optim.lr": optim.lr,
+        "optim.lr_batch_size": optim.lr_batch_size,
         "optim.lr_drop_factor": optim.lr_drop_factor,
         "optim.num_epochs": optim.num_epochs,
         "optim.max_steps": optim.max_steps,
+        "optim.max_skipped_steps": optim.max_skipped_steps,
         "optim.micro_batch_size": optim.micro_batch_size,
         "optim.grad_accum_steps": optim.grad_accum_steps,
         "optim.global_batch_size": optim.global_batch_size,
         "data.window_shards": data.window_shards,
         "data.prefetch_batches": data.prefetch_batches,
+        "data.cache_gb": data.cache_gb,
         "checkpoint.every_steps": config.checkpoint.every_steps,
         "checkpoint.keep": config.checkpoint.keep,
         "log.every_steps": config.log.every_steps,
+        "log.hang_timeout_s": config.log.hang_timeout_s,
         "precision.initial_loss_scale": config.precision.initial_loss_scale,
     }
     for key, value in positive.items():
@@ -245,6 +256,7 @@ def _check(config: Config) -> None:
         "seed": config.seed,
         "data.num_workers": data.num_workers,
         "optim.lr_drop_epoch": optim.lr_drop_epoch,
+        "optim.warmup_steps": optim.warmup_steps,
         "loss.tie_noise": loss.tie_noise,
         "loss.smoothness_weight": loss.smoothness_weight,
         "log.pictures_every_steps": config.log.pictures_every_steps,

@@ -46,6 +46,10 @@ class CheckpointError(Md2distError):
     """A checkpoint is missing or damaged."""
 
 
+class TrainingError(Md2distError):
+    """A training that cannot go on."""
+
+
 class EvaluationError(Md2distError):
     """A prediction cannot be compared with its ground truth."""
 

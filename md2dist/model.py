@@ -104,6 +104,10 @@ class MonodepthModel(nn.Module):
                     module.eval()
         return self
 
+    def encoders(self) -> list[ResNetEncoder]:
+        """Lists the encoders of all networks."""
+        return [module for module in self.children() if isinstance(module, ResNetEncoder)]
+
     def forward(self, batch: Batch, noise_seed: int | None = None) -> StepOutput:
         """Predicts depth and motion, and compares the target with the sources warped by them.
 

@@ -29,7 +29,10 @@ def main() -> None:
             bar.set_description(archive.path.stem)
             fetch_archive(archive, on_bytes=bar.update)
     print(f"{len(archives)} archives, {total / 1e9:.1f} GB, in {options.output}")
-    print(f"next: unzip -q -n '{options.output}/*.zip' -d kitti/raw")
+    print(
+        f"next: python shard_tools/make_shards.py --kitti-root {options.output} --split NAME "
+        "--output DIR"
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def main() -> None:
     """Prints the card, and draws the sheet on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("folder", type=Path, help="of index.json and the shards")
+    add("folder", help="of index.json and the shards, or its address (http, https, s3, pipe)")
     add("--picture", type=Path, metavar="OUT.png", help="draw a contact sheet")
     add("--samples", type=int, default=4, help="on the sheet")
     add("--seed", type=int, default=0, help="of the choice of samples")

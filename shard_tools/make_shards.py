@@ -15,6 +15,7 @@ from md2dist.data.shard_format import Manifest, Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import Plan, check_request, plan_samples
 from md2dist.data.shard_writer import Progress, pack_shards
+from md2dist.data.source_tree import SourceTree
 from md2dist.errors import run_command
 
 
@@ -25,7 +26,8 @@ def parse_arguments() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--kitti-root", type=Path, required=True, help="folder of the dates of KITTI raw")
+    add("--kitti-root", type=Path, nargs="+", required=True,
+        help="folders of KITTI raw, odometry, annotated depth; zips or extracted")  # fmt: skip
     add("--split", required=True, help="a file, or a name: eigen_zhou/train, rule/train")
     add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
     add("--output", type=Path, required=True, help="folder for the shards and index.json")
@@ -45,7 +47,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--num-tasks", type=int, default=1, help="that share the packing; each packs its shards")
     add("--task-index", type=int, default=0, help="which of the tasks this is, from 0")
     add("--merge", action="store_true", help="finish what all tasks have packed")
-    add("--ground-truth", choices=["none", "velodyne"], default="none", help="for validation")
+    add("--ground-truth", choices=["none", "velodyne", "annotated"], default="none",
+        help="velodyne: for protocol eigen, annotated: for eigen_benchmark")  # fmt: skip
     add("--skip-bad", action="store_true", help="leave out samples with missing or broken files")
     add("--overwrite", action="store_true", help="replace the shards in the output folder")
     return parser.parse_args()
@@ -105,15 +108,16 @@ def make_plan(options: argparse.Namespace) -> Plan:
         order=options.order,
     )
     check_request(recipe)
+    tree = SourceTree(*options.kitti_root)
     split = load_split(
         options.split,
-        options.kitti_root,
+        tree,
         frame_offsets=recipe.frame_offsets,
         use_stereo=recipe.use_stereo,
         splits_dir=options.splits_dir,
     )
     print(f"split {split.origin}")
-    return plan_samples(options.kitti_root, split.lines, recipe, skip_bad=options.skip_bad)
+    return plan_samples(tree, split.lines, recipe, skip_bad=options.skip_bad)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -15,9 +14,9 @@ def main() -> None:
     """Checks the shards and lists the faults."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("folder", type=Path, help="of index.json and the shards")
+    add("folder", help="of index.json and the shards, or its address (http, https, s3, pipe)")
     add("--decode", choices=["all", "sample", "none"], default="all", help="which images to decode")
-    add("--against", type=Path, metavar="EVAL_FOLDER", help="shards that must share no frame")
+    add("--against", metavar="EVAL_FOLDER", help="shards that must share no frame")
     add("--seed", type=int, default=0, help="of the choice that --decode sample makes")
     add("--processes", type=int, default=1, help="shards checked at the same time")
     options = parser.parse_args()

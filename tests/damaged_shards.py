@@ -3,11 +3,11 @@
 import json
 import tarfile
 from dataclasses import replace
-from hashlib import sha256
 
 import numpy as np
 from webdataset import TarWriter
 
+from md2dist.data.shard_entry import describe_shard
 from md2dist.data.shard_format import read_manifest, write_manifest
 from md2dist.data.verification import verify_shards
 
@@ -36,15 +36,18 @@ def write_members(path, members):
                 offsets.append(tar.tarstream.offset)
             tar.write({"__key__": key, name.partition(".")[2]: content})
         offsets.append(tar.tarstream.offset)
-    mend_manifest(path, offsets=np.array(offsets), count=len(offsets) - 1)
+    mend_manifest(path, np.array(offsets))
 
 
-def mend_manifest(path, **changes):
+def mend_manifest(path, offsets=None, **changes):
     """Makes the manifest agree with the bytes of a shard, but for what is said to change."""
-    content = path.read_bytes()
-    changes = {"num_bytes": len(content), "sha256": sha256(content).hexdigest(), **changes}
     manifest = read_manifest(path.parent)
-    shards = [replace(s, **changes) if s.name == path.name else s for s in manifest.shards]
+    shards = [
+        replace(describe_shard(path, s.offsets if offsets is None else offsets), **changes)
+        if s.name == path.name
+        else s
+        for s in manifest.shards
+    ]
     write_manifest(replace(manifest, shards=tuple(shards)), path.parent)
 
 

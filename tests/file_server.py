@@ -6,10 +6,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves `files` by path; each GET takes the next of `faults`, while there are any.
+    """Serves `files` by path; each GET takes the next of `faults`, while there are any, and
+    each HEAD meets `head_fault`.
 
     Faults: a status code; ``cut:N`` (N bytes, then the connection ends), ``stall:N`` (N bytes, then
-    nothing), ``no-range`` (the whole file, whatever was asked for), ``wrong-range``, ``no-length``.
+    nothing), ``no-range`` (the whole file, whatever was asked for), ``wrong-range``, ``no-length``,
+    ``flip`` (one bit is wrong), ``long`` (some bytes too many), ``""`` (none).
     """
 
     daemon_threads = True
@@ -18,6 +20,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
         self.faults: list[str] = []
+        self.head_fault = ""
         self.keeps_ranges = True
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, range
         self.end_of_stalls = threading.Event()
@@ -44,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: FileServer
 
     def do_HEAD(self):
-        self._answer(with_body=False, fault="")
+        self._answer(with_body=False, fault=self.server.head_fault)
 
     def do_GET(self):
         self._answer(with_body=True, fault=self.server.faults.pop(0) if self.server.faults else "")
@@ -56,9 +59,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.isdigit() or content is None:
             self.send_error(int(fault or 404))
             return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+        start, stop = int(first), int(last) + 1 if last else len(content)
         if fault == "no-range" or not self.server.keeps_ranges:
-            asked, start = None, 0
+            asked, start, stop = None, 0, len(content)
         elif start >= len(content) and asked:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -69,13 +73,18 @@ class _Handler(BaseHTTPRequestHandler):
             start -= 1
         self.send_response(206 if asked else 200)
         if asked:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
+        content = content[start:stop]
+        if fault == "flip":
+            content = bytes([content[0] ^ 1]) + content[1:]
+        if fault == "long":
+            content += b"more"
         if fault != "no-length":
-            self.send_header("Content-Length", str(len(content) - start))
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if with_body:
             word, _, number = fault.partition(":")
-            self.wfile.write(content[start : start + int(number)] if number else content[start:])
+            self.wfile.write(content[: int(number)] if number else content)
             self.wfile.flush()
             if word == "stall":
                 self.server.end_of_stalls.wait(10)

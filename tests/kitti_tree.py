@@ -1,9 +1,13 @@
 """A KITTI raw tree in miniature, for tests that need no real frames."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from md2dist.data.kitti_layout import find_image
+from md2dist.data.source_tree import SourceTree
 
 DATE = "2011_09_26"
 DRIVE = f"{DATE}/{DATE}_drive_0005_sync"
@@ -34,6 +38,18 @@ def write_kitti_tree(
     return [f"{DRIVE} {frame} {side}" for side in "lr" for frame in range(1, num_frames - 1)]
 
 
+def write_annotated(root: Path, num_frames: int = 4) -> None:
+    """Writes annotated depth of the drive for both cameras, a tenth of the pixels known."""
+    rng = np.random.default_rng(1)
+    for camera in (2, 3):
+        folder = root / DRIVE.partition("/")[2] / "proj_depth" / "groundtruth" / f"image_0{camera}"
+        folder.mkdir(parents=True)
+        for frame in range(num_frames):
+            counts = rng.integers(1, 2**16, (HEIGHT, WIDTH), np.uint16)
+            counts[rng.random((HEIGHT, WIDTH)) > 0.1] = 0
+            Image.fromarray(counts).save(folder / f"{frame:010d}.png")
+
+
 def write_calibration(date_folder: Path) -> None:
     """Cameras in a row along x, camera 3 `BASELINE` to the right of camera 2, laser at camera 0."""
     date_folder.mkdir(parents=True, exist_ok=True)
@@ -53,3 +69,30 @@ def write_entries(path: Path, entries: dict[str, np.ndarray]) -> None:
     """Writes the `name: numbers` lines of a calibration file, with KITTI's time stamp on top."""
     lines = [f"{name}: {' '.join(f'{x:.6e}' for x in a.ravel())}" for name, a in entries.items()]
     path.write_text("\n".join(["calib_time: 09-Jan-2012 13:57:47", *lines, ""]))
+
+
+def write_archives(root: Path, output: Path) -> None:
+    """Writes the zip archives of an extracted tree, called and built as the published ones."""
+    output.mkdir(parents=True, exist_ok=True)
+    for date in sorted(path for path in root.iterdir() if path.is_dir()):
+        write_archive(output / f"{date.name}_calib.zip", root, sorted(date.glob("*.txt")))
+        for drive in sorted(path for path in date.iterdir() if path.is_dir()):
+            files = [date, drive, *sorted(drive.rglob("*"))]
+            write_archive(output / f"{drive.name}.zip", root, files)
+
+
+def write_archive(path: Path, root: Path, files: list[Path], prefix: str = "") -> None:
+    """Packs files and folders under their path below the root, behind a prefix."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, f"{prefix}{file.relative_to(root)}")
+
+
+def image_path(root: Path, drive: str, frame: int, side: str) -> Path:
+    """Where one camera's image lies in an extracted tree."""
+    return root / find_image(SourceTree(root), drive, frame, side)
+
+
+def scan_path(root: Path, frame: int) -> Path:
+    """Where a laser scan of the drive lies, or would lie, in an extracted tree."""
+    return root / DRIVE / "velodyne_points" / "data" / f"{frame:010d}.bin"

@@ -1,8 +1,15 @@
-"""A list of samples where a `ShardDataset` is expected."""
+"""Lists of samples where a `ShardDataset` is expected."""
 
 import numpy as np
 
 from md2dist.data.shard_reader import Sample
+
+
+class SampleList(list[Sample]):
+    """Samples that are read as those of shards are."""
+
+    def samples(self, indices, num_sharers=1):
+        return (self[index] for index in indices)
 
 
 def random_ground_truth(rng, height=20, width=50, share=0.5):
@@ -13,7 +20,7 @@ def random_ground_truth(rng, height=20, width=50, share=0.5):
 
 def random_samples(rng, count, height=20, width=50):
     """Samples whose 8x16 frames are random and differ."""
-    return [
+    return SampleList(
         Sample(
             key=f"sample_{number}",
             frames={"0": rng.integers(0, 256, (8, 16, 3), dtype=np.uint8)},
@@ -21,4 +28,4 @@ def random_samples(rng, count, height=20, width=50):
             ground_truth=random_ground_truth(rng, height, width),
         )
         for number in range(count)
-    ]
+    )

@@ -1,6 +1,5 @@
 """Small shards of random images, for tests that need samples but no KITTI."""
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -11,8 +10,9 @@ import numpy as np
 from PIL import Image
 from webdataset import TarWriter
 
-from md2dist.data.shard_format import Manifest, Recipe, ShardEntry, view_names, write_manifest
-from md2dist.data.velodyne import encode_sparse_depth
+from md2dist.data.shard_entry import describe_shard
+from md2dist.data.shard_format import FORMAT_VERSION, Manifest, Recipe, view_names, write_manifest
+from md2dist.data.sparse_depth import encode_sparse_depth
 
 
 def write_small_shards(
@@ -46,15 +46,12 @@ def write_small_shards(
                     image = small_image(i, view, height, width, seed)
                     sample[f"{view}.{image_format}"] = _encode(image, image_format)
                 sample["json"] = json.dumps(info).encode()
-                if ground_truth == "velodyne":
+                if ground_truth != "none":
                     depth = small_depth(i, info["native_height"], info["native_width"], seed)
-                    sample["velodyne.npz"] = encode_sparse_depth(depth)
+                    sample[f"{ground_truth}.npz"] = encode_sparse_depth(depth)
                 tar.write(sample)
                 offsets.append(tar.tarstream.offset)
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        count = len(offsets) - 1
-        shards.append(ShardEntry(path.name, len(content), digest, count, np.array(offsets)))
+        shards.append(describe_shard(path, np.array(offsets)))
     recipe = Recipe(
         split="small",
         height=height,
@@ -75,7 +72,7 @@ def small_info(i: int, height: int, width: int) -> dict[str, Any]:
     side = "lr"[i % 2]
     drive = "2011_09_26_drive_0001_sync"
     return {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "key": f"{drive}_{side}_{i:010d}",
         "date": "2011_09_26",
         "drive": drive,

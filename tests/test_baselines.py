@@ -4,7 +4,7 @@ import reference_evaluation as reference
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from shard_stand_in import random_samples
+from shard_stand_in import SampleList, random_samples
 
 from md2dist.errors import ShardError
 from md2dist.evaluation.baselines import (
@@ -92,10 +92,10 @@ def test_a_profile_is_no_worse_than_a_constant_on_its_own_images(samples):
 def test_a_world_of_rows_is_learnt_exactly():
     samples = random_samples(np.random.default_rng(1), 3, height=12, width=20)
     world = np.linspace(60, 4, 12, dtype=np.float32)
-    samples = [
+    samples = SampleList(
         sample._replace(ground_truth=np.where(sample.ground_truth > 0, world[:, None], 0))
         for sample in samples
-    ]
+    )
     profile = fit_row_profile(samples, protocol="eigen_benchmark")
     np.testing.assert_allclose(profile.depths, world)
     assert abs_rel_of(profile, samples, "eigen") == pytest.approx(0, abs=1e-7)

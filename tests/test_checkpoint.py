@@ -1,34 +1,51 @@
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
+from connected_ranks import run_ranks
 
 from md2dist.errors import CheckpointError
-from md2dist.training.checkpoint import (
+from md2dist.training.checkpoint import save_checkpoint
+from md2dist.training.checkpoint_folder import (
     MANIFEST_NAME,
+    find_best,
     find_checkpoint,
     list_checkpoints,
-    save_checkpoint,
+    note_validation,
+    read_validation,
     verify_checkpoint,
 )
-from md2dist.training.world import read_world
+from md2dist.training.world import read_world, wait_for_all
 
 WEIGHTS = "mp_rank_00_model_states.pt"
 
 
-class FileEngine:
-    """Writes what DeepSpeed would, and can die half-way."""
+class FileWriter:
+    """Writes in place of torch, and can find the disk full half-way."""
 
-    def __init__(self, content=b"weights", dies=False):
-        self.content, self.dies = content, dies
+    def __init__(self, is_full):
+        self.is_full = is_full
+
+    def save(self, state_dict, path):
+        with Path(path).open("wb") as file:
+            file.write(state_dict)
+            if self.is_full:
+                raise OSError("no space left on device")
+
+
+class FileEngine:
+    """Saves as DeepSpeed does: the main rank writes, then all wait for each other."""
+
+    def __init__(self, is_full=False):
+        self.checkpoint_engine = FileWriter(is_full)
 
     def save_checkpoint(self, folder, tag, client_state, save_latest):
         assert not save_latest
-        with (Path(folder) / tag / WEIGHTS).open("wb") as file:
-            file.write(self.content)
-            if self.dies:
-                raise OSError("no space left on device")
+        if read_world().is_main:
+            self.checkpoint_engine.save(b"weights", Path(folder) / tag / WEIGHTS)
+        wait_for_all()
 
 
 def save(folder, step, keep=3, **engine):
@@ -51,13 +68,66 @@ def test_the_newest_ones_are_kept(tmp_path):
 
 def test_a_checkpoint_that_fails_half_way_does_not_appear_and_the_next_one_does(tmp_path):
     before = save(tmp_path, 1)
-    with pytest.raises(OSError, match="no space"):
-        save(tmp_path, 2, dies=True)
+    with pytest.raises(CheckpointError, match=r"no space.*is the disk full"):
+        save(tmp_path, 2, is_full=True)
     assert find_checkpoint(tmp_path) == (before, {"step": 1})
     assert (tmp_path / "latest").read_text().strip() == before.name
+    assert not list(tmp_path.glob(".partial*"))
     save(tmp_path, 2)
     assert find_checkpoint(tmp_path)[1] == {"step": 2}
+
+
+def save_on_a_full_disk(world):
+    folder = Path(os.environ["CHECKPOINTS"])
+    try:
+        save(folder, 1, is_full=True)
+    except CheckpointError as error:
+        return f"{error}: {list(folder.iterdir())}"
+
+
+@pytest.mark.slow
+def test_all_ranks_learn_that_one_could_not_write(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
+    for told in run_ranks(save_on_a_full_disk):
+        assert "rank 0: no checkpoint could be saved" in told
+        assert told.endswith("[]")
+
+
+def test_the_best_in_validation_outlives_the_newest(tmp_path):
+    for step, abs_rel in ((5, 0.3), (10, 0.1), (15, 0.2), (20, float("nan")), (25, 0.1)):
+        note_validation(save(tmp_path, step, keep=1), {"abs_rel": abs_rel})
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000025", "step-00000010"]
+    assert find_best(tmp_path) == tmp_path / "step-00000010"
+    assert (tmp_path / "best").resolve().name == "step-00000010"
+    assert read_validation(tmp_path / "best") == {"abs_rel": 0.1}
+    assert verify_checkpoint(tmp_path / "best") == {"step": 10}
+
+
+def test_damaged_checkpoints_of_later_steps_make_room_for_what_is_done_again(tmp_path):
+    for step in (10, 15, 20):
+        note_validation(save(tmp_path, step), {"abs_rel": 1 / step})
+    for name in ("step-00000015", "step-00000020"):
+        cut_short(tmp_path / name)
+    assert find_checkpoint(tmp_path)[1] == {"step": 10}
+    again = save(tmp_path, 12, keep=1)
+    assert find_checkpoint(tmp_path) == (again, {"step": 12})
+    assert [path.name for path in list_checkpoints(tmp_path)] == [again.name, "step-00000010"]
+    assert find_best(tmp_path) == tmp_path / "step-00000010"
+
+
+def test_what_a_killed_life_left_half_written_goes_with_the_next_checkpoint(tmp_path):
+    (tmp_path / ".partial-step-00000007").mkdir()
+    save(tmp_path, 9)
     assert not list(tmp_path.glob(".partial*"))
+
+
+def test_without_validations_none_is_the_best(tmp_path):
+    checkpoint = save(tmp_path, 5)
+    assert find_best(tmp_path) is None
+    assert read_validation(checkpoint) is None
+    note_validation(checkpoint, {"abs_rel": float("nan")})
+    assert find_best(tmp_path) is None
+    assert not (tmp_path / "best").exists()
 
 
 def flip_a_byte(checkpoint):

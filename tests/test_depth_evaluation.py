@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import reference_evaluation as reference
 import torch
-from shard_stand_in import random_samples
+from shard_stand_in import SampleList, random_samples
 
 from md2dist.errors import EvaluationError, ShardError
-from md2dist.evaluation.depth import DepthReport, blend_mirrored, evaluate_depth
+from md2dist.evaluation.depth import BrokenOffError, DepthReport, blend_mirrored, evaluate_depth
 from md2dist.evaluation.depth_metrics import DepthMetrics, evaluate_image
 
 
@@ -132,14 +132,14 @@ def test_a_symmetric_predictor_is_not_changed_by_flip_post_processing(samples):
 
 
 def test_shards_without_ground_truth_are_refused(samples):
-    samples = [sample._replace(ground_truth=None) for sample in samples]
+    samples[3] = samples[3]._replace(ground_truth=None)
     with pytest.raises(ShardError, match="--ground-truth velodyne"):
         evaluate(samples)
 
 
 def test_empty_shards_are_refused():
     with pytest.raises(ShardError, match="no samples"):
-        evaluate([])
+        evaluate(SampleList())
 
 
 def test_an_image_that_cannot_be_compared_is_named_on_every_rank(samples):
@@ -150,15 +150,45 @@ def test_an_image_that_cannot_be_compared_is_named_on_every_rank(samples):
         evaluate_with_failure_elsewhere(samples)
 
 
-def evaluate_with_failure_elsewhere(samples):
-    """Rank 0 of two, for which the other rank's row 6 arrives as not-a-number."""
+def evaluate_with_failure_elsewhere(samples, row=torch.nan):
+    """Rank 0 of two, for which the other rank's row 6 arrives as not-a-number, or as told."""
 
     def add_the_other_rank(table):
         other = torch.zeros_like(table)
-        other[6] = torch.nan
+        other[6] = row
         return table + other
 
     return evaluate(samples, rank=0, world_size=2, batch_size=4, sum_over_ranks=add_the_other_rank)
+
+
+def test_an_evaluation_that_any_rank_breaks_off_says_nothing(samples):
+    with pytest.raises(BrokenOffError):
+        evaluate(samples, rank=0, world_size=2, batch_size=4)
+    asked = iter([False, True])
+    with pytest.raises(BrokenOffError):
+        evaluate(samples, batch_size=4, is_stopping=lambda: next(asked))
+
+
+def test_a_rank_that_cannot_read_gives_up_at_once_and_tells_after_all_have_met(samples):
+    class Unreadable(SampleList):
+        def __getitem__(self, index):
+            asked.append(index)
+            if index >= 6:
+                raise ShardError(f"sample {index} cannot be had")
+            return super().__getitem__(index)
+
+    asked, met = [], []
+    with pytest.raises(ShardError, match="sample 6 cannot be had"):
+        evaluate(
+            Unreadable(samples), batch_size=4, sum_over_ranks=lambda table: met.append(1) or table
+        )
+    assert asked == list(range(7))
+    assert met == [1]
+
+
+def test_samples_that_another_rank_cannot_read_end_the_evaluation_here_too(samples):
+    with pytest.raises(ShardError, match="another rank cannot read its samples"):
+        evaluate_with_failure_elsewhere(samples, torch.inf)
 
 
 def test_a_prediction_that_is_not_finite_is_reported_for_the_image(samples):
@@ -177,7 +207,9 @@ def test_an_unknown_protocol_is_refused(samples):
 def test_the_public_function_agrees_with_the_report_of_one_image(samples):
     frame = torch.from_numpy(samples[0].frames["0"])[None]
     metrics = evaluate_image(predict(frame)[0, 0], samples[0].ground_truth, scaling=5.4)
-    np.testing.assert_allclose(evaluate(samples[:1], scaling=5.4).metrics, metrics, rtol=1e-15)
+    np.testing.assert_allclose(
+        evaluate(SampleList(samples[:1]), scaling=5.4).metrics, metrics, rtol=1e-15
+    )
 
 
 def test_the_table_has_one_row_in_the_order_of_the_papers():

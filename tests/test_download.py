@@ -9,7 +9,8 @@ import pytest
 from file_server import serve_files
 
 from md2dist.data import download as module
-from md2dist.data.download import Patience, check_sha256, download, remote_size
+from md2dist.data.download import check_sha256, download, remote_size
+from md2dist.data.retries import Patience
 from md2dist.errors import DownloadError
 
 CONTENT = bytes(range(256)) * 40  # 10240 bytes, of which no two stretches begin alike

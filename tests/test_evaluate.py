@@ -51,24 +51,28 @@ def start(checkpoint, shards, *arguments, **environment):
 
 
 @pytest.mark.parametrize(
-    ("use_stereo", "scaling"), [(True, 5.4), (False, "median")], ids=["stereo", "mono"]
+    ("use_stereo", "scaling", "ground_truth", "protocol"),
+    [(True, 5.4, "velodyne", "eigen"), (False, "median", "annotated", "eigen_benchmark")],
 )
 def test_the_command_prints_a_row_and_writes_the_figures_of_the_library(
-    weights, use_stereo, scaling, shards, tmp_path
+    weights, use_stereo, scaling, ground_truth, protocol, tmp_path
 ):
     checkpoint = weights[use_stereo]
-    process = start(checkpoint, shards, "--output", tmp_path / "figures.json")
+    shards = write_small_shards(tmp_path / "shards", 5, ground_truth=ground_truth, **SIZE)
+    cache = ["--cache-dir", tmp_path / "cache", "--cache-gb", "1"]
+    process = start(checkpoint, shards, "--output", tmp_path / "figures.json", *cache)
     out, err = process.communicate()
     assert process.returncode == 0, err
+    assert len(list((tmp_path / "cache").glob("*-*-*"))) == 5
     figures = json.loads((tmp_path / "figures.json").read_text())
     report = evaluate_depth(
         frames_predictor(load_model(checkpoint)),
         ShardDataset(shards),
-        protocol="eigen",
+        protocol=protocol,
         scaling=scaling,
     )
     assert figures["scaling"] == scaling
-    assert figures["protocol"] == "eigen"
+    assert figures["protocol"] == protocol
     assert figures["num_images"] == 5
     assert [figures[name] for name in NAMES] == pytest.approx(report.metrics, rel=1e-5)
     assert report.as_markdown().splitlines()[0] in out
@@ -111,6 +115,7 @@ def test_two_ranks_give_the_figures_of_one_and_only_the_first_speaks(weights, sh
         ({"height": 32}, [], "32x96"),
         (None, [], "index.json"),
         ({"ground_truth": "velodyne"}, ["--scaling", "mean"], "expected auto, median or"),
+        ({"ground_truth": "annotated"}, ["--protocol", "eigen"], "--ground-truth velodyne"),
     ],
 )
 def test_what_cannot_be_evaluated_ends_with_code_2_and_the_remedy(

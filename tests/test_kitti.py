@@ -1,8 +1,21 @@
 import numpy as np
 import pytest
-from kitti_tree import BASELINE, CX, CY, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
+from kitti_tree import (
+    BASELINE,
+    CX,
+    CY,
+    DATE,
+    DRIVE,
+    FX,
+    HEIGHT,
+    WIDTH,
+    scan_path,
+    write_kitti_tree,
+)
 
-from md2dist.data.kitti import image_path, load_calibration, load_velodyne, velodyne_path
+from md2dist.data.kitti import load_calibration, read_scan
+from md2dist.data.kitti_layout import find_image, find_scan
+from md2dist.data.source_tree import SourceTree
 from md2dist.errors import KittiError
 
 
@@ -47,7 +60,7 @@ def test_a_written_calibration_is_read_back(tree):
 @pytest.mark.parametrize("name", ["calib_cam_to_cam.txt", "calib_velo_to_cam.txt"])
 def test_a_missing_calibration_file_is_named(tree, name):
     (tree / DATE / name).unlink()
-    with pytest.raises(KittiError, match=name):
+    with pytest.raises(KittiError, match=rf"no file {name}; .* \(in {tree / DATE}\)"):
         load_calibration(tree / DATE)
 
 
@@ -68,32 +81,32 @@ def test_a_broken_calibration_entry_is_named(tree, file, old, new, named):
 
 
 def test_images_are_found_as_png_and_as_jpeg_of_the_right_camera(tree):
-    left = image_path(tree, DRIVE, 1, "l")
-    assert left == tree / DRIVE / "image_02" / "data" / "0000000001.png"
-    left.rename(left.with_suffix(".jpg"))
-    assert image_path(tree, DRIVE, 1, "l") == left.with_suffix(".jpg")
-    assert image_path(tree, DRIVE, 1, "r") == tree / DRIVE / "image_03" / "data" / "0000000001.png"
+    left = f"{DRIVE}/image_02/data/0000000001"
+    assert find_image(SourceTree(tree), DRIVE, 1, "l") == f"{left}.png"
+    (tree / f"{left}.png").rename(tree / f"{left}.jpg")
+    assert find_image(SourceTree(tree), DRIVE, 1, "l") == f"{left}.jpg"
+    right = f"{DRIVE}/image_03/data/0000000001.png"
+    assert find_image(SourceTree(tree), DRIVE, 1, "r") == right
 
 
 def test_a_missing_image_and_a_missing_drive_are_told_apart(tree):
     with pytest.raises(KittiError, match=r"no image .*image_02/data/0000000099\.png\|jpg"):
-        image_path(tree, DRIVE, 99, "l")
+        find_image(SourceTree(tree), DRIVE, 99, "l")
     with pytest.raises(KittiError, match=r"no folder .*drive_0006_sync"):
-        image_path(tree, DRIVE.replace("0005", "0006"), 1, "l")
+        find_image(SourceTree(tree), DRIVE.replace("0005", "0006"), 1, "l")
 
 
 def test_a_scan_is_points_of_four_numbers(tree):
-    path = velodyne_path(tree, DRIVE, 2)
-    points = load_velodyne(path)
+    points = read_scan(SourceTree(tree), find_scan(SourceTree(tree), DRIVE, 2))
     assert points.shape == (500, 4)
     assert points.dtype == np.float32
     assert (points[:, 0] >= 2).all()
 
 
 @pytest.mark.parametrize("content", [b"", b"12345", None])
-def test_a_broken_scan_is_named(tmp_path, content):
-    path = tmp_path / "0000000007.bin"
+def test_a_broken_scan_is_named(tree, content):
+    scan_path(tree, 2).unlink()
     if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(KittiError, match=r"0000000007\.bin"):
-        load_velodyne(path)
+        scan_path(tree, 2).write_bytes(content)
+    with pytest.raises(KittiError, match=r"laser scan .*0000000002\.bin"):
+        read_scan(SourceTree(tree), find_scan(SourceTree(tree), DRIVE, 2))

@@ -8,8 +8,8 @@ import pytest
 from file_server import serve_files
 
 from md2dist.data import kitti_archives
-from md2dist.data.download import Patience
 from md2dist.data.kitti_archives import BASE_URL, fetch_archive, list_archives, plan_download
+from md2dist.data.retries import Patience
 from md2dist.errors import ConfigError, DownloadError
 
 SCRIPT = Path(__file__).parent.parent / "shard_tools" / "download_kitti.py"

@@ -4,9 +4,10 @@ import pytest
 from file_server import serve_files
 
 from md2dist.data import named_splits, published_splits
-from md2dist.data.download import Patience
 from md2dist.data.named_splits import find_split, load_split, name_split
 from md2dist.data.published_splits import PUBLISHED_SPLITS, PublishedList, fetch_split
+from md2dist.data.retries import Patience
+from md2dist.data.source_tree import SourceTree
 from md2dist.errors import SplitError
 
 DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"
@@ -103,7 +104,7 @@ def test_a_split_is_found_by_its_path_and_by_its_name(tmp_path):
     assert find_split(path) == find_split("mine/val", tmp_path) == path
     assert name_split(str(path)) == "val_files.txt"
     assert name_split("mine/val") == "mine/val"
-    split = load_split("mine/val", tmp_path, splits_dir=tmp_path)
+    split = load_split("mine/val", SourceTree(tmp_path), splits_dir=tmp_path)
     assert [str(line) for line in split.lines] == [TEXT.strip()]
     assert split.origin == f"mine/val: 1 samples, listed in {path}"
 

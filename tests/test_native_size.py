@@ -2,10 +2,9 @@ import shutil
 
 import numpy as np
 import pytest
-from kitti_tree import CX, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
+from kitti_tree import CX, DATE, DRIVE, FX, HEIGHT, WIDTH, image_path, write_kitti_tree
 from PIL import Image
 
-from md2dist.data.kitti import image_path
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
 from md2dist.data.shard_format import Recipe, check_recipe, read_manifest
@@ -13,6 +12,7 @@ from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import check_request, plan_samples
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.shard_writer import pack_shards
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
 from md2dist.errors import KittiError, ShardError
 
@@ -35,7 +35,7 @@ def tree(tmp_path):
 
 def pack(tree, output, *, skip_bad=False):
     check_request(RECIPE)
-    plan = plan_samples(tree, LINES, RECIPE, skip_bad=skip_bad)
+    plan = plan_samples(SourceTree(tree), LINES, RECIPE, skip_bad=skip_bad)
     pack_shards(plan, output)
     return merge_shards(plan, output)
 

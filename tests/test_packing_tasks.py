@@ -9,16 +9,16 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from kitti_tree import DRIVE, write_kitti_tree
+from kitti_tree import DATE, DRIVE, FX, image_path, write_kitti_tree
 from PIL import Image
 
 from md2dist.data import image_store, shard_writer
-from md2dist.data.kitti import image_path
 from md2dist.data.packing_folder import PACKING_NAME, PackingFolder
 from md2dist.data.shard_format import MANIFEST_NAME, Recipe, read_manifest
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import plan_samples
 from md2dist.data.shard_writer import pack_shards
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
 from md2dist.errors import ConfigError, KittiError, ShardError
 
@@ -34,7 +34,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def make_plan(tree, recipe=RECIPE, *, lines=LINES, skip_bad=False):
-    return plan_samples(tree, lines, recipe, skip_bad=skip_bad)
+    return plan_samples(SourceTree(tree), lines, recipe, skip_bad=skip_bad)
 
 
 def pack(plan, output, **options):
@@ -207,10 +207,21 @@ def test_a_mended_file_finds_its_way_into_an_unfinished_packing(tree, tmp_path):
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
 
 
-def test_a_file_that_changes_meanwhile_is_packed_as_it_is_now(tree, tmp_path):
+def change_image(tree):
+    Image.fromarray(np.zeros((48, 160, 3), np.uint8)).save(image_path(tree, DRIVE, 1, "l"))
+
+
+def edit_calibration(tree):
+    path = tree / DATE / "calib_cam_to_cam.txt"
+    text = path.read_text()
+    path.write_text(text.replace(f"{FX:.6e}", f"{FX + 1:.6e}"))
+    assert path.stat().st_size == len(text)
+
+
+@pytest.mark.parametrize("change", [change_image, edit_calibration])
+def test_a_file_that_changes_meanwhile_is_packed_as_it_is_now(tree, tmp_path, change):
     pack_shards(make_plan(tree), tmp_path / "out")
-    path = image_path(tree, DRIVE, 1, "l")
-    Image.fromarray(np.zeros((48, 160, 3), np.uint8)).save(path)
+    change(tree)
     pack(make_plan(tree), tmp_path / "out")
     pack(make_plan(tree), tmp_path / "expected")
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "expected")

@@ -5,7 +5,7 @@ from small_shards import write_small_shards
 
 from md2dist.config import load_config
 from md2dist.errors import CheckpointError, ConfigError, ShardError
-from md2dist.training.checkpoint import MANIFEST_NAME
+from md2dist.training.checkpoint_folder import MANIFEST_NAME, note_validation
 from md2dist.training.preflight import prepare
 
 
@@ -31,6 +31,7 @@ def write_checkpoint(tmp_path, **facts):
     folder.mkdir(parents=True)
     manifest = {"facts": {"step": 4, **facts}, "files": {}}
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    return folder
 
 
 def facts_of(tmp_path, shards, **changes):
@@ -45,6 +46,24 @@ def facts_of(tmp_path, shards, **changes):
         "world_size": 2,
     }
     return facts | changes
+
+
+def test_the_ranks_share_the_look_at_the_shards(tmp_path, shards):
+    (shards / "shard-000001.tar").unlink()
+    prepare(configure(tmp_path, shards), world_size=3, rank=0)
+    with pytest.raises(ShardError, match=r"1 of 1 shards .* the first: shard-000001\.tar"):
+        prepare(configure(tmp_path, shards), world_size=3, rank=1)
+
+
+def test_the_cache_is_where_and_as_large_as_the_settings_say(tmp_path, shards):
+    words = [f"data.cache_dir={tmp_path / 'cache'}", "data.cache_gb=0.5"]
+    train_set = prepare(configure(tmp_path, shards, *words), 1).train_set
+    assert train_set.cache_bytes == 500_000_000
+    assert train_set[0].key
+    assert (tmp_path / "cache").is_dir()
+    pipe = [f"data.train_shards='pipe:cat {shards}/{{}}'", words[0], "data.cache_gb=1e-4"]
+    with pytest.raises(ShardError, match=r"two windows of 16 shards .*data\.cache_gb=0\.0001"):
+        prepare(configure(tmp_path, shards, *pipe), 1)
 
 
 def test_a_fresh_run_starts_at_zero_and_ends_with_its_epochs(tmp_path, shards):
@@ -133,6 +152,31 @@ def test_a_partitioned_run_does_not_go_on_with_other_ranks(tmp_path, shards):
     write_checkpoint(tmp_path, **facts_of(tmp_path, shards, zero_stage=1))
     with pytest.raises(CheckpointError, match="saved by 2 ranks"):
         prepare(configure(tmp_path, shards, "deepspeed.zero_stage=1"), world_size=1)
+
+
+def test_a_validation_that_an_earlier_life_did_not_come_to_is_due(tmp_path, shards):
+    val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
+    words = [f"data.val_shards={val}", "optim.global_batch_size=6"]  # epochs of two steps
+    checkpoint = write_checkpoint(tmp_path, **facts_of(tmp_path, shards, global_batch_size=6))
+    assert prepare(configure(tmp_path, shards, *words), 1).needs_validation
+    assert not prepare(configure(tmp_path, shards, *words[1:]), 1).needs_validation
+    assert not prepare(configure(tmp_path, shards, *words, "checkpoint.resume=never"), 1)[-1]
+    note_validation(checkpoint, {"abs_rel": 0.1})
+    assert not prepare(configure(tmp_path, shards, *words), 1).needs_validation
+
+
+def test_a_run_that_has_not_begun_owes_no_validation(tmp_path, shards):
+    val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
+    write_checkpoint(tmp_path, **facts_of(tmp_path, shards, step=0))
+    assert not prepare(configure(tmp_path, shards, f"data.val_shards={val}"), 2).needs_validation
+
+
+def test_no_validation_is_due_in_mid_epoch(tmp_path, shards):
+    val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
+    write_checkpoint(tmp_path, **facts_of(tmp_path, shards))  # step 4 of epochs of three
+    assert not prepare(configure(tmp_path, shards, f"data.val_shards={val}"), 2).needs_validation
+    ended = configure(tmp_path, shards, f"data.val_shards={val}", "optim.max_steps=4")
+    assert prepare(ended, 2).needs_validation
 
 
 def test_resume_never_does_not_look_at_checkpoints(tmp_path, shards):

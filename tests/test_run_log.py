@@ -58,6 +58,15 @@ def test_a_resumed_run_drops_the_lines_that_its_earlier_life_wrote_after_the_che
     assert read_steps(tmp_path) == [10, 20, 30]
 
 
+def test_a_full_disk_costs_words_and_not_the_run(tmp_path, caplog):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    log = open_log(tmp_path)
+    log.log(METRICS, 10)
+    log.close("finished")
+    assert "metrics.jsonl could not be written: No space left on device" in caplog.text
+    assert json.loads((tmp_path / "status.json").read_text())["status"] == "finished"
+
+
 def test_other_ranks_write_nothing(tmp_path):
     log = open_log(tmp_path, is_main=False)
     log.log(METRICS, 1)

@@ -16,7 +16,7 @@ from damaged_shards import (
 from PIL import Image
 from small_shards import write_small_shards
 
-from md2dist.data.velodyne import encode_sparse_depth
+from md2dist.data.sparse_depth import encode_sparse_depth
 
 
 @pytest.fixture
@@ -87,10 +87,23 @@ def test_a_member_that_is_missing_or_wrong_is_found(folder, name, change, words)
     assert [fault for fault in found(folder) if f"{NAME}, {KEYS[5]}: {words}" in fault]
 
 
+def test_ground_truth_of_the_other_kind_is_not_what_the_recipe_says(tmp_path):
+    folder = write_small_shards(tmp_path / "shards", ground_truth="annotated")
+    assert not found(folder)
+    members = [
+        (name.replace("annotated.npz", "velodyne.npz"), content)
+        for name, content in read_members(folder / NAME)
+    ]
+    write_members(folder / NAME, members)
+    faults = found(folder)
+    assert len([fault for fault in faults if "lacks annotated.npz" in fault]) == 4
+    assert len([fault for fault in faults if "velodyne.npz is not in the recipe" in fault]) == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": 9}, "has format version 9, expected 1"),
+        ({"format_version": 9}, "has format version 9, expected 2"),
         ({"frame": 77}, "its json describes 2011_09_26/2011_09_26_drive_0001_sync 77 r"),
         ({"key": "another"}, "under the key another"),
         ({"width": 128}, "says it is 32x128, the recipe says 32x64"),

@@ -1,10 +1,25 @@
+import pytest
+
 from md2dist.config import OptimConfig
 from md2dist.training.schedule import count_steps, learning_rate
 
 
 def test_the_published_rate_drops_after_exactly_fifteen_epochs():
-    rates = [learning_rate(OptimConfig(), epoch) for epoch in range(20)]
+    rates = [learning_rate(OptimConfig(), 12, epoch, 100 * epoch) for epoch in range(20)]
     assert rates == [1e-4] * 15 + [1e-4 * 0.1] * 5
+
+
+def test_the_rate_is_the_configured_one_for_any_batch_unless_told_which_batch_it_is_for():
+    for batch in (4, 12, 96):
+        assert learning_rate(OptimConfig(lr=1e-4), batch, 0, 0) == 1e-4
+        scaled = learning_rate(OptimConfig(lr=1e-4, lr_batch_size=12), batch, 0, 0)
+        assert scaled == pytest.approx(1e-4 * batch / 12, rel=1e-12)
+
+
+def test_the_warm_up_rises_in_equal_parts_to_the_rate_and_then_leaves_it_alone():
+    optim = OptimConfig(lr=1.0, warmup_steps=4, lr_batch_size=12)
+    rates = [learning_rate(optim, 24, 0, step) for step in range(6)]
+    assert rates == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0], rel=1e-12)
 
 
 def test_a_run_ends_with_its_epochs_or_its_steps_whichever_comes_first():

@@ -169,6 +169,12 @@ def test_wrong_offsets_are_all_found(folder):
     assert len(faults) == 4  # and two places where samples do start
 
 
+def test_wrong_checksums_of_samples_are_found(folder):
+    entry = read_manifest(folder).shards[1]
+    mend_manifest(folder / NAME, crc32=entry.crc32[::-1])
+    assert found(folder) == [f"{NAME}: its samples have other checksums than index.json says"]
+
+
 def test_a_member_that_is_there_twice_is_found(folder):
     members = read_members(folder / NAME)
     write_members(folder / NAME, [members[0], *members])

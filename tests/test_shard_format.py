@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from webdataset.writer import TarWriter
 
+from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     Manifest,
     Recipe,
-    ShardEntry,
     SkippedLine,
     check_recipe,
     read_manifest,
@@ -29,7 +29,14 @@ RECIPE = Recipe("eigen_zhou/train", 192, 640, (-1, 1), use_stereo=True)
 
 def make_manifest(num_shards: int = 3, per_shard: int = 5) -> Manifest:
     shards = tuple(
-        ShardEntry(f"shard-{i:06d}.tar", 9000, "ab" * 32, per_shard, 512 * np.arange(per_shard + 1))
+        ShardEntry(
+            name=f"shard-{i:06d}.tar",
+            num_bytes=9000,
+            sha256="ab" * 32,
+            count=per_shard,
+            offsets=512 * np.arange(per_shard + 1),
+            crc32=np.array([2**32 - 1, 0, 1, 2, 3][:per_shard], np.uint32),
+        )
         for i in range(num_shards)
     )
     return Manifest(RECIPE, shards, (SkippedLine("a 1 l", "no image"),), {"numpy": "2"}, "cd" * 32)
@@ -51,6 +58,7 @@ def test_a_manifest_survives_being_written(tmp_path):
     assert dataclasses.replace(restored, digest="") == manifest
     assert restored.shards[0].offsets.tolist() == manifest.shards[0].offsets.tolist()
     assert restored.shards[0].offsets.dtype == np.int64
+    assert restored.shards[0].crc32.tolist() == manifest.shards[0].crc32.tolist()
     assert restored.shard_sizes == [5, 5, 5]
     assert restored.num_samples == 15
 
@@ -80,13 +88,15 @@ def test_a_folder_without_shards_names_the_command_that_makes_them(tmp_path):
         read_manifest(tmp_path / "absent")
 
 
-def test_another_format_version_is_refused(tmp_path):
+@pytest.mark.parametrize("version", [1, 99])
+def test_another_format_version_is_refused(tmp_path, version):
     write_manifest(make_manifest(), tmp_path)
     path = tmp_path / MANIFEST_NAME
-    path.write_text(
-        path.read_text().replace(f'"format_version":{FORMAT_VERSION}', '"format_version":99')
-    )
-    with pytest.raises(ShardError, match=r"format version 99; this program reads 1: .*again"):
+    stored = json.loads(path.read_text()) | {"format_version": version}
+    del stored["shards"][0]["crc32"]  # as in version 1
+    path.write_text(json.dumps(stored))
+    words = rf"format version {version}; this program reads {FORMAT_VERSION}: .*again"
+    with pytest.raises(ShardError, match=words):
         read_manifest(tmp_path)
 
 
@@ -100,6 +110,9 @@ def test_another_format_version_is_refused(tmp_path):
         lambda text: text.replace('"recipe"', '"receipt"'),
         lambda text: text.replace('"count":5', '"count":6'),
         lambda text: text.replace("[0,512", '["x",512'),
+        lambda text: text.replace('"crc32":"', '"crc32":"00000000'),
+        lambda text: text.replace('"crc32":"', '"crc32":"x'),
+        lambda text: text.replace("shard-000001", "../shard"),
         lambda text: text.replace("512", str(2**70)),
     ],
 )

@@ -15,8 +15,9 @@ def folder(tmp_path):
     return write_small_shards(tmp_path / "shards", ground_truth="velodyne")
 
 
-def test_every_sample_comes_back_as_it_was_packed(folder):
-    dataset = ShardDataset(folder)
+@pytest.mark.parametrize("ground_truth", ["velodyne", "annotated"])
+def test_every_sample_comes_back_as_it_was_packed(tmp_path, ground_truth):
+    dataset = ShardDataset(write_small_shards(tmp_path, ground_truth=ground_truth))
     assert len(dataset) == 10
     for i in range(10):
         sample = dataset[i]
@@ -73,7 +74,7 @@ def test_a_pickled_or_forked_dataset_reads_the_same(folder):
 
 def test_threads_share_a_dataset(folder, monkeypatch):
     # With one open file at most, files close while other threads read them.
-    monkeypatch.setattr("md2dist.data.shard_reader._OPEN_SHARDS", 1)
+    monkeypatch.setattr("md2dist.data.shard_reader._OPEN_FILES", 1)
     dataset = ShardDataset(folder)
     expected = [bytes(dataset.raw(i)["0.png"]) for i in range(10)]
     wrong = []
@@ -92,7 +93,7 @@ def test_threads_share_a_dataset(folder, monkeypatch):
 
 
 def test_files_are_opened_late_and_not_without_limit(folder, monkeypatch):
-    monkeypatch.setattr("md2dist.data.shard_reader._OPEN_SHARDS", 2)
+    monkeypatch.setattr("md2dist.data.shard_reader._OPEN_FILES", 2)
 
     def num_open() -> int:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208

@@ -1,10 +1,12 @@
 import shutil
 
 import pytest
+from kitti_tree import image_path
 
-from md2dist.data.kitti import image_path, load_speed
+from md2dist.data.kitti import read_speed
 from md2dist.data.kitti_drives import DRIVES, EIGEN_TEST_DRIVES
 from md2dist.data.named_splits import load_split
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.split_rules import MIN_SPEED, is_held_out, select_samples
 from md2dist.data.splits import read_split
 from md2dist.errors import KittiError, SplitError
@@ -24,6 +26,10 @@ def write_drive(root, name, speeds, *, frames=None, cameras=(2, 3)):
         values = [49.0, 8.4, 112.0, 0.1, 0.2, 0.3, 0.8 * speed, -0.6 * speed, *[99.0] * 22]
         (folder / "oxts" / "data" / f"{frame:010d}.txt").write_text(" ".join(map(str, values)))
     return folder
+
+
+def select(root, part, frame_offsets, use_stereo):
+    return select_samples(SourceTree(root), part, frame_offsets, use_stereo)
 
 
 def frames_of(split, side="l"):
@@ -48,7 +54,7 @@ def test_a_tenth_of_the_published_training_frames_is_held_out(shared):
 def test_no_drive_is_in_two_parts_whatever_else_lies_there(tmp_path):
     for drive in DRIVES:
         write_drive(tmp_path, drive.removesuffix("_sync"), [5.0] * 3)
-    parts = {part: select_samples(tmp_path, part, [], False) for part in ("train", "val")}
+    parts = {part: select(tmp_path, part, [], False) for part in ("train", "val")}
     drives = {part: {line.drive[11:] for line in parts[part].lines} for part in parts}
     assert not drives["train"] & drives["val"]
     assert drives["train"] | drives["val"] == set(DRIVES) - EIGEN_TEST_DRIVES
@@ -56,13 +62,13 @@ def test_no_drive_is_in_two_parts_whatever_else_lies_there(tmp_path):
     for drive in drives["train"]:
         if drive[:10] != "2011_09_26":
             shutil.rmtree(tmp_path / drive[:10] / drive)
-    again = {line.drive[11:] for line in select_samples(tmp_path, "val", [], False).lines}
+    again = {line.drive[11:] for line in select(tmp_path, "val", [], False).lines}
     assert again == drives["val"]
 
 
 def test_frames_in_which_the_car_stands_are_dropped_and_counted(tmp_path):
     write_drive(tmp_path, TRAIN, [0.0, 0.99, 1.01, 5.0, 0.2])
-    split = select_samples(tmp_path, "train", [], True)
+    split = select(tmp_path, "train", [], True)
     assert frames_of(split, "l") == frames_of(split, "r") == [2, 3]
     assert split.num_static == 6
     assert f"6 frames slower than {MIN_SPEED:g} m/s" in str(split)
@@ -70,7 +76,7 @@ def test_frames_in_which_the_car_stands_are_dropped_and_counted(tmp_path):
 
 def test_a_speed_is_the_length_of_the_horizontal_velocity(tmp_path):
     folder = write_drive(tmp_path, TRAIN, [2.5])
-    assert load_speed(tmp_path, f"{TRAIN[:10]}/{folder.name}", 0) == pytest.approx(2.5)
+    assert read_speed(SourceTree(tmp_path), f"{TRAIN[:10]}/{folder.name}", 0) == pytest.approx(2.5)
 
 
 def test_the_real_drive_has_the_speed_that_its_forward_sensor_says(kitti_raw):
@@ -78,7 +84,7 @@ def test_the_real_drive_has_the_speed_that_its_forward_sensor_says(kitti_raw):
     for frame in (0, 80, 153):
         record = kitti_raw / drive / "oxts" / "data" / f"{frame:010d}.txt"
         forward = float(record.read_text().split()[8])
-        assert load_speed(kitti_raw, drive, frame) == pytest.approx(forward, abs=0.1)
+        assert read_speed(SourceTree(kitti_raw), drive, frame) == pytest.approx(forward, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +93,7 @@ def test_the_real_drive_has_the_speed_that_its_forward_sensor_says(kitti_raw):
 )
 def test_a_sample_needs_its_neighbours(tmp_path, offsets, expected):
     write_drive(tmp_path, TRAIN, [5.0] * 6, frames=[0, 1, 2, 5, 6, 7])
-    split = select_samples(tmp_path, "train", offsets, True)
+    split = select(tmp_path, "train", offsets, True)
     assert frames_of(split, "l") == frames_of(split, "r") == expected
     assert split.num_incomplete == 12 - 2 * len(expected)
 
@@ -97,22 +103,22 @@ def test_a_sample_needs_the_other_camera_for_stereo_alone(tmp_path):
     (folder / "image_03" / "data" / "0000000001.png").rename(
         folder / "image_03" / "data" / "0000000009.txt"
     )
-    assert frames_of(select_samples(tmp_path, "train", [], True), "l") == [0, 2]
-    assert frames_of(select_samples(tmp_path, "train", [], False), "l") == [0, 1, 2]
-    assert frames_of(select_samples(tmp_path, "train", [], False), "r") == [0, 2]
+    assert frames_of(select(tmp_path, "train", [], True), "l") == [0, 2]
+    assert frames_of(select(tmp_path, "train", [], False), "l") == [0, 1, 2]
+    assert frames_of(select(tmp_path, "train", [], False), "r") == [0, 2]
 
 
 def test_lines_go_by_drive_frame_and_side(tmp_path):
     write_drive(tmp_path, "2011_09_26_drive_0005", [5.0] * 12)
     write_drive(tmp_path, TRAIN, [5.0] * 2)
-    lines = select_samples(tmp_path, "train", [], True).lines
+    lines = select(tmp_path, "train", [], True).lines
     assert lines == sorted(lines)
     assert len(lines) == 28
 
 
 def test_a_neighbour_may_stand_still(tmp_path):
     write_drive(tmp_path, TRAIN, [0.0, 5.0, 0.0])
-    assert frames_of(select_samples(tmp_path, "train", [-1, 1], True)) == [1]
+    assert frames_of(select(tmp_path, "train", [-1, 1], True)) == [1]
 
 
 @pytest.mark.parametrize(
@@ -125,8 +131,8 @@ def test_a_neighbour_may_stand_still(tmp_path):
 )
 def test_a_tree_without_training_frames_is_told_with_the_reasons(tmp_path, name, speed, words):
     write_drive(tmp_path, name, [speed] * 4)
-    with pytest.raises(SplitError, match=f"rule/train finds nothing under .*{words}"):
-        select_samples(tmp_path, "train", [], True)
+    with pytest.raises(SplitError, match=f"rule/train finds nothing in .*{words}"):
+        select(tmp_path, "train", [], True)
 
 
 @pytest.mark.parametrize("content", [None, "", "1 2 3", "1 2 3 4 5 6 seven 8", b"\xff\xfe"])
@@ -135,19 +141,19 @@ def test_a_broken_navigation_record_is_named(tmp_path, content):
     path.unlink()
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(KittiError, match=r"navigation record .*oxts/data/0000000001\.txt"):
-        select_samples(tmp_path, "train", [], True)
+    with pytest.raises(KittiError, match=rf"oxts/data/0000000001\.txt.* \(in {tmp_path}\)"):
+        load_split("rule/train", SourceTree(tmp_path), frame_offsets=[], use_stereo=True)
 
 
 def test_a_rule_has_a_name_like_a_list(kitti_raw, tmp_path):
     drive = "2011_09_26/2011_09_26_drive_0005_sync"
     (tmp_path / drive).parent.mkdir(parents=True)
     (tmp_path / drive).symlink_to(kitti_raw / drive)
-    split = load_split("rule/train", tmp_path, frame_offsets=(-1, 1), use_stereo=True)
+    split = load_split("rule/train", SourceTree(tmp_path), frame_offsets=(-1, 1), use_stereo=True)
     assert len(split.lines) == 2 * 152
     assert split.origin.startswith("rule/train: 304 samples of 1 drives")
     for line in split.lines:
         for offset in (-1, 0, 1):
             image_path(tmp_path, line.drive, line.frame + offset, line.side)
     with pytest.raises(SplitError, match="held out"):
-        load_split("rule/val", tmp_path)
+        load_split("rule/val", SourceTree(tmp_path))

@@ -33,6 +33,15 @@ def test_padded_and_plain_frame_numbers_mean_the_same(tmp_path):
     assert read_split(path) == [SplitLine(DRIVE, 65, "r"), SplitLine(DRIVE, 66, "l")]
 
 
+def test_a_sequence_of_odometry_has_two_digits(tmp_path):
+    path = tmp_path / "split.txt"
+    path.write_text("9 0 l\n09 000001 r\n")
+    lines = read_split(path)
+    assert lines == [SplitLine("09", 0, "l"), SplitLine("09", 1, "r")]
+    assert [str(line) for line in lines] == ["09 0 l", "09 1 r"]
+    assert [line.key for line in lines] == ["09_l_0000000000", "09_r_0000000001"]
+
+
 @given(frame=st.integers(0, 10**10 - 1), side=st.sampled_from("lr"))
 def test_a_line_survives_being_written_and_a_key_has_no_dots(tmp_path_factory, frame, side):
     line = SplitLine(DRIVE, frame, side)
@@ -43,7 +52,8 @@ def test_a_line_survives_being_written_and_a_key_has_no_dots(tmp_path_factory, f
 
 
 @pytest.mark.parametrize(
-    "text", ["image 0", "9 0 l", f"{DRIVE} 65", f"{DRIVE} 65 x", f"{DRIVE} -1 l", f"../{DRIVE} 1 l"]
+    "text",
+    ["image 0", "100 0 l", f"{DRIVE} 65", f"{DRIVE} 65 x", f"{DRIVE} -1 l", f"../{DRIVE} 1 l"],
 )
 def test_a_line_that_does_not_parse_is_quoted_with_its_number(tmp_path, text):
     path = tmp_path / "split.txt"

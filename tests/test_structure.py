@@ -99,19 +99,26 @@ def test_every_command_of_the_readme_names_an_existing_script_or_target():
 
 def test_every_option_that_the_readme_uses_exists():
     for command in readme_commands():
-        script = next((word for word in command.split() if word.endswith(".py")), None)
+        script = next((w for w in command.split() if w.endswith((".py", ".sbatch"))), None)
         if script is None:
             continue
         source = (ROOT / script).read_text()
+        if script.endswith(".sbatch"):  # which hands its options on
+            source = (ROOT / re.search(r"\S+\.py", uncommented(source)).group()).read_text()
         own = command.split(script, 1)[1]
         for option in re.findall(r"(?<=\s)--([a-z-]+)", own):
             plain = option.removeprefix("no-")
             assert f'"--{option}"' in source or f'"--{plain}"' in source, command
 
 
+def uncommented(script):
+    """The lines of a shell script that do something."""
+    return re.sub(r"^#.*\n", "", script, flags=re.MULTILINE)
+
+
 def first_sentence(path):
     """What a file says of itself: its docstring's, or its comment's, first line."""
-    text = path.read_text()
+    text = path.read_text().removeprefix("#!/usr/bin/env bash\n")
     words = (
         (ast.get_docstring(ast.parse(text)) or "") if path.suffix == ".py" else text.lstrip("# ")
     )

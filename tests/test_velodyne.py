@@ -1,16 +1,12 @@
-import io
-
 import numpy as np
 import pytest
 import reference_velodyne
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from kitti_tree import BASELINE, CX, CY, DATE, DRIVE, FX, write_calibration
 
-from md2dist.data.kitti import load_calibration, load_velodyne, velodyne_path
-from md2dist.data.velodyne import decode_sparse_depth, encode_sparse_depth, project_velodyne
-from md2dist.errors import ShardError
+from md2dist.data.kitti import load_calibration, read_scan
+from md2dist.data.kitti_layout import find_scan
+from md2dist.data.source_tree import SourceTree
+from md2dist.data.velodyne import project_velodyne
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +27,8 @@ def point_at(column, row, depth):
 
 
 def real_scan(kitti_raw, frame):
-    points = load_velodyne(velodyne_path(kitti_raw, DRIVE, frame))
-    return points, load_calibration(kitti_raw / DATE)
+    tree = SourceTree(kitti_raw)
+    return read_scan(tree, find_scan(tree, DRIVE, frame)), load_calibration(kitti_raw / DATE)
 
 
 def test_the_projection_agrees_with_the_golden_ground_truth(golden, kitti_raw):
@@ -104,39 +100,3 @@ def test_a_point_behind_the_camera_takes_its_pixel_to_zero(calibration):
         depth = project_velodyne(np.array(points), behind_camera, use_velodyne_x=False)
         assert not depth.any()
     assert project_velodyne(np.array([visible]), behind_camera, use_velodyne_x=False).sum() == 4
-
-
-maps = arrays(
-    np.float32,
-    st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    elements=st.just(0.0) | st.floats(0.125, 100, width=32),
-)
-
-
-@settings(max_examples=50)
-@given(depth=maps)
-def test_a_sparse_map_survives_its_packing_bit_for_bit(depth):
-    content = encode_sparse_depth(depth)
-    restored = decode_sparse_depth(memoryview(content))
-    np.testing.assert_array_equal(restored, depth)
-    assert restored.dtype == np.float32
-    assert encode_sparse_depth(depth) == content
-
-
-def test_a_packed_map_is_a_plain_npz_without_the_time_of_day(monkeypatch):
-    depth = np.zeros((3, 5), np.float32)
-    depth[1, 2], depth[2, 4] = 7, 8
-    content = encode_sparse_depth(depth)
-    monkeypatch.setattr("time.time", lambda: 1e9)
-    assert encode_sparse_depth(depth) == content
-    with np.load(io.BytesIO(content)) as stored:
-        assert stored["index"].tolist() == [7, 14]
-        assert stored["depth"].tolist() == [7, 8]
-        assert stored["shape"].tolist() == [3, 5]
-
-
-@pytest.mark.parametrize("damage", [lambda c: b"", lambda c: c[:-30], lambda c: c[:60] + c[70:]])
-def test_a_damaged_map_is_an_error_of_the_shard(damage):
-    content = encode_sparse_depth(np.eye(50, dtype=np.float32))
-    with pytest.raises(ShardError, match="damaged"):
-        decode_sparse_depth(damage(content))

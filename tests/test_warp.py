@@ -90,3 +90,14 @@ def test_warping_passes_gradcheck_through_depth_and_motion():
     assert torch.autograd.gradcheck(
         lambda d, t: warp(images, reproject(d, K, t)), (depth, T.requires_grad_()), atol=1e-4
     )
+
+
+def test_a_coordinate_that_is_not_a_number_neither_crashes_nor_passes_unseen():
+    images = torch.rand(1, 2, 3, 8, 8)
+    coordinates = torch.zeros(1, 2, 2, 8, 8)
+    coordinates[0, 1, :, 3, 4] = float("nan")
+    coordinates.requires_grad_()
+    warped = warp(images, coordinates)
+    warped.sum().backward()
+    assert not torch.isfinite(warped).any()
+    assert not torch.isfinite(coordinates.grad).any()

@@ -1,9 +1,10 @@
 import os
+from unittest.mock import patch
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing
+from connected_ranks import run_ranks
+from test_srun import SECOND_NODE
 from torch import nn
 
 from md2dist.errors import ConfigError, ShardError
@@ -13,19 +14,21 @@ from md2dist.training.world import (
     check_agreement,
     failing_together,
     join_world,
-    leave_world,
     read_world,
     sum_over_ranks,
 )
 
-NAMES = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_STEP_ID"]
-
 
 @pytest.fixture
-def no_launcher(monkeypatch):
-    for name in [*os.environ]:
-        if name in NAMES or name.startswith("SLURM_"):
-            monkeypatch.delenv(name)
+def no_launcher():
+    """No variables of a launcher; those that the test sets, even by our code, go with it."""
+    others = {name: os.environ[name] for name in os.environ if not is_of_launcher(name)}
+    with patch.dict(os.environ, others, clear=True):
+        yield
+
+
+def is_of_launcher(name):
+    return "RANK" in name or "WORLD_SIZE" in name or name.startswith(("MASTER_", "SLURM_"))
 
 
 @pytest.mark.usefixtures("no_launcher")
@@ -37,17 +40,16 @@ def test_without_a_launcher_a_process_is_alone():
 
 @pytest.mark.usefixtures("no_launcher")
 def test_the_variables_of_srun_are_read_and_those_of_a_launcher_win(monkeypatch):
-    for name, value in (("STEP_ID", 0), ("PROCID", 3), ("LOCALID", 1), ("NTASKS", 4)):
-        monkeypatch.setenv(f"SLURM_{name}", str(value))
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "8")
+    for name, value in SECOND_NODE.items():
+        monkeypatch.setenv(name, value)
+    for name, value in (("RANK", "2"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "8")):
+        monkeypatch.setenv(name, value)
     assert read_world()[:3] == (2, 0, 8)
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name)
-    assert read_world()[:3] == (3, 1, 4)
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name)
+    monkeypatch.setenv("MASTER_PORT", "7")
+    assert read_world()[:3] == (4, 1, 5)
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("node03", "7")
 
 
 def test_alone_an_error_is_raised_as_it_is():
@@ -58,33 +60,6 @@ def test_alone_an_error_is_raised_as_it_is():
     ):
         raise error
     assert caught.value is error
-
-
-def run_rank(rank, world_size, port, task, results):
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size),
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1",
-    )  # fmt: skip
-    world = join_world()
-    try:
-        results[rank] = task(world)
-    except SystemExit as end:
-        results[rank] = f"exit {end.code}"
-    except ValueError as error:
-        results[rank] = f"{type(error).__name__}: {error}"
-    finally:
-        leave_world()
-
-
-def run_ranks(task, world_size=2):
-    """Runs a function of the world in that many connected processes; gives what each returned."""
-    with torch.multiprocessing.get_context("spawn").Manager() as manager:
-        results = manager.dict()
-        port = dist.TCPStore("127.0.0.1", 0, is_master=True).port
-        torch.multiprocessing.spawn(
-            run_rank, (world_size, port + 1, task, results), nprocs=world_size
-        )
-        return [results[rank] for rank in range(world_size)]
 
 
 def fail_on_rank_one(world):

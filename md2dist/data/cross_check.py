@@ -5,18 +5,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from md2dist.data.kitti_drives import name_in_raw
 from md2dist.data.sample_check import shown_image
 from md2dist.data.shard_check import Checksum, Fault, ShardReport
 from md2dist.data.shard_format import Manifest, Recipe, view_names
 from md2dist.data.splits import SplitLine
+from md2dist.data.stores import is_url
 
-Moment = tuple[str, int]  # drive and frame, whichever camera sees it
+Moment = tuple[str, int]  # drive of KITTI raw and frame, whichever camera sees it
 
 
-def find_strangers(folder: Path, manifest: Manifest) -> Iterator[Fault]:
-    """Finds shards in the folder that its manifest does not list."""
+def find_strangers(folder: str | Path, manifest: Manifest) -> Iterator[Fault]:
+    """Finds shards in the folder that its manifest does not list; a store tells of none."""
+    if is_url(folder):
+        return
     known = {entry.name for entry in manifest.shards}
-    for path in sorted(folder.glob("*.tar")):
+    for path in sorted(Path(folder).glob("*.tar")):
         if path.name not in known:
             yield Fault(path.name, "", "is not in index.json; is it left from another packing?")
 
@@ -55,7 +59,7 @@ def shown_moments(lines: Iterable[SplitLine], recipe: Recipe) -> set[Moment]:
     """Lists what samples show in any of their views."""
     views = view_names(recipe.frame_offsets, use_stereo=False)  # stereo shows the target's moment
     images = (shown_image(line, view) for line in lines for view in views)
-    return {(image.drive, image.frame) for image in images}
+    return {name_in_raw(image.drive, image.frame) for image in images}
 
 
 def find_leaks(train: set[Moment], evaluation: set[Moment]) -> Iterator[Fault]:

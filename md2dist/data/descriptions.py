@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from md2dist.data.kitti import CAMERAS
+from md2dist.data.kitti_layout import CAMERAS
 from md2dist.data.shard_format import read_manifest, sample_members
 from md2dist.data.splits import SplitLine
-from md2dist.data.tar_structure import map_file
+from md2dist.data.stores import map_file
 from md2dist.errors import ShardError
 
 _STRINGS = ("key", "date", "drive", "side")
@@ -50,27 +50,28 @@ def parse_description(content: bytes | memoryview) -> dict[str, Any]:
 
 def described_line(info: dict[str, Any]) -> SplitLine:
     """Tells which line of a split a sample is, by its description."""
-    return SplitLine(f"{info['date']}/{info['drive']}", info["frame"], info["side"])
+    drive = "/".join(filter(None, (info["date"], info["drive"])))
+    return SplitLine(drive, info["frame"], info["side"])
 
 
 def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
     """Reads the description of every sample, in the order of the shards.
 
-    Only the pages of the files that hold headers and descriptions are read.
+    Only the pages of the files that hold headers and descriptions are read; a store gives each
+    shard as a whole.
 
     Raises:
         ShardError: if there is no usable manifest, or a shard is missing or damaged.
     """
     for entry in read_manifest(folder).shards:
-        path = Path(folder) / entry.name
         try:
-            content = map_file(path)
+            content = map_file(folder, entry.name)
             for i in range(entry.count):
                 start, stop = entry.offsets[i : i + 2].tolist()
                 yield parse_description(sample_members(content[start:stop])["json"])
         except (OSError, ShardError, KeyError) as error:
             raise ShardError(
-                f"{path} is missing or damaged ({error}); find all damage with "
+                f"{folder}/{entry.name} is missing or damaged ({error}); find all damage with "
                 f"`python shard_tools/verify_shards.py {folder}`"
             ) from None
 

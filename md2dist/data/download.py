@@ -4,35 +4,22 @@ import hashlib
 import os
 import re
 import ssl
-import time
 from collections.abc import Callable
 from email.message import Message
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from md2dist.data.retries import PATIENT, QUICK, Patience, retry
 from md2dist.errors import DownloadError
 
 _CHUNK = 1 << 18  # bytes
-_LONGEST_WAIT = 30.0  # s
-_NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 _RANGE_REFUSED = 416
 _Result = TypeVar("_Result")
-
-
-class Patience(NamedTuple):
-    """How long a failing server is asked again."""
-
-    num_tries: int = 8  # in a row without a single new byte
-    first_wait: float = 1.0  # s, doubled from try to try, up to half a minute
-    timeout: float = 30.0  # s without a byte before a connection counts as broken
-
-
-PATIENT = Patience()
-QUICK = Patience(num_tries=3)  # somebody waits in front of the terminal
 
 
 def download(
@@ -111,32 +98,32 @@ def check_sha256(path: Path, expected: str) -> None:
         raise DownloadError(f"its sha256 is {found}, expected {expected}")
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether another try may mend what a download over HTTP failed at."""
+    if isinstance(error, HTTPError):
+        return error.code >= 500 or error.code in (408, 429)
+    return isinstance(error, NETWORK_ERRORS)
+
+
 def _with_retries(
     attempt: Callable[[], _Result],
     url: str,
     patience: Patience,
     progress: Callable[[], int] = lambda: 0,
 ) -> _Result:
-    """Repeats what a network may fail at; failures count in a row, and progress forgives them."""
     if not url.startswith(("http://", "https://")):
         raise DownloadError(f"{url} is no address of a file; expected http:// or https://")
-    failures = 0
-    while True:
-        before = progress()
-        try:
-            return attempt()
-        except _NETWORK_ERRORS as error:
-            if isinstance(error, HTTPError) and error.code < 500 and error.code not in (408, 429):
-                raise DownloadError(
-                    f"{url}: the server answers {error.code} {error.reason}; check the address"
-                ) from None
-            failures = 1 if progress() > before else failures + 1
-            if failures >= patience.num_tries:
-                raise DownloadError(
-                    f"{url} cannot be downloaded, tried {failures} times: {error}; "
-                    "repeat the command later"
-                ) from None
-            time.sleep(min(patience.first_wait * 2 ** (failures - 1), _LONGEST_WAIT))
+    try:
+        return retry(attempt, may_pass, patience, progress)
+    except NETWORK_ERRORS as error:
+        if isinstance(error, HTTPError) and not may_pass(error):
+            raise DownloadError(
+                f"{url}: the server answers {error.code} {error.reason}; check the address"
+            ) from None
+        raise DownloadError(
+            f"{url} cannot be downloaded, tried {patience.num_tries} times: {error}; "
+            "repeat the command later"
+        ) from None
 
 
 def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int], object]) -> None:

@@ -1,10 +1,9 @@
 """Frames between the camera's file and the shard: decode, resize, encode."""
 
 import io
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from md2dist.data.shard_format import ImageFormat
 from md2dist.errors import KittiError
@@ -19,17 +18,30 @@ from md2dist.errors import KittiError
 _RUN_LENGTHS = 3  # zlib's Z_RLE
 
 
-def decode_frame(path: Path) -> Image.Image:
-    """Decodes an image file to RGB.
+def decode_frame(content: bytes, name: str) -> Image.Image:
+    """Decodes an image file to RGB; arguments and errors are those of `decode_pixels`."""
+    return decode_pixels(content, name).convert("RGB")
+
+
+def decode_pixels(content: bytes, name: str) -> Image.Image:
+    """Decodes an image file in whatever mode it has.
+
+    Args:
+        content: of the file.
+        name: of the file, for messages.
 
     Raises:
         KittiError: if it is no image, or a broken one.
     """
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
+        image = Image.open(io.BytesIO(content))
+        image.load()
+        return image
+    except UnidentifiedImageError:  # whose message tells an address in memory
+        reason = "it begins as no image does"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise KittiError(f"image {path} is broken ({error}); extract it again") from None
+        reason = str(error)
+    raise KittiError(f"image {name} is broken ({reason}); extract or download it again")
 
 
 def resize_frame(frame: Image.Image, height: int, width: int) -> Image.Image:

@@ -11,12 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
 from tqdm import tqdm
 
 from md2dist.data.frames import decode_frame, encode_frame, resize_frame
 from md2dist.data.process_map import map_in_processes
 from md2dist.data.shard_format import Recipe
-from md2dist.data.source_files import SourceFile, describe_file, is_as_before
+from md2dist.data.shard_plan import refuse_sample
+from md2dist.data.source_files import SourceFile, describe, is_as_before
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.whole_files import whole_file, write_whole
 from md2dist.errors import KittiError
 
@@ -35,7 +38,7 @@ class StoredImage(NamedTuple):
 
 
 class ImageStore(NamedTuple):
-    """The images that were asked for, under their paths relative to the root."""
+    """The images that were asked for, under their names in the tree."""
 
     images: dict[str, StoredImage]
     broken: dict[str, str]  # why an image is not among them
@@ -44,7 +47,7 @@ class ImageStore(NamedTuple):
 
 
 class _Job(NamedTuple):
-    root: Path
+    tree: SourceTree
     names: list[str]
     recipe: Recipe
     folder: Path
@@ -52,7 +55,7 @@ class _Job(NamedTuple):
 
 
 def store_images(
-    root: Path,
+    tree: SourceTree,
     names: Iterable[str],
     recipe: Recipe,
     folder: Path,
@@ -64,8 +67,8 @@ def store_images(
     """Encodes the images that a store lacks.
 
     Args:
-        root: folder of the dates of KITTI raw.
-        names: the images, relative to the root.
+        tree: of KITTI.
+        names: the images in the tree.
         recipe: their size and encoding.
         folder: of the store; it is made where it does not exist.
         num_processes: that encode at the same time.
@@ -77,11 +80,11 @@ def store_images(
         OSError: if the store cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    known = _read_store(folder, root)
+    known = _read_store(folder, tree)
     images = {name: known[name] for name in names if name in known}
     missing = sorted(set(names) - set(known))
     jobs = [
-        _Job(root, missing[start : start + _IMAGES_PER_FILE], recipe, folder, skip_bad)
+        _Job(tree, missing[start : start + _IMAGES_PER_FILE], recipe, folder, skip_bad)
         for start in range(0, len(missing), _IMAGES_PER_FILE)
     ]
     broken: dict[str, str] = {}
@@ -95,7 +98,7 @@ def store_images(
     return ImageStore(images, broken, len(missing) - len(broken), seconds)
 
 
-def _read_store(folder: Path, root: Path) -> dict[str, StoredImage]:
+def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
     """Finds the stored images whose files have not changed since."""
     found: dict[str, StoredImage] = {}
     for path in folder.glob("*.json"):
@@ -104,7 +107,7 @@ def _read_store(folder: Path, root: Path) -> dict[str, StoredImage]:
         for name, stored in json.loads(path.read_bytes()).items():
             image = StoredImage(*stored)
             image = image._replace(source=SourceFile(*image.source))
-            if is_as_before(root / name, image.source):
+            if is_as_before(tree, name, image.source):
                 found[name] = image
     return found
 
@@ -121,23 +124,21 @@ def _encode_images(job: _Job) -> ImageStore:
         for name in job.names:
             start = stream.tell()
             try:
-                content, native_size = _encode_image(job.root / name, job.recipe)
+                content = job.tree.read(name)
+                frame = decode_frame(content, name)
             except KittiError as error:
                 if not job.skip_bad:
-                    raise KittiError(f"{error} (--skip-bad leaves such samples out)") from None
-                broken[name] = str(error).replace(f"{job.root}/", "")
+                    raise refuse_sample(job.tree, error) from None
+                broken[name] = str(error)
                 continue
-            stream.write(content)
-            source = describe_file(job.root / name)
-            images[name] = StoredImage(file, start, stream.tell(), *native_size, source)
+            stream.write(_encode(frame, job.recipe))
+            native_size = frame.height, frame.width
+            images[name] = StoredImage(file, start, stream.tell(), *native_size, describe(content))
     write_whole(job.folder / f"{file}.json", json.dumps(images).encode())
     return ImageStore(images, broken, len(images), time.monotonic() - began)
 
 
-def _encode_image(path: Path, recipe: Recipe) -> tuple[bytes, tuple[int, int]]:
-    """Returns the encoded image and its native height and width."""
-    frame = decode_frame(path)
-    native_size = frame.height, frame.width
+def _encode(frame: Image.Image, recipe: Recipe) -> bytes:
     if recipe.height and recipe.width:
         frame = resize_frame(frame, recipe.height, recipe.width)
-    return encode_frame(frame, recipe.image_format, recipe.image_quality), native_size
+    return encode_frame(frame, recipe.image_format, recipe.image_quality)

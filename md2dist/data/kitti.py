@@ -1,21 +1,20 @@
-"""The KITTI raw tree: where its files lie, and what its calibration says.
+"""What the files of KITTI beside the images say: calibration, speed, laser scans, depth.
 
 Source: Geiger, Lenz, Stiller, Urtasun: Vision meets Robotics: The KITTI Dataset, IJRR 2013, with
-the readme of the raw data development kit.
+the readme of the raw data development kit; for the annotated depth Uhrig, Schneider, Schneider,
+Franke, Brox, Geiger: Sparsity Invariant CNNs, 3DV 2017.
 """
 
 import math
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from md2dist.data.frames import decode_pixels
+from md2dist.data.kitti_layout import RAW_CALIBRATION, calibration_files, is_odometry
+from md2dist.data.source_tree import SourceTree, telling_place
 from md2dist.errors import KittiError
-
-Side = Literal["l", "r"]
-CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
-OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
-_IMAGE_FORMATS = ("png", "jpg")
 
 
 class Calibration(NamedTuple):
@@ -24,7 +23,7 @@ class Calibration(NamedTuple):
     P_rect: np.ndarray  # (4, 3, 4) float64: rectified camera 0 -> pixels of camera i
     R_rect_00: np.ndarray  # (3, 3) float64: camera 0 -> rectified camera 0
     velo_to_cam: np.ndarray  # (4, 4) float64: velodyne -> camera 0, m
-    sizes: np.ndarray  # (4, 2) int64: height and width of each rectified image, pixels
+    sizes: np.ndarray  # (4, 2) int64: height and width of each rectified image, pixels; 0: not told
 
     @property
     def K(self) -> np.ndarray:  # noqa: N802
@@ -37,6 +36,10 @@ class Calibration(NamedTuple):
         x_left, x_right = self.P_rect[[2, 3], 0, 3] / self.P_rect[[2, 3], 0, 0]
         return float(x_left - x_right)
 
+    def with_size(self, height: int, width: int) -> "Calibration":
+        """Fills in the size of the images where the calibration does not tell it."""
+        return self._replace(sizes=np.where(self.sizes, self.sizes, (height, width)))
+
 
 def load_calibration(date_folder: str | Path) -> Calibration:
     """Reads ``calib_cam_to_cam.txt`` and ``calib_velo_to_cam.txt`` of a recording date.
@@ -44,61 +47,22 @@ def load_calibration(date_folder: str | Path) -> Calibration:
     Raises:
         KittiError: if a file is missing, or lacks an entry or some of its numbers.
     """
-    cameras = _Entries(Path(date_folder) / "calib_cam_to_cam.txt")
-    velodyne = _Entries(Path(date_folder) / "calib_velo_to_cam.txt")
-    velo_to_cam = np.eye(4)
-    velo_to_cam[:3, :3] = velodyne.read("R", 3, 3)
-    velo_to_cam[:3, 3] = velodyne.read("T", 3)
-    widths_heights = np.stack([cameras.read(f"S_rect_0{i}", 2) for i in range(4)])
-    return Calibration(
-        P_rect=np.stack([cameras.read(f"P_rect_0{i}", 3, 4) for i in range(4)]),
-        R_rect_00=cameras.read("R_rect_00", 3, 3),
-        velo_to_cam=velo_to_cam,
-        sizes=widths_heights[:, ::-1].astype(np.int64),
-    )
+    tree = SourceTree(date_folder)
+    with telling_place(tree):
+        return _parse_raw(*(_Entries(tree, name) for name in RAW_CALIBRATION))
 
 
-def camera_folder(root: str | Path, drive: str, side: Side) -> Path:
-    """Names the folder of one camera's images, which need not exist."""
-    return Path(root) / drive / f"image_0{CAMERAS[side]}" / "data"
-
-
-def image_path(root: str | Path, drive: str, frame: int, side: Side) -> Path:
-    """Finds one camera's image, as PNG or as JPEG.
-
-    Args:
-        root: folder of the dates.
-        drive: date and drive, e.g. ``2011_09_26/2011_09_26_drive_0005_sync``.
-        frame: number of the frame.
-        side: ``l`` is camera 2, ``r`` is camera 3.
+def read_calibration(tree: SourceTree, drive: str) -> Calibration:
+    """Reads the calibration of a drive of KITTI raw, or of a sequence of KITTI odometry.
 
     Raises:
-        KittiError: if the frame, or the whole camera, is not there.
+        KittiError: if a file is missing, or lacks an entry or some of its numbers.
     """
-    folder = camera_folder(root, drive, side)
-    for suffix in _IMAGE_FORMATS:
-        path = folder / f"{frame:010d}.{suffix}"
-        if path.is_file():
-            return path
-    if not folder.is_dir():
-        raise KittiError(f"no folder {folder}; download and extract the synced drive {drive}")
-    raise KittiError(f"no image {folder / f'{frame:010d}'}.{'|'.join(_IMAGE_FORMATS)}")
+    parse = _parse_odometry if is_odometry(drive) else _parse_raw
+    return parse(*(_Entries(tree, name) for name in calibration_files(drive)))
 
 
-def list_drives(root: str | Path) -> list[str]:
-    """Lists the synced drives of a tree by name, e.g. ``DATE/DATE_drive_0005_sync``."""
-    folders = Path(root).glob("*/*_drive_*_sync")
-    return sorted(f"{folder.parent.name}/{folder.name}" for folder in folders if folder.is_dir())
-
-
-def list_frames(root: str | Path, drive: str, side: Side) -> set[int]:
-    """Lists the frames of which one camera's image is there; none where the camera is missing."""
-    images = camera_folder(root, drive, side).glob("*.*")
-    suffixes = {f".{suffix}" for suffix in _IMAGE_FORMATS}
-    return {int(path.stem) for path in images if path.suffix in suffixes and path.stem.isdigit()}
-
-
-def load_speed(root: str | Path, drive: str, frame: int) -> float:
+def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
     """Reads how fast the car was, from the record of its navigation unit.
 
     Returns:
@@ -107,24 +71,16 @@ def load_speed(root: str | Path, drive: str, frame: int) -> float:
     Raises:
         KittiError: if the record is missing, or too short, or not of numbers.
     """
-    path = Path(root) / drive / "oxts" / "data" / f"{frame:010d}.txt"
+    name = f"{drive}/oxts/data/{frame:010d}.txt"
+    content = tree.read(name)
     try:
-        _, _, _, _, _, _, north, east, *_ = map(float, path.read_text().split())
-    except OSError as error:
-        raise KittiError(
-            f"navigation record {path} cannot be read ({error.strerror}); extract {drive} anew"
-        ) from None
+        _, _, _, _, _, _, north, east, *_ = map(float, content.split())
     except ValueError:
-        raise KittiError(f"navigation record {path} is not 8 or more numbers") from None
+        raise KittiError(f"navigation record {name} is not 8 or more numbers") from None
     return math.hypot(north, east)
 
 
-def velodyne_path(root: str | Path, drive: str, frame: int) -> Path:
-    """Names the file of one laser scan, which need not exist."""
-    return Path(root) / drive / "velodyne_points" / "data" / f"{frame:010d}.bin"
-
-
-def load_velodyne(path: str | Path) -> np.ndarray:
+def read_scan(tree: SourceTree, name: str) -> np.ndarray:
     """Reads a laser scan.
 
     Returns:
@@ -133,26 +89,62 @@ def load_velodyne(path: str | Path) -> np.ndarray:
     Raises:
         KittiError: if the file is missing or is not a whole number of points.
     """
-    try:
-        values = np.frombuffer(Path(path).read_bytes(), np.uint8)
-    except OSError as error:
-        raise KittiError(f"laser scan {path} cannot be read ({error.strerror})") from None
-    if values.size == 0 or values.size % 16:
-        raise KittiError(f"laser scan {path} has {values.size} bytes, not a multiple of 16")
-    return values.view("<f4").reshape(-1, 4)
+    content = tree.read(name)
+    if not content or len(content) % 16:
+        raise KittiError(f"laser scan {name} has {len(content)} bytes, not a multiple of 16")
+    return np.frombuffer(content, "<f4").reshape(-1, 4)
+
+
+def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
+    """Reads annotated depth, which scans of some frames before and after made denser.
+
+    Returns:
+        Depth (H, W) float32 in m, 0 where unknown.
+
+    Raises:
+        KittiError: if the file is missing, broken, or no map with some known depth.
+    """
+    image = decode_pixels(tree.read(name), name)
+    counts = np.asarray(image)
+    if image.mode != "I;16" or not counts.any():
+        raise KittiError(f"annotated depth {name} is not 16-bit grey, or knows no pixel")
+    return counts / np.float32(256)
+
+
+def _parse_raw(cameras: "_Entries", velodyne: "_Entries") -> Calibration:
+    rotation, translation = velodyne.read("R", 3, 3), velodyne.read("T", 3, 1)
+    widths_heights = np.stack([cameras.read(f"S_rect_0{i}", 2) for i in range(4)])
+    return Calibration(
+        P_rect=np.stack([cameras.read(f"P_rect_0{i}", 3, 4) for i in range(4)]),
+        R_rect_00=cameras.read("R_rect_00", 3, 3),
+        velo_to_cam=_square(np.hstack([rotation, translation])),
+        sizes=widths_heights[:, ::-1].astype(np.int64),
+    )
+
+
+def _parse_odometry(entries: "_Entries") -> Calibration:
+    return Calibration(
+        P_rect=np.stack([entries.read(f"P{i}", 3, 4) for i in range(4)]),
+        R_rect_00=np.eye(3),  # Tr leads to the rectified camera at once
+        velo_to_cam=_square(entries.read("Tr", 3, 4)),
+        sizes=np.zeros((4, 2), np.int64),
+    )
+
+
+def _square(transform: np.ndarray) -> np.ndarray:
+    """Completes a transform (3, 4) to (4, 4)."""
+    return np.vstack([transform, [0, 0, 0, 1]])
 
 
 class _Entries:
     """The ``name: numbers`` lines of a calibration file."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, tree: SourceTree, file: str):
+        self.file = file
         try:
-            lines = path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise KittiError(
-                f"no readable calibration file {path}; extract {path.parent.name}_calib.zip"
-            ) from None
+            lines = tree.read(file).decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise KittiError(f"calibration file {file} is no text ({error})") from None
         self.texts = dict(line.split(":", 1) for line in lines if ":" in line)
 
     def read(self, name: str, *shape: int) -> np.ndarray:
@@ -160,5 +152,5 @@ class _Entries:
             return np.array(self.texts[name].split(), np.float64).reshape(shape)
         except (KeyError, ValueError):
             raise KittiError(
-                f"{self.path}: expected an entry {name} of {int(np.prod(shape))} numbers"
+                f"{self.file}: expected an entry {name} of {math.prod(shape)} numbers"
             ) from None

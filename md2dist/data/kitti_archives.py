@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.download import PATIENT, QUICK, Patience, download, remote_size
+from md2dist.data.download import download, remote_size
 from md2dist.data.kitti_drives import DRIVES
+from md2dist.data.retries import PATIENT, QUICK, Patience
 from md2dist.errors import ConfigError, DownloadError
 
 BASE_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/raw_data"

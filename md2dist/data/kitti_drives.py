@@ -1,8 +1,8 @@
-"""The drives of KITTI raw that depth is trained and tested on, by name.
+"""The drives of KITTI raw that depth is trained and tested on, and those in KITTI odometry.
 
 Source: the test drives are those of Eigen, Puhrsch, Fergus: Depth Map Prediction from a Single
 Image using a Multi-Scale Deep Network, NeurIPS 2014; all drives are those of KITTI raw's categories
-city, residential and road.
+city, residential and road; those of the odometry sequences are in the odometry development kit.
 """
 
 # fmt: off
@@ -25,7 +25,30 @@ EIGEN_TEST_NUMBERS = {
     "2011_09_30": (16, 18, 27),
     "2011_10_03": (27, 47),
 }
+ODOMETRY_DRIVES = {  # by sequence: the drive, and its frame that is the sequence's frame 0
+    "00": ("2011_10_03/2011_10_03_drive_0027_sync", 0),
+    "01": ("2011_10_03/2011_10_03_drive_0042_sync", 0),
+    "02": ("2011_10_03/2011_10_03_drive_0034_sync", 0),
+    "03": ("2011_09_26/2011_09_26_drive_0067_sync", 0),
+    "04": ("2011_09_30/2011_09_30_drive_0016_sync", 0),
+    "05": ("2011_09_30/2011_09_30_drive_0018_sync", 0),
+    "06": ("2011_09_30/2011_09_30_drive_0020_sync", 0),
+    "07": ("2011_09_30/2011_09_30_drive_0027_sync", 0),
+    "08": ("2011_09_30/2011_09_30_drive_0028_sync", 1100),
+    "09": ("2011_09_30/2011_09_30_drive_0033_sync", 0),
+    "10": ("2011_09_30/2011_09_30_drive_0034_sync", 0),
+}
 # fmt: on
+
+
+def name_in_raw(drive: str, frame: int) -> tuple[str, int]:
+    """Names a drive and a frame as KITTI raw does, where they may be a sequence's of odometry.
+
+    >>> name_in_raw("08", 5)
+    ('2011_09_30/2011_09_30_drive_0028_sync', 1105)
+    """
+    raw_drive, start = ODOMETRY_DRIVES.get(drive, (drive, 0))
+    return raw_drive, start + frame
 
 
 def name_drives(numbers: dict[str, tuple[int, ...]]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ def make_loader(
     end_step: int,
     num_workers: int,
     prefetch_batches: int,
+    ranks_per_node: int = 1,
     use_true_intrinsics: bool = False,
     pin_memory: bool = False,
     stages: Sequence[Stage] = (),
@@ -59,6 +60,7 @@ def make_loader(
         end_step: the step after the last one.
         num_workers: processes that read; 0 reads in this one.
         prefetch_batches: micro-batches that each worker keeps ready.
+        ranks_per_node: that read into one cache, where the dataset needs one.
         use_true_intrinsics: calibrated K instead of 0.58 W, 1.92 H.
         pin_memory: whether batches come in page-locked memory, for copies beside the computation.
         stages: WebDataset stages that change raw samples: dictionaries of the encoded members
@@ -90,7 +92,7 @@ def make_loader(
 
     # A torch IterableDataset, which its type does not tell.
     pipeline: Any = DataPipeline(
-        partial(_read, dataset, ids_of, num_batches),
+        partial(_read, dataset, ids_of, num_batches, ranks_per_node),
         *stages,
         _check_order,
         partial(
@@ -138,14 +140,19 @@ class FrameLoader:
 
 
 def _read(
-    dataset: ShardDataset, ids_of: Callable[[int], np.ndarray], num_batches: int
+    dataset: ShardDataset,
+    ids_of: Callable[[int], np.ndarray],
+    num_batches: int,
+    ranks_per_node: int,
 ) -> Iterator[RawSample]:
     """Yields the raw samples of this worker's share of the micro-batches."""
     info = get_worker_info()
     first, stride = (info.id, info.num_workers) if info else (0, 1)
     ids = chain.from_iterable(ids_of(n).tolist() for n in range(first, num_batches, stride))
-    for place, sample_id in enumerate(ids):
-        yield {**dataset.raw(sample_id), "__id__": sample_id, "__place__": place}
+    ids, same_ids = tee(ids)
+    samples = dataset.stream(ids, num_sharers=stride * ranks_per_node)
+    for place, (sample_id, sample) in enumerate(zip(same_ids, samples, strict=True)):
+        yield {**sample, "__id__": sample_id, "__place__": place}
 
 
 def _check_order(samples: Iterable[RawSample]) -> Iterator[RawSample]:
@@ -193,6 +200,9 @@ def _obey_only_the_parent(worker: int) -> None:
 
 
 def _wait_for_end(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
+    """Ends a worker with its parent, even where it waits for data and would not notice."""
+    while os.getppid() == parent:
+        received = signal.sigtimedwait({signal.SIGTERM}, 1.0)
+        if received is not None and received.si_pid == parent:
+            break
     os._exit(0)

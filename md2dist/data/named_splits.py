@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from md2dist.data.published_splits import PUBLISHED_SPLITS, fetch_split
+from md2dist.data.source_tree import SourceTree, telling_place
 from md2dist.data.split_rules import Part, select_samples
 from md2dist.data.splits import SplitLine, read_split
 from md2dist.errors import SplitError
@@ -21,7 +22,7 @@ class Split(NamedTuple):
 
 def load_split(
     name: str,
-    root: Path,
+    tree: SourceTree,
     *,
     frame_offsets: Sequence[int] = (),
     use_stereo: bool = False,
@@ -31,7 +32,7 @@ def load_split(
 
     Args:
         name: a file, or a name such as ``eigen_zhou/train`` or ``rule/train``.
-        root: folder of the dates of KITTI raw, from which a rule selects.
+        tree: of KITTI raw, from which a rule selects.
         frame_offsets: neighbours that each sample of a rule's split needs.
         use_stereo: whether each sample of a rule's split needs the other camera's image.
         splits_dir: where lists lie as ``NAME/PART_files.txt``, instead of being downloaded.
@@ -41,7 +42,8 @@ def load_split(
         KittiError: if a rule meets a broken file.
     """
     if name in _RULES and not Path(name).is_file():
-        selected = select_samples(root, _RULES[name], frame_offsets, use_stereo)
+        with telling_place(tree):
+            selected = select_samples(tree, _RULES[name], frame_offsets, use_stereo)
         return Split(selected.lines, f"{name}: {selected}")
     path = find_split(name, splits_dir)
     lines = read_split(path)

@@ -100,6 +100,11 @@ class GlobalOrder:
             parts.append(ids[max(start - offset, 0) : stop - offset])
         return np.concatenate(parts)
 
+    def epoch_ids(self, epoch: int) -> np.ndarray:
+        """Returns all sample numbers in the order of an epoch, (num_samples,) int64."""
+        num_windows = len(self._cached(self._window_ends, epoch))
+        return np.concatenate([self._window_ids(epoch, window) for window in range(num_windows)])
+
     def rank_ids(
         self, epoch: int, step: int, rank: int, world_size: int, accum_index: int, num_accum: int
     ) -> np.ndarray:

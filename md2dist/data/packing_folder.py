@@ -12,7 +12,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.shard_format import MANIFEST_NAME, ShardEntry, SkippedLine
+from md2dist.data.shard_entry import ShardEntry
+from md2dist.data.shard_format import MANIFEST_NAME, SkippedLine
 from md2dist.data.shard_plan import Plan
 from md2dist.data.source_files import SourceFile
 from md2dist.data.whole_files import write_whole

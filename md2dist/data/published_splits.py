@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.download import QUICK, Patience, check_sha256, download
+from md2dist.data.download import check_sha256, download
+from md2dist.data.retries import QUICK, Patience
 from md2dist.errors import DownloadError, SplitError
 
 BASE_URL = (

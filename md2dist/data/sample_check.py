@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from md2dist.data.descriptions import described_line, parse_description
-from md2dist.data.kitti import OTHER_SIDE
+from md2dist.data.kitti_layout import OTHER_SIDE
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe, view_names
 from md2dist.data.shard_reader import decode_image
+from md2dist.data.sparse_depth import decode_sparse_depth
 from md2dist.data.splits import SplitLine
-from md2dist.data.velodyne import decode_sparse_depth
 from md2dist.errors import ShardError
 
 # What no camera of a car leaves, and what K in the pixels of another image size does: KITTI has
@@ -24,8 +24,8 @@ _BASELINE = (0.1, 2.0)  # m
 def expected_members(recipe: Recipe) -> list[str]:
     """Names of the members that every sample of a recipe has."""
     views = view_names(recipe.frame_offsets, recipe.use_stereo)
-    ground_truth = [] if recipe.ground_truth == "none" else [f"{recipe.ground_truth}.npz"]
-    return [*(f"{view}.{recipe.image_format}" for view in views), "json", *ground_truth]
+    names = [*(f"{view}.{recipe.image_format}" for view in views), "json"]
+    return [*names, recipe.truth_name] if recipe.truth_name else names
 
 
 def shown_image(line: SplitLine, view: str) -> SplitLine:
@@ -114,7 +114,7 @@ def _check_contents(
         try:
             if name.endswith(f".{recipe.image_format}"):
                 shape, prefix = decode_image(content).shape[:2], ""
-            elif name == "velodyne.npz":
+            elif name == recipe.truth_name:
                 depth = decode_sparse_depth(content)
                 shape, prefix = depth.shape, "native_"
                 known = depth[depth != 0]

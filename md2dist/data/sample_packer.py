@@ -6,13 +6,16 @@ from functools import cache
 from pathlib import Path
 
 from md2dist.data.frames import scale_intrinsics
+from md2dist.data.ground_truth import read_truth
 from md2dist.data.image_store import StoredImage
-from md2dist.data.kitti import CAMERAS, Calibration, load_calibration, load_velodyne
+from md2dist.data.kitti import Calibration, read_calibration
+from md2dist.data.kitti_layout import CAMERAS, calibration_files
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe
 from md2dist.data.shard_plan import PlannedSample
-from md2dist.data.source_files import SourceFile, describe_file
+from md2dist.data.source_files import SourceFile, describe
+from md2dist.data.source_tree import SourceTree
+from md2dist.data.sparse_depth import encode_sparse_depth
 from md2dist.data.splits import SplitLine
-from md2dist.data.velodyne import encode_sparse_depth, project_velodyne
 from md2dist.errors import KittiError
 
 
@@ -20,67 +23,66 @@ class SamplePacker:
     """Packs the samples of one shard.
 
     Args:
-        root: folder of the dates of KITTI raw.
+        tree: of KITTI.
         recipe: what the samples shall hold.
         folder: of the stored images.
-        images: the places of the images there, by their paths relative to the root.
+        images: the places of the images there, by their names in the tree.
         broken: why other images are not there.
 
     Attributes:
-        sources: every file of the packed samples, by its path relative to the root.
+        sources: every file of the packed samples, by its name in the tree.
     """
 
     def __init__(
         self,
-        root: Path,
+        tree: SourceTree,
         recipe: Recipe,
         folder: Path,
         images: Mapping[str, StoredImage],
         broken: Mapping[str, str],
     ):
-        self.root = root
+        self.tree = tree
         self.recipe = recipe
         self.folder = folder
         self.images = images
         self.broken = broken
         self.sources: dict[str, SourceFile] = {}
-        self._load_calibration = cache(load_calibration)
-        self._describe_file = cache(describe_file)
+        self._read_calibration = cache(read_calibration)
 
     def pack(self, sample: PlannedSample) -> dict[str, str | bytes]:
         """Makes the members of one sample.
 
         Returns:
-            ``__key__``, an encoded image per view, ``json``, and ``velodyne.npz`` on request: the
-            depth map of the `eigen` protocol, in native size.
+            ``__key__``, an encoded image per view, ``json``, and the ground truth on request, a
+            depth map in native size.
 
         Raises:
             KittiError: if a file is broken, or the calibration missing.
         """
         line, suffix = sample.line, self.recipe.image_format
-        date_folder = self.root / line.drive.partition("/")[0]
-        calibration = self._load_calibration(date_folder)
-        views = {name: self._find_image(path) for name, path in sample.views.items()}
+        views = {name: self._find_image(file) for name, file in sample.views.items()}
         members: dict[str, str | bytes] = {"__key__": line.key}
         members |= {f"{name}.{suffix}": self._read_image(view) for name, view in views.items()}
         native_size = self._common_native_size(line, views)
+        calibration = self._read_calibration(self.tree, line.drive).with_size(*native_size)
         info = self._describe(line, calibration, native_size)
         members["json"] = json.dumps(info, separators=(",", ":")).encode()
-        others = [date_folder / f"calib_{name}_to_cam.txt" for name in ("cam", "velo")]
-        if sample.scan is not None:
-            depth = project_velodyne(load_velodyne(sample.scan), calibration, CAMERAS[line.side])
-            members["velodyne.npz"] = encode_sparse_depth(depth)
-            others.append(sample.scan)
-        for name, path in sample.views.items():
-            self.sources[self._relative(path)] = views[name].source
-        for path in others:
-            self.sources[self._relative(path)] = self._describe_file(path)
+        others = calibration_files(line.drive)
+        name, truth = self.recipe.truth_name, sample.truth
+        if name and truth:
+            depth = read_truth(self.tree, truth, line, self.recipe.ground_truth, calibration)
+            members[name] = encode_sparse_depth(depth)
+            others.append(truth)
+        self.sources |= {file: views[name].source for name, file in sample.views.items()}
+        for file in others:
+            if file not in self.sources:
+                self.sources[file] = describe(self.tree.read(file))
         return members
 
     def _describe(
         self, line: SplitLine, calibration: Calibration, native_size: tuple[int, int]
     ) -> dict[str, object]:
-        date, _, drive = line.drive.partition("/")
+        date, _, drive = line.drive.rpartition("/")
         camera = CAMERAS[line.side]
         height, width = self.recipe.height or native_size[0], self.recipe.width or native_size[1]
         # Scaled from the calibrated size, which also serves frames that somebody has resized.
@@ -112,8 +114,7 @@ class SamplePacker:
             )
         return sizes["0"]
 
-    def _find_image(self, path: Path) -> StoredImage:
-        name = self._relative(path)
+    def _find_image(self, name: str) -> StoredImage:
         if name in self.broken:
             raise KittiError(self.broken[name])
         return self.images[name]
@@ -122,6 +123,3 @@ class SamplePacker:
         with (self.folder / image.file).open("rb") as stream:
             stream.seek(image.start)
             return stream.read(image.stop - image.start)
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()

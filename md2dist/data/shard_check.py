@@ -13,9 +13,11 @@ import numpy as np
 from md2dist.data.descriptions import described_line, parse_description
 from md2dist.data.process_map import map_in_processes
 from md2dist.data.sample_check import check_sample, shown_image
-from md2dist.data.shard_format import Manifest, Recipe, ShardEntry, view_names
+from md2dist.data.shard_entry import ShardEntry
+from md2dist.data.shard_format import Manifest, Recipe, view_names
 from md2dist.data.splits import SplitLine
-from md2dist.data.tar_structure import TarMember, TarWalk, map_file, walk_tar
+from md2dist.data.stores import map_file
+from md2dist.data.tar_structure import TarMember, TarWalk, walk_tar
 from md2dist.errors import ShardError
 
 Decode = Literal["all", "sample", "none"]
@@ -53,7 +55,7 @@ class ShardReport(NamedTuple):
 class _Job(NamedTuple):
     """One shard to be checked, by whichever process comes first."""
 
-    folder: Path
+    folder: str | Path
     entry: ShardEntry
     recipe: Recipe
     decode: Decode
@@ -61,12 +63,17 @@ class _Job(NamedTuple):
 
 
 def check_shards(
-    folder: Path, manifest: Manifest, *, decode: Decode = "all", seed: int = 0, processes: int = 1
+    folder: str | Path,
+    manifest: Manifest,
+    *,
+    decode: Decode = "all",
+    seed: int = 0,
+    processes: int = 1,
 ) -> Iterator[ShardReport]:
     """Checks shard after shard: its bytes, its structure, its samples.
 
     Args:
-        folder: where the shards lie.
+        folder: where the shards lie, or its address.
         manifest: what they should be.
         decode: images and ground truth of all samples, of a random few per shard, or of none.
         seed: of the random choice.
@@ -88,9 +95,10 @@ def check_shards(
 def _check_shard(job: _Job) -> ShardReport:
     name, recipe = job.entry.name, job.recipe
     try:
-        content = map_file(job.folder / name)
-    except OSError as error:
-        return ShardReport(name, [Fault(name, "", f"cannot be read ({error.strerror})")], [])
+        content = map_file(job.folder, name)
+    except (OSError, ShardError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return ShardReport(name, [Fault(name, "", f"cannot be read ({reason})")], [])
     walk = walk_tar(content, job.entry.offsets.tolist())
     faults = [Fault(name, "", reason) for reason in _check_bytes(content, job.entry)]
     faults += [Fault(name, "", f"byte {position}: {reason}") for position, reason in walk.faults]
@@ -118,6 +126,11 @@ def _check_bytes(content: memoryview, entry: ShardEntry) -> Iterator[str]:
         yield f"has {len(content)} bytes, index.json says {entry.num_bytes}"
     elif hashlib.sha256(content).hexdigest() != entry.sha256:
         yield "has another sha256 than index.json says"
+    else:
+        spans = zip(entry.offsets.tolist(), entry.offsets[1:].tolist(), strict=False)
+        sums = [zlib.crc32(content[start:stop]) for start, stop in spans]
+        if sums != entry.crc32.tolist():
+            yield "its samples have other checksums than index.json says"
 
 
 def _check_offsets(walk: TarWalk, entry: ShardEntry, num_bytes: int) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """What a folder of shards looks like: one manifest beside plain WebDataset tars.
 
 A sample is a run of tar members that share a key: one image per view (``0.png``, ``-1.png``,
-``+1.png``, ``s.png``), ``json`` and, on request, ``velodyne.npz``. The manifest holds the byte
-offset of every sample, so a reader can fetch any one of them without walking through the tar.
+``+1.png``, ``s.png``), ``json`` and, on request, ``velodyne.npz`` or ``annotated.npz``, the ground
+truth. The manifest holds the byte offset of every sample, so a reader can fetch any one of them
+without walking through the tar.
 """
 
 import hashlib
@@ -13,17 +14,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
+from md2dist.data.fetching import fetch_whole
+from md2dist.data.retries import QUICK, Patience
+from md2dist.data.shard_entry import ShardEntry
+from md2dist.data.stores import is_url, open_store
 from md2dist.data.whole_files import write_whole
 from md2dist.errors import ShardError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "index.json"
 PACK_COMMAND = "python shard_tools/make_shards.py --kitti-root DIR --split FILE --output DIR"
 
 ImageFormat = Literal["png", "jpg", "webp"]
-GroundTruth = Literal["none", "velodyne"]
+GroundTruth = Literal["none", "velodyne", "annotated"]
 Order = Literal["shuffled", "sequential"]
 _BLOCK = 512  # bytes; tar headers and payloads start at multiples of it
 
@@ -49,33 +52,10 @@ class Recipe:
         """The size of the packed images, for people."""
         return "native size" if self.height is None else f"{self.height}x{self.width}"
 
-
-@dataclass(frozen=True)
-class ShardEntry:
-    """One tar file; sample i is its section ``[offsets[i], offsets[i + 1])``."""
-
-    name: str
-    num_bytes: int
-    sha256: str
-    count: int
-    offsets: np.ndarray = field(compare=False)  # (count + 1,) int64; sha256 stands for it
-
-    def as_json(self) -> dict[str, Any]:
-        """Gives the entry as it is stored."""
-        return {**vars(self), "offsets": self.offsets.tolist()}
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "ShardEntry":
-        """Restores an entry.
-
-        Raises:
-            ValueError: if it counts other samples than it has offsets for.
-            TypeError: if fields are missing or unknown.
-        """
-        entry = cls(**{**stored, "offsets": np.array(stored["offsets"], np.int64)})
-        if entry.offsets.shape != (entry.count + 1,):
-            raise ValueError(f"{entry.name} counts {entry.count} samples, offsets disagree")
-        return entry
+    @property
+    def truth_name(self) -> str | None:
+        """The member that holds the ground truth; None where there is none."""
+        return None if self.ground_truth == "none" else f"{self.ground_truth}.npz"
 
 
 class SkippedLine(NamedTuple):
@@ -107,12 +87,19 @@ class Manifest:
         return sum(self.shard_sizes)
 
 
-def read_manifest(folder: str | Path) -> Manifest:
+def read_manifest(folder: str | Path, patience: Patience = QUICK) -> Manifest:
     """Reads the manifest of a folder of shards.
+
+    Args:
+        folder: where it lies, or its address.
+        patience: with a store that fails or stalls.
 
     Raises:
         ShardError: if there is none, or `parse_manifest` refuses it.
     """
+    if is_url(folder):
+        content = fetch_whole(open_store(folder, patience.timeout), MANIFEST_NAME, patience)
+        return parse_manifest(content, f"{folder}/{MANIFEST_NAME}")
     path = Path(folder) / MANIFEST_NAME
     try:
         content = path.read_bytes()

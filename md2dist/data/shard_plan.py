@@ -5,36 +5,32 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.features
 
-from md2dist.data.kitti import (
-    OTHER_SIDE,
-    camera_folder,
-    image_path,
-    load_calibration,
-    velodyne_path,
-)
-from md2dist.data.shard_format import Recipe, SkippedLine, view_names
+from md2dist.data.ground_truth import find_truth
+from md2dist.data.kitti import read_calibration
+from md2dist.data.kitti_layout import OTHER_SIDE, camera_folder, find_image
+from md2dist.data.shard_format import FORMAT_VERSION, Recipe, SkippedLine, view_names
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
 from md2dist.errors import ConfigError, KittiError
 
 
 class PlannedSample(NamedTuple):
-    """A line of the split and the files that it needs."""
+    """A line of the split and the files that it needs, by their names in the tree."""
 
     line: SplitLine
-    views: dict[str, Path]  # from view names to images
-    scan: Path | None  # the laser scan, where ground truth is packed
+    views: dict[str, str]  # from view names to images
+    truth: str | None  # the file that the ground truth is made from
 
 
 class Plan(NamedTuple):
     """A packing: what goes into which shard, and how."""
 
-    root: Path  # folder of the dates of KITTI raw
+    tree: SourceTree  # of KITTI
     recipe: Recipe
     samples: Sequence[PlannedSample]  # in the order of the shards
     skipped: Sequence[SkippedLine]  # lines of the split that lack a file
@@ -50,6 +46,7 @@ class Plan(NamedTuple):
         """Gives, as JSON can hold it, all that shapes the bytes, but for the sources' contents."""
         lines = [str(sample.line) for sample in self.samples] + [str(skip) for skip in self.skipped]
         return {
+            "format_version": FORMAT_VERSION,
             **asdict(self.recipe),
             "frame_offsets": list(self.recipe.frame_offsets),
             "libraries": library_versions(),
@@ -90,12 +87,12 @@ def library_versions() -> dict[str, str]:
 
 
 def plan_samples(
-    root: Path, lines: Iterable[SplitLine], recipe: Recipe, *, skip_bad: bool = False
+    tree: SourceTree, lines: Iterable[SplitLine], recipe: Recipe, *, skip_bad: bool = False
 ) -> Plan:
     """Finds the files of all samples, and puts the samples in the order of the shards.
 
     Args:
-        root: folder of the dates of KITTI raw.
+        tree: of KITTI.
         lines: the split.
         recipe: what is to be packed.
         skip_bad: leave out samples that lack a file, instead of stopping at the first.
@@ -106,47 +103,43 @@ def plan_samples(
     Raises:
         KittiError: if a file is missing, or with `skip_bad` from every single sample.
     """
-    check_calibration = cache(load_calibration)
+    check_calibration = cache(read_calibration)
     samples: list[PlannedSample] = []
     skipped: list[SkippedLine] = []
     for line in lines:
         try:
-            sample = _find_files(root, line, recipe)
-            check_calibration(root / line.drive.partition("/")[0])
+            sample = _find_files(tree, line, recipe)
+            check_calibration(tree, line.drive)
             samples.append(sample)
         except KittiError as error:
             if not skip_bad:
-                raise KittiError(f"{error} (--skip-bad leaves such samples out)") from None
-            skipped.append(skip_line(root, line, error))
+                raise refuse_sample(tree, error) from None
+            skipped.append(SkippedLine(str(line), str(error)))
     if not samples:
-        raise KittiError(f"nothing to pack from {root}; first reason: {skipped[0].reason}")
+        raise KittiError(f"nothing to pack from {tree}; first reason: {skipped[0].reason}")
     if recipe.order == "shuffled":
         order = np.random.default_rng(recipe.seed).permutation(len(samples))
         samples = [samples[i] for i in order]
-    return Plan(root, recipe, samples, skipped, skip_bad)
+    return Plan(tree, recipe, samples, skipped, skip_bad)
 
 
-def skip_line(root: Path, line: SplitLine, error: KittiError) -> SkippedLine:
-    """Notes why a line is left out, in words that do not depend on where KITTI lies."""
-    return SkippedLine(str(line), str(error).replace(f"{root}/", ""))
+def refuse_sample(tree: SourceTree, error: KittiError) -> KittiError:
+    """Says why packing stops at a sample, and how it would not."""
+    return KittiError(f"{error} (in {tree}; --skip-bad leaves such samples out)")
 
 
-def _find_files(root: Path, line: SplitLine, recipe: Recipe) -> PlannedSample:
+def _find_files(tree: SourceTree, line: SplitLine, recipe: Recipe) -> PlannedSample:
     other = OTHER_SIDE[line.side]
-    if recipe.use_stereo and not camera_folder(root, line.drive, other).is_dir():
+    own_folder, other_folder = (camera_folder(line.drive, side) for side in (line.side, other))
+    if recipe.use_stereo and tree.files(own_folder) and not tree.files(other_folder):
         raise KittiError(
-            f"{camera_folder(root, line.drive, other)} is missing: the stereo view of {line.drive} "
-            "cannot be packed; extract it, or pack with --no-stereo"
+            f"{other_folder} is missing: the stereo view of {line.drive} cannot be packed; "
+            "download it, or pack with --no-stereo"
         )
     views = {
-        name: image_path(root, line.drive, line.frame, other)
+        name: find_image(tree, line.drive, line.frame, other)
         if name == "s"
-        else image_path(root, line.drive, line.frame + int(name), line.side)
+        else find_image(tree, line.drive, line.frame + int(name), line.side)
         for name in view_names(recipe.frame_offsets, recipe.use_stereo)
     }
-    scan = (
-        velodyne_path(root, line.drive, line.frame) if recipe.ground_truth == "velodyne" else None
-    )
-    if scan and not scan.is_file():
-        raise KittiError(f"no laser scan {scan}; extract it, or pack with --ground-truth none")
-    return PlannedSample(line, views, scan)
+    return PlannedSample(line, views, find_truth(tree, line, recipe.ground_truth))

@@ -1,20 +1,38 @@
-"""Random access to the samples of a folder of shards, by byte offset."""
+"""Random access to the samples of a folder of shards, near or far, by byte offset."""
 
 import io
 import json
 import os
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from md2dist.data.shard_format import Manifest, read_manifest, sample_members, view_names
-from md2dist.data.velodyne import decode_sparse_depth
+from md2dist.data.fetching import NUM_AT_ONCE
+from md2dist.data.read_ahead import read_ahead
+from md2dist.data.retries import PATIENT, Patience
+from md2dist.data.shard_cache import OpenFile, ShardCache
+from md2dist.data.shard_entry import ShardEntry
+from md2dist.data.shard_files import CachedFiles, Extent, FolderFiles, ShardFiles, default_cache_dir
+from md2dist.data.shard_format import (
+    Manifest,
+    read_manifest,
+    sample_members,
+    view_names,
+)
+from md2dist.data.sparse_depth import decode_sparse_depth
+from md2dist.data.stores import is_url, open_store
 from md2dist.errors import ShardError
 
-_OPEN_SHARDS = 64  # per dataset and process, far below the usual limit of 1024 files
+_OPEN_FILES = 64  # per dataset and process, far below the usual limit of 1024 files
+_NUM_THREADS = 4  # that fetch ahead, per process
 
 
 class Sample(NamedTuple):
@@ -29,11 +47,18 @@ class Sample(NamedTuple):
 class ShardDataset:
     """The samples of a folder of shards as a sequence: ``dataset[i]`` is decoded sample i.
 
-    Files are opened when they are first read, and reading has no position of its own, so a dataset
-    may be shared between threads, inherited by forked processes and pickled.
+    The shards may also lie in a store; then what is read is fetched into a cache on a disk of this
+    node. Files are opened when they are first read, and reading has no position of its own, so a
+    dataset may be shared between threads, inherited by forked processes and pickled.
 
     Args:
-        folder: a folder that holds ``index.json`` and the shards it names.
+        folder: a folder that holds ``index.json`` and the shards it names, or the address of one:
+            ``http://...``, ``https://...``, ``s3://bucket/prefix``, or ``pipe:COMMAND`` where
+            ``{}`` stands for the name of a file.
+        cache_dir: where to keep fetched samples; None: below the system's folder for temporary
+            files, and for a folder not at all.
+        cache_gb: bound of the cache.
+        patience: with a store that fails or stalls.
 
     Attributes:
         folder: the same.
@@ -43,17 +68,42 @@ class ShardDataset:
         ShardError: if there is no usable manifest.
     """
 
-    def __init__(self, folder: str | Path):
-        self.__setstate__((Path(folder), read_manifest(folder)))
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        cache_dir: str | Path | None = None,
+        cache_gb: float = 50.0,
+        patience: Patience = PATIENT,
+    ):
+        manifest = read_manifest(folder, patience)
+        if is_url(folder) or cache_dir is not None:
+            store = open_store(folder, patience.timeout)
+            cache = ShardCache(Path(cache_dir or default_cache_dir()), int(cache_gb * 1e9))
+            files = CachedFiles(store, manifest, cache, patience)
+        else:
+            folder = Path(folder)
+            files = FolderFiles(folder, manifest)
+        self.__setstate__((folder, manifest, files))
 
-    def __getstate__(self) -> tuple[Path, Manifest]:
-        return self.folder, self.manifest
+    def __getstate__(self) -> tuple[str | Path, Manifest, ShardFiles]:
+        return self.folder, self.manifest, self._files
 
-    def __setstate__(self, state: tuple[Path, Manifest]) -> None:
-        self.folder, self.manifest = state
+    def __setstate__(self, state: tuple[str | Path, Manifest, ShardFiles]) -> None:
+        self.folder, self.manifest, self._files = state
         sizes = np.array(self.manifest.shard_sizes, np.int64)
         self._starts = np.cumsum(sizes) - sizes
-        self._open = lru_cache(_OPEN_SHARDS)(_ShardFile)
+        self._open = lru_cache(_OPEN_FILES)(self._files.open)
+
+    @property
+    def reads_whole_shards(self) -> bool:
+        """Whether to read a sample is to fetch its shard, since the store gives no less."""
+        return self._files.reads_whole_shards
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """Bound of the cache in bytes; None where the shards are read in place."""
+        return self._files.cache_bytes
 
     def __len__(self) -> int:
         return self.manifest.num_samples
@@ -74,21 +124,7 @@ class ShardDataset:
             IndexError: if there is no such sample; negative numbers count from the end.
             ShardError: if its shard is missing or damaged.
         """
-        recipe = self.manifest.recipe
-        members = self.raw(index)
-        depth = members.get("velodyne.npz")
-        try:
-            return Sample(
-                key=members["__key__"],
-                frames={
-                    view: decode_image(members[f"{view}.{recipe.image_format}"])
-                    for view in view_names(recipe.frame_offsets, recipe.use_stereo)
-                },
-                info=json.loads(bytes(members["json"])),
-                ground_truth=None if depth is None else decode_sparse_depth(depth),
-            )
-        except Exception as error:  # on damaged bytes decoders raise whatever they stumble over
-            raise self.damage(index, error) from None
+        return self._decode(index, self.raw(index))
 
     def raw(self, index: int) -> dict[str, Any]:
         """Reads one sample as it lies in its shard.
@@ -104,53 +140,139 @@ class ShardDataset:
             IndexError: if there is no such sample.
             ShardError: if its shard is missing or damaged.
         """
-        shard, start, stop = self._locate(index)
-        entry = self.manifest.shards[shard]
-        file = self._open(self.folder / entry.name, entry.num_bytes)
-        try:
-            return sample_members(os.pread(file.descriptor, stop - start, start))
-        except (ShardError, OSError) as error:
-            raise self.damage(index, error) from None
+        extent = self._extent(index)
+        return self._read(index, extent, self._open(extent))
 
-    def check_files(self) -> None:
-        """Looks whether every shard is there with all its bytes; their contents are not read.
+    def stream(self, indices: Iterable[int], num_sharers: int = 1) -> Iterator[dict[str, Any]]:
+        """Reads samples one after another; those in a store are fetched ahead of their turn.
+
+        Args:
+            indices: sample numbers.
+            num_sharers: processes of this node that do the same, and share the cache.
+
+        Yields:
+            What `raw` returns.
 
         Raises:
-            ShardError: naming the first shard that is missing or cut short, and how many are.
+            IndexError: as `raw`, as soon as the number is within reach.
+            ShardError: as `raw`, when the sample's turn comes.
         """
-        bad = [
-            entry.name
-            for entry in self.manifest.shards
-            if not (self.folder / entry.name).is_file()
-            or (self.folder / entry.name).stat().st_size != entry.num_bytes
-        ]
-        if bad:
+        reach = self._files.reach(num_sharers)
+        if reach is None:
+            yield from map(self.raw, indices)
+            return
+        items = (((index, extent), extent) for index in indices for extent in [self._extent(index)])
+        size_of = attrgetter("num_bytes")
+        files = read_ahead(items, self._files.open, size_of, reach, _NUM_THREADS)
+        for (index, extent), file in files:
+            yield self._read(index, extent, file)
+
+    def samples(self, indices: Sequence[int], num_sharers: int = 1) -> Iterator[Sample]:
+        """Reads and decodes samples one after another, as `stream` reads them.
+
+        Args:
+            indices: sample numbers.
+            num_sharers: processes of this node that do the same, and share the cache.
+
+        Raises:
+            IndexError: as `stream`.
+            ShardError: when the turn of a sample comes that cannot be read or is damaged.
+        """
+        for index, members in zip(indices, self.stream(indices, num_sharers), strict=True):
+            yield self._decode(index, members)
+
+    def check_files(self, part: int = 0, num_parts: int = 1) -> None:
+        """Looks whether every shard is there with all its bytes; their contents are not read.
+
+        Args:
+            part: which of the shards, from 0, where several processes share the work.
+            num_parts: number of these processes.
+
+        Raises:
+            ShardError: naming the first shard that is missing or cut short, and how many are; or
+                the store, as soon as it keeps failing.
+        """
+        entries = self.manifest.shards[part::num_parts]
+        is_failing = Event()
+
+        def find_fault(entry: ShardEntry) -> str:
+            if is_failing.is_set():  # the others need not wait for the store as well
+                return ""
+            try:
+                return self._files.find_fault(entry)
+            except ShardError:
+                is_failing.set()
+                raise
+
+        with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
+            faults = [fault for fault in pool.map(find_fault, entries) if fault]
+        if faults:
             raise ShardError(
-                f"{len(bad)} of {len(self.manifest.shards)} shards in {self.folder} are missing or "
-                f"have another size than index.json says, the first is {bad[0]}; "
-                "copy them again, or pack again"
+                f"{len(faults)} of {len(entries)} shards in {self.folder} are missing or have "
+                f"another size than index.json says, the first: {faults[0]}; copy them again, or "
+                "pack again"
             )
 
     def damage(self, index: int, reason: object) -> ShardError:
         """Returns the error that says where sample `index` lies and how to mend it."""
-        shard, start, _ = self._locate(index)
-        path = self.folder / self.manifest.shards[shard].name
+        shard, place = self._locate(index)
+        entry = self.manifest.shards[shard]
         if isinstance(reason, KeyError):
             reason = f"lacks {reason}"
         return ShardError(
-            f"sample {index} at byte {start} of {path} is damaged ({reason}); find all damage with "
+            f"sample {index} at byte {entry.offsets[place]} of {self.folder}/{entry.name} is "
+            f"damaged ({reason}); find all damage with "
             f"`python shard_tools/verify_shards.py {self.folder}`, copy or pack these shards again"
         )
 
-    def _locate(self, index: int) -> tuple[int, int, int]:
-        """Returns a sample's shard and the first and past-the-end byte of its section."""
+    def _locate(self, index: int) -> tuple[int, int]:
+        """Returns a sample's shard and its place there."""
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"no sample {index} among {len(self)}")
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
-        place = number - int(self._starts[shard])
-        start, stop = self.manifest.shards[shard].offsets[place : place + 2].tolist()
-        return shard, start, stop
+        return shard, number - int(self._starts[shard])
+
+    def _extent(self, index: int) -> Extent:
+        return self._files.extent(*self._locate(index))
+
+    def _decode(self, index: int, members: dict[str, Any]) -> Sample:
+        recipe = self.manifest.recipe
+        truth = recipe.truth_name
+        try:
+            return Sample(
+                key=members["__key__"],
+                frames={
+                    view: decode_image(members[f"{view}.{recipe.image_format}"])
+                    for view in view_names(recipe.frame_offsets, recipe.use_stereo)
+                },
+                info=json.loads(bytes(members["json"])),
+                ground_truth=decode_sparse_depth(members[truth]) if truth else None,
+            )
+        except Exception as error:  # on damaged bytes decoders raise whatever they stumble over
+            raise self.damage(index, error) from None
+
+    def _read(self, index: int, extent: Extent, file: OpenFile) -> dict[str, Any]:
+        """Reads one sample out of the file that holds it."""
+        shard, place = self._locate(index)
+        entry = self.manifest.shards[shard]
+        start, stop = entry.offsets[place : place + 2].tolist()
+
+        def read() -> bytes:
+            return os.pread(file.descriptor, stop - start, start - extent.start)
+
+        try:
+            section = read()
+            if zlib.crc32(section) != entry.crc32[place]:
+                self._open.cache_clear()
+                self._files.discard(file)
+                file = self._files.open(extent)  # a copy that has gone bad is fetched again
+                section = read()
+            if zlib.crc32(section) != entry.crc32[place]:
+                raise ShardError("it has another checksum than index.json says")
+            return sample_members(section)
+        except (ShardError, OSError) as error:
+            raise self.damage(index, error) from None
 
 
 def decode_image(encoded: Any) -> np.ndarray:
@@ -170,21 +292,3 @@ def decode_image(encoded: Any) -> np.ndarray:
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except Exception as error:  # on damaged bytes decoders raise whatever they stumble over
         raise ShardError(f"not a whole image: {error}") from None
-
-
-class _ShardFile:
-    """A shard's file descriptor, closed with the last reference to it."""
-
-    def __init__(self, path: Path, num_bytes: int):
-        remedy = "copy the shard again, or pack again"
-        try:
-            self.descriptor = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise ShardError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
-        found = os.fstat(self.descriptor).st_size
-        if found != num_bytes:
-            raise ShardError(f"{path} has {found} bytes, index.json says {num_bytes}; {remedy}")
-
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)

@@ -1,6 +1,5 @@
 """Packing: the planned samples of one task become shards, several at a time, in a folder aside."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +12,11 @@ from md2dist.data.image_store import StoredImage, store_images
 from md2dist.data.packing_folder import PackingFolder, ShardRecord
 from md2dist.data.process_map import map_in_processes
 from md2dist.data.sample_packer import SamplePacker
-from md2dist.data.shard_format import ShardEntry, SkippedLine
-from md2dist.data.shard_plan import Plan, PlannedSample, skip_line
+from md2dist.data.shard_entry import ShardEntry, describe_shard
+from md2dist.data.shard_format import SkippedLine
+from md2dist.data.shard_plan import Plan, PlannedSample, refuse_sample
 from md2dist.data.source_files import is_as_before
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.whole_files import whole_file
 from md2dist.errors import ConfigError, KittiError, ShardError
 
@@ -78,10 +79,10 @@ def pack_shards(
     shards = list(enumerate(plan.shards))[task_index::num_tasks]
     try:
         folder = PackingFolder(output, plan, overwrite=overwrite)
-        kept = {number for number, _ in shards if _is_packed(folder, number, plan.root)}
-        names = {n: _image_names(plan.root, samples) for n, samples in shards if n not in kept}
+        kept = {number for number, _ in shards if _is_packed(folder, number, plan.tree)}
+        names = {n: _image_names(samples) for n, samples in shards if n not in kept}
         store = store_images(
-            plan.root,
+            plan.tree,
             set().union(*names.values()),
             plan.recipe,
             folder.images,
@@ -108,23 +109,22 @@ def pack_shards(
     return Progress(len(shards), len(kept), store.num_encoded, store.seconds)
 
 
-def _is_packed(folder: PackingFolder, number: int, root: Path) -> bool:
+def _is_packed(folder: PackingFolder, number: int, tree: SourceTree) -> bool:
     """Whether a shard is there, and packing it again would give nothing else."""
     record = folder.read_record(number)
     if record is None or folder.is_publishing:
         return record is not None
-    unchanged = all(is_as_before(root / name, source) for name, source in record.sources.items())
+    unchanged = all(is_as_before(tree, name, source) for name, source in record.sources.items())
     return unchanged and not record.skipped
 
 
-def _image_names(root: Path, samples: Sequence[PlannedSample]) -> set[str]:
-    paths = {path for sample in samples for path in sample.views.values()}
-    return {path.relative_to(root).as_posix() for path in paths}
+def _image_names(samples: Sequence[PlannedSample]) -> set[str]:
+    return {name for sample in samples for name in sample.views.values()}
 
 
 def _pack_shard(job: _Job) -> None:
     plan = job.plan
-    packer = SamplePacker(plan.root, plan.recipe, job.folder.images, job.images, job.broken)
+    packer = SamplePacker(plan.tree, plan.recipe, job.folder.images, job.images, job.broken)
     skipped: list[SkippedLine] = []
 
     def members() -> Iterator[dict[str, str | bytes]]:
@@ -133,8 +133,8 @@ def _pack_shard(job: _Job) -> None:
                 yield packer.pack(sample)
             except KittiError as error:
                 if not plan.skip_bad:
-                    raise KittiError(f"{error} (--skip-bad leaves such samples out)") from None
-                skipped.append(skip_line(plan.root, sample.line, error))
+                    raise refuse_sample(plan.tree, error) from None
+                skipped.append(SkippedLine(str(sample.line), str(error)))
 
     job.folder.remove_record(job.number)
     entry = write_shard(job.folder.shard_path(job.number), members())
@@ -154,7 +154,4 @@ def write_shard(path: Path, samples: Iterable[dict[str, str | bytes]]) -> ShardE
         for members in samples:
             writer.write(members)
             offsets.append(writer.tarstream.offset)
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    count, num_bytes = len(offsets) - 1, path.stat().st_size
-    return ShardEntry(path.name, num_bytes, sha256, count, np.array(offsets, np.int64))
+    return describe_shard(path, np.array(offsets))

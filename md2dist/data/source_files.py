@@ -1,31 +1,31 @@
 """The camera's and the scanner's files behind packed samples, as they were when they were read."""
 
 import hashlib
-from pathlib import Path
 from typing import NamedTuple
+
+from md2dist.data.source_tree import SourceTree
+from md2dist.errors import KittiError
+
+_SMALL = 1 << 14  # bytes: calibrations, which people edit, and no images
 
 
 class SourceFile(NamedTuple):
-    """What a file held."""
+    """What a file held, which is the same in a folder and in an archive."""
 
     sha256: str
     num_bytes: int
 
 
-def describe_file(path: Path) -> SourceFile:
-    """Reads a file and says what it holds.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return SourceFile(digest, file.tell())
+def describe(content: bytes) -> SourceFile:
+    """Says what a file holds."""
+    return SourceFile(hashlib.sha256(content).hexdigest(), len(content))
 
 
-def is_as_before(path: Path, source: SourceFile) -> bool:
-    """Whether a file still has the size that it had; its contents are not read again."""
+def is_as_before(tree: SourceTree, name: str, source: SourceFile) -> bool:
+    """Whether a file still has its size, and a small one its contents; large ones are not read."""
+    if tree.size(name) != source.num_bytes:
+        return False
     try:
-        return path.stat().st_size == source.num_bytes
-    except OSError:
+        return source.num_bytes > _SMALL or describe(tree.read(name)) == source
+    except KittiError:
         return False

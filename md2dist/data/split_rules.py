@@ -2,11 +2,12 @@
 
 import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
-from md2dist.data.kitti import OTHER_SIDE, Side, list_drives, list_frames, load_speed
+from md2dist.data.kitti import read_speed
 from md2dist.data.kitti_drives import EIGEN_TEST_DRIVES
+from md2dist.data.kitti_layout import OTHER_SIDE, Side, list_drives, list_frames
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
 from md2dist.errors import SplitError
 
@@ -43,12 +44,12 @@ def is_held_out(drive: str) -> bool:
 
 
 def select_samples(
-    root: Path, part: Part, frame_offsets: Sequence[int], use_stereo: bool
+    tree: SourceTree, part: Part, frame_offsets: Sequence[int], use_stereo: bool
 ) -> RuleSplit:
     """Lists the samples of all drives of a tree but the 28 of the eigen test.
 
     Args:
-        root: folder of the dates of KITTI raw.
+        tree: of KITTI raw.
         part: ``val`` for the drives that are held out, ``train`` for the others.
         frame_offsets: neighbours that a sample needs.
         use_stereo: whether a sample needs the other camera's image.
@@ -62,16 +63,16 @@ def select_samples(
     """
     drives = [
         drive
-        for drive in list_drives(root)
+        for drive in list_drives(tree)
         if drive.rpartition("/")[2] not in EIGEN_TEST_DRIVES
         and is_held_out(drive) == (part == "val")
     ]
     lines: list[SplitLine] = []
     num_static = num_incomplete = 0
     for drive in drives:
-        frames: dict[Side, set[int]] = {side: list_frames(root, drive, side) for side in OTHER_SIDE}
+        frames: dict[Side, set[int]] = {side: list_frames(tree, drive, side) for side in OTHER_SIDE}
         is_moving = {
-            frame: load_speed(root, drive, frame) >= MIN_SPEED
+            frame: read_speed(tree, drive, frame) >= MIN_SPEED
             for frame in frames["l"] | frames["r"]
         }
         for line in _lines(drive, frames):
@@ -84,7 +85,7 @@ def select_samples(
     split = RuleSplit(lines, len(drives), num_static, num_incomplete)
     if not lines:
         raise SplitError(
-            f"rule/{part} finds nothing under {root}: {split}; it expects synced drives of KITTI "
+            f"rule/{part} finds nothing in {tree}: {split}; it expects synced drives of KITTI "
             "raw, DATE/DATE_drive_NUMBER_sync, " + _remedy(part)
         )
     return split

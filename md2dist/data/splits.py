@@ -4,19 +4,20 @@ import re
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from md2dist.data.kitti import Side
+from md2dist.data.kitti_layout import Side
 from md2dist.errors import SplitError
 
 EXPECTED_LINE = (
-    "DATE/DRIVE FRAME SIDE of KITTI raw, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l"
+    "DATE/DRIVE FRAME SIDE of KITTI raw, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l, "
+    "or SEQUENCE FRAME SIDE of KITTI odometry, e.g. 9 65 l"
 )
-_LINE = re.compile(r"([\w-]+/[\w-]+)\s+(\d+)\s+([lr])", re.ASCII)
+_LINE = re.compile(r"([\w-]+/[\w-]+|\d{1,2})\s+(\d+)\s+([lr])", re.ASCII)
 
 
 class SplitLine(NamedTuple):
     """One sample: a frame of a drive, seen by one of the two colour cameras."""
 
-    drive: str  # date and drive, e.g. 2011_09_26/2011_09_26_drive_0005_sync
+    drive: str  # date and drive, e.g. 2011_09_26/2011_09_26_drive_0005_sync, or a sequence: 09
     frame: int
     side: Side  # l is camera 2, r is camera 3
 
@@ -47,7 +48,7 @@ def read_split(path: str | Path) -> list[SplitLine]:
         if match is None:
             raise SplitError(f"{path}, line {number}: {text!r}; expected {EXPECTED_LINE}")
         drive, frame, side = match.groups()
-        line = SplitLine(drive, int(frame), cast(Side, side))
+        line = SplitLine(drive.rjust(2, "0"), int(frame), cast(Side, side))
         if line in first_seen:
             raise SplitError(
                 f"{path}, line {number}: {text!r} repeats line {first_seen[line]}; remove one"

@@ -1,10 +1,8 @@
 """The members of a tar, found by walking it, with everything that is wrong with its structure."""
 
-import mmap
 import tarfile
 from bisect import bisect_right
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 _BLOCK = tarfile.BLOCKSIZE  # bytes; headers and contents start at multiples of it
@@ -38,18 +36,6 @@ class TarWalk(NamedTuple):
     members: list[TarMember]
     faults: list[TarFault]
     end: int  # byte behind the last member, where the closing zeros start
-
-
-def map_file(path: Path) -> memoryview:
-    """Maps a file into memory; only what is looked at is read.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def walk_tar(content: memoryview, landmarks: Sequence[int] = ()) -> TarWalk:

@@ -1,11 +1,8 @@
-"""Laser scans as sparse depth maps of a camera, and their compact storage."""
-
-import io
+"""Laser scans as sparse depth maps of a camera."""
 
 import numpy as np
 
 from md2dist.data.kitti import Calibration
-from md2dist.errors import ShardError
 
 
 def project_velodyne(
@@ -45,42 +42,3 @@ def project_velodyne(
     np.minimum.at(depth, pixels, stored[inside])
     depth[np.isinf(depth) | (depth < 0)] = 0
     return depth.astype(np.float32)
-
-
-def encode_sparse_depth(depth: np.ndarray) -> bytes:
-    """Packs a depth map that is mostly 0, without loss.
-
-    Args:
-        depth: (H, W) float32 in m, 0 where unknown.
-
-    Returns:
-        A compressed ``.npz``: ``index`` int32 (row x W + column, ascending), ``depth`` float32 and
-        ``shape`` int32; the same map gives the same bytes.
-    """
-    index = np.flatnonzero(depth).astype(np.int32)
-    stream = io.BytesIO()
-    np.savez_compressed(
-        stream,
-        index=index,
-        depth=depth.ravel()[index].astype(np.float32),
-        shape=np.array(depth.shape, np.int32),
-    )
-    return stream.getvalue()
-
-
-def decode_sparse_depth(content: bytes | memoryview) -> np.ndarray:
-    """Unpacks what `encode_sparse_depth` packed.
-
-    Returns:
-        Depth (H, W) float32 in m, 0 where unknown.
-
-    Raises:
-        ShardError: if the content is damaged.
-    """
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            depth = np.zeros(stored["shape"], np.float32)
-            depth.reshape(-1)[stored["index"]] = stored["depth"]
-            return depth
-    except Exception as error:  # numpy, zip and zlib raise whatever they stumble over
-        raise ShardError(f"sparse depth is damaged ({error}); pack the shards again") from None

@@ -28,10 +28,10 @@ class Verdict(NamedTuple):
 
 
 def verify_shards(
-    folder: Path,
+    folder: str | Path,
     *,
     decode: Decode = "all",
-    against: Path | None = None,
+    against: str | Path | None = None,
     seed: int = 0,
     processes: int = 1,
     on_shard: Callable[[int], object] = lambda num_bytes: None,
@@ -39,7 +39,7 @@ def verify_shards(
     """Looks for everything that is wrong with a folder of shards.
 
     Args:
-        folder: of ``index.json`` and the shards.
+        folder: of ``index.json`` and the shards, or its address.
         decode: images and ground truth of all samples, of a random few per shard, or of none.
         against: a folder of evaluation shards, which must show no frame of the same drive.
         seed: of the random choice.

@@ -1,6 +1,7 @@
 """Depth metrics over a whole set of shards, shared among any number of ranks."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,10 @@ class DepthReport(NamedTuple):
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+class BrokenOffError(Exception):
+    """An evaluation was broken off as it was asked to; it says nothing."""
+
+
 def evaluate_depth(
     predict: Predictor,
     dataset: ShardDataset,
@@ -58,6 +63,7 @@ def evaluate_depth(
     sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
     batch_size: int = 8,
     use_flip_postprocess: bool = False,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> DepthReport:
     """Evaluates a predictor on every sample of a data set, each exactly once.
 
@@ -74,35 +80,52 @@ def evaluate_depth(
         sum_over_ranks: adds up a tensor over them.
         batch_size: images per call of `predict`.
         use_flip_postprocess: average with the prediction of the mirrored image.
+        is_stopping: asked before each batch whether to break off.
 
     Returns:
         The report, the same on every rank.
 
     Raises:
-        ShardError: if there are no samples or no ground truth.
+        ShardError: if there are no samples, or some rank finds no ground truth or cannot read its
+            samples; raised on every rank, and what happened is told by the rank that met it.
         EvaluationError: if some image cannot be compared; raised on every rank alike.
+        BrokenOffError: if a rank was asked to stop; raised on every rank alike.
     """
     if batch_size < 1:
         raise EvaluationError(f"a batch of {batch_size} images; expected at least 1")
     if len(dataset) == 0:
         raise ShardError("the shards hold no samples; pack again with another split")
-    # What would fail on every image fails here, on every rank.
     check_protocol(protocol)
-    read_ground_truth(dataset[0])
     table = torch.zeros(len(dataset), len(DepthMetrics._fields) + 1, dtype=torch.float64)
-    starts = range(0, len(dataset), batch_size)
-    for start in starts[rank::world_size]:
-        indices = range(start, min(start + batch_size, len(dataset)))
-        samples = [dataset[index] for index in indices]
+    batches = [
+        range(start, min(start + batch_size, len(dataset)))
+        for start in range(0, len(dataset), batch_size)
+    ][rank::world_size]
+    coming = dataset.samples([index for batch in batches for index in batch], world_size)
+    failure = None
+    for indices in batches:
+        if is_stopping():
+            break
+        try:
+            samples = list(islice(coming, len(indices)))
+            truths = [read_ground_truth(sample) for sample in samples]
+        except ShardError as error:  # raised here, it would leave the others waiting for the sum
+            failure = error
+            table[indices] = torch.inf
+            break
         frames = torch.from_numpy(np.stack([sample.frames["0"] for sample in samples]))
         disparities = predict(frames)
         if use_flip_postprocess:
             disparities = blend_mirrored(disparities, predict(frames.flip(2)).flip(3))
-        for index, sample, disparity in zip(indices, samples, disparities, strict=True):
-            row = _evaluate_sample(disparity[0], sample, protocol, scaling)
+        for index, truth, disparity in zip(indices, truths, disparities, strict=True):
+            row = _evaluate_image(disparity[0], truth, protocol, scaling)
             table[index] = torch.tensor(row, dtype=torch.float64)
     table = sum_over_ranks(table)
+    if failure is not None:
+        raise failure
     _refuse_failures(table, dataset)
+    if not table.any(1).all():  # no image that was looked at has a row of zeros
+        raise BrokenOffError
     metrics = DepthMetrics(*table[:, :-1].mean(0).tolist())
     ratios = table[:, -1].numpy()
     median = float(np.median(ratios))
@@ -118,7 +141,7 @@ def read_ground_truth(sample: Sample) -> np.ndarray:
     if sample.ground_truth is None:
         raise ShardError(
             f"sample {sample.key} carries no ground truth; "
-            "pack the shards again with --ground-truth velodyne"
+            "pack the shards again with --ground-truth velodyne or annotated"
         )
     return sample.ground_truth
 
@@ -145,15 +168,15 @@ def blend_mirrored(plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
     return right_mask * plain + left_mask * mirrored + (1 - left_mask - right_mask) * mean
 
 
-def _evaluate_sample(
-    disparity: torch.Tensor, sample: Sample, protocol: ProtocolName, scaling: Scaling
+def _evaluate_image(
+    disparity: torch.Tensor, truth: np.ndarray, protocol: ProtocolName, scaling: Scaling
 ) -> tuple[float, ...]:
     """Gives the seven metrics and the median ratio; NaN where the image cannot be compared.
 
     An exception here would leave the other ranks waiting for the sum; NaN passes through it.
     """
     try:
-        predicted, true = match_depths(disparity, read_ground_truth(sample), protocol)
+        predicted, true = match_depths(disparity, truth, protocol)
     except EvaluationError:
         return (float("nan"),) * (len(DepthMetrics._fields) + 1)
     factor = depth_factor(predicted, true, scaling)
@@ -161,6 +184,8 @@ def _evaluate_sample(
 
 
 def _refuse_failures(table: torch.Tensor, dataset: ShardDataset) -> None:
+    if table.isinf().any():
+        raise ShardError("another rank cannot read its samples; its own message says why")
     failed = table.isnan().any(1).nonzero().flatten().tolist()
     if failed:
         raise EvaluationError(

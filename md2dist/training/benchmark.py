@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import repeat
 from typing import Any
 
 import torch
@@ -92,15 +91,15 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
     engine, guard = make_engine(model, config, plan, world)
     engine.train()
     take_step = TrainingStep(engine, guard, config, plan, world)
-    batches = repeat(_random_frames(config, plan.micro_batch_size))
+    micro_batches = [_random_frames(config, plan.micro_batch_size)] * plan.grad_accum_steps
     for number in range(2):
-        take_step(batches, 0, number)
+        take_step(micro_batches, 0, number)
     memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
     run_networks = _networks_alone(model, config, plan.micro_batch_size, world.device)
     run_networks()
     step_seconds, network_seconds = [], []
     for number in range(num_steps):
-        step_seconds.append(_time(lambda n=number: take_step(batches, 0, n), world.device))
+        step_seconds.append(_time(lambda n=number: take_step(micro_batches, 0, n), world.device))
         network_seconds.append(_time(run_networks, world.device))
     step, networks = statistics.median(step_seconds), statistics.median(network_seconds)
     return {

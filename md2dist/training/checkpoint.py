@@ -1,23 +1,18 @@
-"""Checkpoints: directories that are whole or absent.
+"""Saving and loading of checkpoints, by all ranks together.
 
-A checkpoint is written under a hidden name, flushed to the disk, described by a manifest with a
-sha256 per file, renamed, and only then named by `latest`. A damaged one is passed over, loudly.
+A checkpoint is written under a hidden name and published when it is whole.
 """
 
-import hashlib
-import json
-import logging
-import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from md2dist.errors import CheckpointError
-from md2dist.training.world import World, wait_for_all
+from md2dist.training.checkpoint_folder import name_of, publish_checkpoint
+from md2dist.training.world import World, failing_alike, wait_for_all
 
-logger = logging.getLogger(__name__)
-
-MANIFEST_NAME = "manifest.json"
 _PARTIAL = ".partial-"
 
 
@@ -31,86 +26,35 @@ def save_checkpoint(
         folder: the run's `checkpoints` folder.
         facts: plain values that a resume needs; at least `step`.
         config_text: the run's resolved settings, kept inside.
-        keep: number of newest checkpoints that stay; older ones are removed.
+        keep: number of newest checkpoints that stay, beside the best one.
         world: this process.
 
     Returns:
         The folder of the new checkpoint.
-    """
-    name = f"step-{facts['step']:08d}"
-    partial = folder / (_PARTIAL + name)
-    if world.is_main:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    wait_for_all()
-    engine.save_checkpoint(str(folder), tag=partial.name, client_state=facts, save_latest=False)
-    wait_for_all()
-    final = folder / name
-    if world.is_main:
-        (partial / "config.yaml").write_text(config_text)
-        _seal(partial, facts)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        _sync_folder(folder)
-        _name_latest(folder, name)
-        for old in list_checkpoints(folder)[keep:]:
-            shutil.rmtree(old)
-    wait_for_all()
-    return final
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Lists the finished checkpoints of a run, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
-
-
-def find_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Finds the newest undamaged checkpoint of a run.
-
-    Args:
-        folder: the run's `checkpoints` folder; it may be absent.
-
-    Returns:
-        Its folder and its facts, or None where the run has no checkpoint at all.
 
     Raises:
-        CheckpointError: if there are checkpoints and all of them are damaged.
+        CheckpointError: on all ranks, if the disk refuses on any of them; what was there before is
+            still there, and nothing half-written.
     """
-    candidates = list_checkpoints(folder)
-    for candidate in candidates:
-        try:
-            return candidate, verify_checkpoint(candidate)
-        except CheckpointError as error:
-            logger.warning("%s; falling back to the checkpoint before it", error)
-    if candidates:
-        raise CheckpointError(
-            f"all {len(candidates)} checkpoints in {folder} are damaged; restore one, or start "
-            "over with checkpoint.resume=never"
-        )
-    return None
-
-
-def verify_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """Compares every file of a checkpoint with its manifest.
-
-    Returns:
-        The facts that were saved with it.
-
-    Raises:
-        CheckpointError: naming the first file that is missing or differs.
-    """
+    partial = folder / (_PARTIAL + name_of(facts["step"]))
     try:
-        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
-        facts, files = manifest["facts"], manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{checkpoint} has no readable {MANIFEST_NAME}") from None
-    for name, expected in files.items():
-        path = checkpoint / name
-        if not path.is_file():
-            raise CheckpointError(f"{checkpoint} lacks {name}")
-        if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
-            raise CheckpointError(f"{path} is damaged: it differs from its sha256 in the manifest")
-    return facts
+        with _writing(folder, world):
+            if world.is_main:
+                for left in folder.glob(f"{_PARTIAL}*"):  # by a life that ended while it saved
+                    shutil.rmtree(left, ignore_errors=True)
+                partial.mkdir(parents=True)
+        with _writing(folder, world):
+            _save_states(engine, partial, facts)
+        with _writing(folder, world):
+            if world.is_main:
+                (partial / "config.yaml").write_text(config_text)
+                publish_checkpoint(partial, facts, keep)
+    except CheckpointError:
+        if world.is_main:
+            shutil.rmtree(partial, ignore_errors=True)
+        wait_for_all()
+        raise
+    return folder / name_of(facts["step"])
 
 
 def load_checkpoint(engine: Any, checkpoint: Path) -> None:
@@ -126,39 +70,48 @@ def load_checkpoint(engine: Any, checkpoint: Path) -> None:
         raise CheckpointError(f"DeepSpeed could not load {checkpoint}")
 
 
-def _seal(partial: Path, facts: dict[str, Any]) -> None:
-    """Flushes every file to the disk and writes the manifest last."""
-    files = {}
-    for path in sorted(partial.iterdir()):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
-        _sync_file(path)
-    manifest = partial / MANIFEST_NAME
-    manifest.write_text(json.dumps({"facts": facts, "files": files}, indent=1))
-    _sync_file(manifest)
-    _sync_folder(partial)
+@contextmanager
+def _writing(folder: Path, world: World) -> Iterator[None]:
+    """Makes an error of the disk on any rank an error of use on all."""
+    with failing_alike(world):
+        try:
+            yield
+        except OSError as error:
+            raise CheckpointError(
+                f"no checkpoint could be saved in {folder}: {error}; is the disk full?"
+            ) from error
 
 
-def _name_latest(folder: Path, name: str) -> None:
-    temporary = folder / ".latest"
-    temporary.write_text(name + "\n")
-    _sync_file(temporary)
-    temporary.replace(folder / "latest")
-    _sync_folder(folder)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _save_states(engine: Any, partial: Path, facts: dict[str, Any]) -> None:
+    writer = _Writer(engine.checkpoint_engine)
+    engine.checkpoint_engine = writer
     try:
-        os.fsync(descriptor)
+        engine.save_checkpoint(
+            str(partial.parent), tag=partial.name, client_state=facts, save_latest=False
+        )
     finally:
-        os.close(descriptor)
+        engine.checkpoint_engine = writer.wrapped
+    if writer.error is not None:
+        raise writer.error
+
+
+class _Writer:
+    """DeepSpeed's writer, with errors held back until all ranks have passed DeepSpeed's barriers.
+
+    Raised at once, an error on one rank would leave the others waiting in the next barrier.
+    """
+
+    def __init__(self, wrapped: Any):
+        self.wrapped = wrapped
+        self.error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+    def save(self, state_dict: Any, path: str) -> None:
+        try:
+            self.wrapped.save(state_dict, path)
+        except OSError as error:
+            self.error = error
+        except RuntimeError as error:  # of torch's writer, which has no type of its own
+            self.error = OSError(str(error).strip().partition("\n")[0])

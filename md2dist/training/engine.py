@@ -11,6 +11,7 @@ from md2dist.model import MonodepthModel
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.deepspeed_config import make_deepspeed_config
 from md2dist.training.gradient_guard import GradientGuard
+from md2dist.training.sync_batchnorm import synchronise_batchnorm
 from md2dist.training.world import World
 
 
@@ -31,6 +32,11 @@ def make_engine(
     import deepspeed  # late: it looks for accelerators at once, and takes seconds
 
     deepspeed.utils.logger.setLevel(logging.WARNING)
+    # On a CPU, DeepSpeed would compile an operation for inference at its first start, for a minute
+    # or more; a job that is killed meanwhile leaves a lock on which all later ones wait.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if config.network.use_sync_batchnorm and world.world_size > 1:
+        synchronise_batchnorm(model, world.device)
     model.to(world.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optim.lr, fused=True)
     zero_stage = config.deepspeed.zero_stage

@@ -2,24 +2,33 @@
 
 import dataclasses
 import logging
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from md2dist.config import Config
 from md2dist.data.loader import make_loader
+from md2dist.data.read_plan import ReadPlan, plan_reading
+from md2dist.errors import ShardError
 from md2dist.model import MonodepthModel
-from md2dist.training.checkpoint import load_checkpoint, save_checkpoint
+from md2dist.records import FrameBatch
+from md2dist.training.background_reader import BackgroundReader
+from md2dist.training.checkpoint import load_checkpoint
+from md2dist.training.continuity import describe_changes
 from md2dist.training.engine import make_engine
+from md2dist.training.lockstep import Lockstep
+from md2dist.training.milestones import Milestones
 from md2dist.training.preflight import Preparation
 from md2dist.training.reporter import Reporter
 from md2dist.training.run_log import RunLog
+from md2dist.training.skipped_steps import SkippedSteps
 from md2dist.training.step import TrainingStep
-from md2dist.training.validation import validate
 from md2dist.training.wandb_log import WandbLog
-from md2dist.training.world import World
+from md2dist.training.watch import Watch
+from md2dist.training.world import World, connect_store
 from md2dist.weights import initialise
 from md2dist.weights.run_folder import import_checkpoint
 
@@ -41,66 +50,99 @@ def build_model(config: Config, prepared: Preparation, is_main: bool) -> Monodep
     return model
 
 
-def train(config: Config, prepared: Preparation, model: MonodepthModel, world: World) -> None:
-    """Trains from the prepared position to the end; all ranks call it.
+def train(
+    config: Config, prepared: Preparation, model: MonodepthModel, world: World, watch: Watch
+) -> bool:
+    """Trains from the prepared position to the end, or until it is asked to stop.
+
+    All ranks call it.
 
     Args:
         config: all settings.
         prepared: the checked parts of the run.
         model: with its first weights, on the CPU.
         world: this process, connected.
+        watch: of this process, entered.
+
+    Returns:
+        Whether the run has come to its end; else it is saved where it stopped.
     """
     run_dir = Path(config.log.run_dir)
-    plan, order, val_set = prepared.plan, prepared.order, prepared.val_set
-    engine, guard = make_engine(model, config, plan, world)
+    engine, guard = make_engine(model, config, prepared.plan, world)
     if prepared.checkpoint is not None:
         load_checkpoint(engine, prepared.checkpoint)
         guard.restore(prepared.facts["guard"])
         logger.info("going on at step %d from %s", prepared.first_step, prepared.checkpoint)
+        for change in describe_changes(prepared.checkpoint / "config.yaml", config):
+            logger.info("changed since then: %s", change)
     engine.train()
-    take_step = TrainingStep(engine, guard, config, plan, world)
+    take_step = TrainingStep(engine, guard, config, prepared.plan, world)
     wandb = _open_wandb(config, prepared.facts.get("wandb_id"), world)
     log = RunLog(run_dir, wandb, world.is_main, prepared.first_step, prepared.last_step)
-    report = Reporter(log, config, plan, world)
-
-    def save(num_done: int) -> None:
-        facts = {
-            "step": num_done,
-            "seed": config.seed,
-            "global_batch_size": plan.global_batch_size,
-            "window_shards": config.data.window_shards,
-            "shard_digest": prepared.train_set.manifest.digest,
-            "zero_stage": config.deepspeed.zero_stage,
-            "world_size": world.world_size,
-            "guard": guard.state(),
-            "wandb_id": wandb.run_id,
-        }
-        text = OmegaConf.to_yaml(OmegaConf.structured(config))
-        save_checkpoint(engine, run_dir / "checkpoints", facts, text, config.checkpoint.keep, world)
-
-    try:
-        batches = report.timed(iter(_open_loader(config, prepared, world)))
-        for step in range(prepared.first_step, prepared.last_step):
-            epoch, step_in_epoch = order.position(step)
-            result = take_step(batches, epoch, step)
-            num_done = step + 1
-            report.after_step(num_done, epoch, result)
-            is_last = num_done == prepared.last_step
-            is_epoch_end = step_in_epoch == order.num_steps - 1
-            if is_epoch_end or is_last or _is_due(num_done, config.checkpoint.every_steps):
-                report.settle(num_done, epoch)
-                save(num_done)
-                if (is_epoch_end or is_last) and val_set is not None:
-                    report.after_validation(num_done, validate(model, val_set, world))
-                report.go_on()
-    except BaseException as error:
-        log.close("failed", f"{type(error).__name__}: {error}")
-        raise
-    log.close("finished")
+    report = Reporter(log, config, prepared.plan, world)
+    log_path = run_dir / "logs" / f"rank-{world.rank}.log"
+    watch.arm(config.log.hang_timeout_s, log_path, on_failure=log.fail)
+    skipped = SkippedSteps(
+        config.optim.max_skipped_steps, partial(_keys_of, prepared, world), world.is_main
+    )
+    milestones = Milestones(engine, guard, config, prepared, report, wandb.run_id, world, watch)
+    milestones.before_first_step()
+    logger.info("a node reads per epoch: %s", _plan_reading(prepared, world))
+    num_done, epoch = prepared.first_step, 0
+    for micro_batches in report.timed(_data_of_steps(config, prepared, world, watch)):
+        epoch, _ = prepared.order.position(num_done)
+        result = take_step(micro_batches, epoch, num_done)
+        num_done += 1
+        report.after_step(num_done, epoch, result)
+        skipped.after_step(num_done - 1, result.flags)
+        milestones.after_step(num_done, epoch)
+    skipped.settle()
+    is_finished = num_done == prepared.last_step and not milestones.owes_validation
+    if not is_finished:
+        milestones.before_stop(num_done, epoch)
+    log.close("finished" if is_finished else "preempted")
+    return is_finished
 
 
-def _is_due(num_done: int, every: int | None) -> bool:
-    return every is not None and num_done % every == 0
+def _data_of_steps(
+    config: Config, prepared: Preparation, world: World, watch: Watch
+) -> Iterator[list[FrameBatch]]:
+    """Yields this rank's micro-batches of each step that all ranks begin."""
+    lockstep = Lockstep(connect_store(), world.world_size)
+    reader = BackgroundReader(_open_loader(config, prepared, world), world.device)
+    for step in range(prepared.first_step, prepared.last_step):
+        watch.note(f"reading the data of step {step}")
+        micro_batches = reader.take(prepared.plan.grad_accum_steps, watch.is_stopping)
+        if micro_batches is not None:
+            watch.note(f"at step {step}")
+        if not lockstep.begin(step, has_data=micro_batches is not None):
+            return
+        assert micro_batches is not None
+        yield micro_batches
+
+
+def _keys_of(prepared: Preparation, world: World, step: int, rank: int) -> Iterator[str]:
+    """The keys of a rank's samples in a step; their numbers where they cannot be read."""
+    place, num_accum = prepared.order.position(step), prepared.plan.grad_accum_steps
+    for index in range(num_accum):
+        ids = prepared.order.rank_ids(*place, rank, world.world_size, index, num_accum)
+        for sample in ids.tolist():
+            try:
+                yield prepared.train_set.raw(sample)["__key__"]
+            except ShardError:
+                yield f"sample {sample}"
+
+
+def _plan_reading(prepared: Preparation, world: World) -> ReadPlan:
+    first_of_node = world.rank - world.local_rank
+    return plan_reading(
+        prepared.train_set,
+        prepared.order,
+        prepared.order.position(prepared.first_step)[0],
+        ranks=range(first_of_node, min(first_of_node + world.node_size, world.world_size)),
+        world_size=world.world_size,
+        num_accum=prepared.plan.grad_accum_steps,
+    )
 
 
 def _open_loader(config: Config, prepared: Preparation, world: World) -> Any:
@@ -118,6 +160,7 @@ def _open_loader(config: Config, prepared: Preparation, world: World) -> Any:
         end_step=prepared.last_step,
         num_workers=data.num_workers,
         prefetch_batches=data.prefetch_batches,
+        ranks_per_node=world.node_size,
         use_true_intrinsics=data.use_true_intrinsics,
         pin_memory=world.device.type == "cuda",
     )

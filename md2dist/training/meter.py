@@ -1,10 +1,10 @@
 """Means over the steps between two lines of the log, without making the device wait."""
 
 import time
-from typing import Any
 
 import torch
 
+from md2dist.training.host_copy import HostCopy
 from md2dist.training.world import sum_over_ranks
 
 
@@ -55,14 +55,8 @@ class DelayedMeans:
 
     def __init__(self, mean: torch.Tensor, num_steps: int, seconds: float, waited: float):
         self.num_steps, self.seconds, self.waited = num_steps, seconds, waited
-        self._event: Any = None
-        self._host = mean.to("cpu", non_blocking=True)
-        if mean.is_cuda:
-            self._event = torch.cuda.Event()
-            self._event.record()
+        self._mean = HostCopy(mean)
 
     def read(self) -> list[float]:
         """Waits for the copy, and only for it."""
-        if self._event is not None:
-            self._event.synchronize()
-        return self._host.tolist()
+        return self._mean.read()

@@ -5,13 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from md2dist.config import Config
+from md2dist.config import Config, DataConfig
 from md2dist.data.order import GlobalOrder
+from md2dist.data.read_plan import check_cache
 from md2dist.data.shard_format import check_recipe
 from md2dist.data.shard_reader import ShardDataset
-from md2dist.errors import CheckpointError, ConfigError, ShardError
+from md2dist.errors import CheckpointError, ConfigError
+from md2dist.evaluation.protocols import choose_protocol
 from md2dist.training.batch_plan import BatchPlan, plan_batches
-from md2dist.training.checkpoint import find_checkpoint
+from md2dist.training.checkpoint_folder import find_checkpoint, read_validation
+from md2dist.training.continuity import check_continuity
 from md2dist.training.schedule import count_steps
 
 logger = logging.getLogger(__name__)
@@ -28,14 +31,16 @@ class Preparation(NamedTuple):
     facts: dict[str, Any]  # what that checkpoint knows; empty at a fresh start
     first_step: int
     last_step: int
+    needs_validation: bool  # an earlier life of the run did not come to it
 
 
-def prepare(config: Config, world_size: int) -> Preparation:
+def prepare(config: Config, world_size: int, rank: int = 0) -> Preparation:
     """Opens the shards, derives the batches and finds the checkpoint to go on from.
 
     Args:
         config: all settings.
         world_size: number of ranks.
+        rank: of this process; the ranks share the look at the shards.
 
     Returns:
         The checked parts of the run. Nothing is written.
@@ -51,7 +56,7 @@ def prepare(config: Config, world_size: int) -> Preparation:
             "data.train_shards is not set; pass data.train_shards=DIR, a folder made by "
             "`python shard_tools/make_shards.py --kitti-root KITTI --split SPLIT --output DIR`"
         )
-    train_set = ShardDataset(data.train_shards)
+    train_set = _open_shards(data.train_shards, data)
     check_recipe(
         train_set.manifest,
         data.train_shards,
@@ -60,7 +65,8 @@ def prepare(config: Config, world_size: int) -> Preparation:
         frame_offsets=data.frame_offsets,
         use_stereo=data.use_stereo,
     )
-    train_set.check_files()
+    train_set.check_files(rank, world_size)
+    check_cache(train_set, data.window_shards)
     val_set = _open_validation(config)
     found = _find_resumable(config)
     checkpoint, facts = found if found else (None, {})
@@ -76,7 +82,8 @@ def prepare(config: Config, world_size: int) -> Preparation:
         window_shards=data.window_shards,
     )
     if facts:
-        _check_continuity(config, facts, plan, train_set.manifest.digest, world_size)
+        check_continuity(config, facts, plan, train_set.manifest.digest, world_size)
+    first_step, last_step = facts.get("step", 0), count_steps(optim, order.num_steps)
     return Preparation(
         train_set=train_set,
         val_set=val_set,
@@ -84,8 +91,13 @@ def prepare(config: Config, world_size: int) -> Preparation:
         order=order,
         checkpoint=checkpoint,
         facts=facts,
-        first_step=facts.get("step", 0),
-        last_step=count_steps(optim, order.num_steps),
+        first_step=first_step,
+        last_step=last_step,
+        needs_validation=val_set is not None
+        and checkpoint is not None
+        and first_step > 0
+        and (first_step % order.num_steps == 0 or first_step == last_step)
+        and read_validation(checkpoint) is None,
     )
 
 
@@ -95,15 +107,20 @@ def facts_of(prepared: Preparation) -> dict[str, Any]:
         "checkpoint": prepared.checkpoint and prepared.checkpoint.name,
         "first_step": prepared.first_step,
         "last_step": prepared.last_step,
+        "needs_validation": prepared.needs_validation,
         "train_shards": prepared.train_set.manifest.digest,
     }
+
+
+def _open_shards(place: str, data: DataConfig) -> ShardDataset:
+    return ShardDataset(place, cache_dir=data.cache_dir, cache_gb=data.cache_gb)
 
 
 def _open_validation(config: Config) -> ShardDataset | None:
     data = config.data
     if data.val_shards is None:
         return None
-    val_set = ShardDataset(data.val_shards)
+    val_set = _open_shards(data.val_shards, data)
     check_recipe(
         val_set.manifest,
         data.val_shards,
@@ -112,11 +129,7 @@ def _open_validation(config: Config) -> ShardDataset | None:
         frame_offsets=(),
         use_stereo=False,
     )
-    if val_set.manifest.recipe.ground_truth == "none":
-        raise ShardError(
-            f"the validation shards in {data.val_shards} carry no ground truth; pack them with "
-            "--ground-truth velodyne, or leave data.val_shards null"
-        )
+    choose_protocol(val_set.manifest.recipe, data.val_shards)
     val_set.check_files()
     return val_set
 
@@ -132,30 +145,3 @@ def _find_resumable(config: Config) -> tuple[Path, dict[str, Any]] | None:
             "checkpoint.resume=auto to start a new run"
         )
     return found
-
-
-def _check_continuity(
-    config: Config, facts: dict[str, Any], plan: BatchPlan, shard_digest: str, world_size: int
-) -> None:
-    """Refuses to go on where the order of samples would not be the one that was begun."""
-    run_dir = config.log.run_dir
-    now = {
-        "seed": config.seed,
-        "global_batch_size": plan.global_batch_size,
-        "window_shards": config.data.window_shards,
-        "shard_digest": shard_digest,
-        "zero_stage": config.deepspeed.zero_stage,
-    }
-    for key, value in now.items():
-        if facts.get(key) != value:
-            raise CheckpointError(
-                f"the run in {run_dir} was begun with {key}={facts.get(key)}, now it is {value}; "
-                "go on with the former, or start a new log.run_dir with network.init_from="
-                f"{run_dir}"
-            )
-    if config.deepspeed.zero_stage > 0 and facts["world_size"] != world_size:
-        raise CheckpointError(
-            f"the run in {run_dir} was saved by {facts['world_size']} ranks at ZeRO stage "
-            f"{config.deepspeed.zero_stage} and cannot go on with {world_size}; use as many ranks, "
-            f"or start a new log.run_dir with network.init_from={run_dir}"
-        )

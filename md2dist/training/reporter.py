@@ -1,7 +1,6 @@
 """From steps to lines of the log: what is averaged, when it is told, and under which name."""
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 
 import torch
@@ -16,8 +15,6 @@ from md2dist.training.run_log import RunLog
 from md2dist.training.schedule import learning_rate
 from md2dist.training.step import StepResult
 from md2dist.training.world import World
-
-logger = logging.getLogger(__name__)
 
 
 class Reporter:
@@ -35,15 +32,15 @@ class Reporter:
         self._meter = Meter(world.world_size)
         self._pending: tuple[int, int, DelayedMeans] | None = None
 
-    def timed(self, batches: Iterator[FrameBatch]) -> Iterator[FrameBatch]:
-        """Yields the same batches and notes how long each was waited for."""
+    def timed(self, data: Iterator[Sequence[FrameBatch]]) -> Iterator[Sequence[FrameBatch]]:
+        """Yields the same data of each step, and notes how long it was waited for."""
         while True:
             start = perf_counter()
-            batch = next(batches, None)
-            if batch is None:
+            micro_batches = next(data, None)
+            if micro_batches is None:
                 return
             self._meter.waited += perf_counter() - start
-            yield batch
+            yield micro_batches
 
     def after_step(self, num_done: int, epoch: int, result: StepResult) -> None:
         """Takes note of a step.
@@ -66,8 +63,7 @@ class Reporter:
 
     def after_validation(self, num_done: int, report: DepthReport) -> None:
         """Tells the metrics of a validation."""
-        metrics = {f"val/{name}": value for name, value in report.metrics._asdict().items()}
-        metrics |= {"val/median_ratio": report.median_ratio, "val/ratio_std": report.ratio_std}
+        metrics = {f"val/{name}": value for name, value in report.as_dict().items()}
         self._log.log(metrics, num_done)
 
     def settle(self, num_done: int, epoch: int) -> None:
@@ -87,20 +83,16 @@ class Reporter:
         num_done, epoch, means = self._pending
         self._pending = None
         loss, *scale_losses, gradient_norm, skipped = means.read()
-        if skipped:
-            logger.warning(
-                "%d of the %d steps before step %d were skipped: their gradients were not finite",
-                round(skipped * means.num_steps),
-                means.num_steps,
-                num_done,
-            )
         num_samples = means.num_steps * self._plan.global_batch_size
         metrics = {
             "epoch": epoch,
             "train/loss": loss,
             **{f"train/loss_scale_{scale}": value for scale, value in enumerate(scale_losses)},
             "train/gradient_norm": gradient_norm,
-            "train/lr": learning_rate(self._config.optim, epoch),
+            "train/skipped_steps": round(skipped * means.num_steps),
+            "train/lr": learning_rate(
+                self._config.optim, self._plan.global_batch_size, epoch, num_done - 1
+            ),
             "train/samples_per_second": num_samples / means.seconds,
             "train/data_wait": means.waited / means.seconds,
         }

@@ -1,8 +1,11 @@
 """What a run tells: metrics.jsonl, status.json, pictures, W&B and the progress bar."""
 
 import json
+import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from md2dist.data.whole_files import whole_file, write_whole
 from md2dist.training.wandb_log import WandbLog
+
+logger = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -58,7 +64,9 @@ class RunLog:
         if not self._is_main:
             return
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
-        self._file.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n"
+        with _surviving_the_disk(self._metrics_path):
+            self._file.write(line)
         self._wandb.log(metrics, step)
         if "train/loss" in metrics:
             self._bar.set_postfix_str(
@@ -75,13 +83,23 @@ class RunLog:
         from PIL import Image
 
         path = self._run_dir / "logs" / f"{name.replace('/', '-')}-{step:08d}.png"
-        Image.fromarray(picture).save(path)
+        with _surviving_the_disk(path), whole_file(path) as stream:
+            Image.fromarray(picture).save(stream, format="PNG")
         self._wandb.log_picture(name, picture, step)
 
     def write_status(self, state: str, message: str = "") -> None:
         """Replaces status.json: running, preempted, finished or failed, and the step."""
-        if not self._is_main:
-            return
+        if self._is_main:
+            self._replace_status(state, message)
+
+    def fail(self, message: str) -> None:
+        """Ends the log of a failed run; another rank writes the status if the main one is gone."""
+        if self._is_main:
+            self.close("failed", message)
+        else:
+            self._replace_status("failed", message)
+
+    def _replace_status(self, state: str, message: str) -> None:
         status: dict[str, Any] = {
             "status": state,
             "step": self._step,
@@ -89,9 +107,9 @@ class RunLog:
         }
         if message:
             status["message"] = message
-        temporary = self._run_dir / ".status.json"
-        temporary.write_text(json.dumps(status) + "\n")
-        temporary.replace(self._run_dir / "status.json")
+        path = self._run_dir / "status.json"
+        with _surviving_the_disk(path):
+            write_whole(path, f"{json.dumps(status)}\n".encode())
 
     def close(self, state: str, message: str = "") -> None:
         """Ends the log with the run's last state."""
@@ -99,8 +117,18 @@ class RunLog:
             return
         self.write_status(state, message)
         self._bar.close()
-        self._file.close()
+        with _surviving_the_disk(self._metrics_path):
+            self._file.close()
         self._wandb.finish(exit_code=0 if state in ("finished", "preempted") else 1)
+
+
+@contextmanager
+def _surviving_the_disk(path: Path) -> Iterator[None]:
+    """Tells that a file could not be written: a full disk costs words, not the training."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("%s could not be written: %s; the run goes on", path, error.strerror)
 
 
 def _drop_lines_after(path: Path, step: int) -> None:
@@ -115,6 +143,4 @@ def _drop_lines_after(path: Path, step: int) -> None:
             is_kept = False
         if is_kept:
             kept.append(line)
-    temporary = path.with_name("." + path.name)
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    write_whole(path, "".join(kept).encode())

@@ -3,19 +3,26 @@
 from md2dist.config import OptimConfig
 
 
-def learning_rate(optim: OptimConfig, epoch: int) -> float:
-    """Gives the learning rate of an epoch; nothing of it is ever restored from a checkpoint.
+def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: int) -> float:
+    """Gives the learning rate of a step; nothing of it is ever restored from a checkpoint.
 
     Args:
-        optim: `lr` holds for the first `lr_drop_epoch` epochs, then `lr` x `lr_drop_factor`.
+        optim: `lr` holds for the first `lr_drop_epoch` epochs, then `lr` x `lr_drop_factor`. With
+            `lr_batch_size`, both grow in proportion to the global batch; over the first
+            `warmup_steps` steps the rate rises to its value in equal parts.
+        global_batch_size: samples per step.
         epoch: counted from 0.
+        step: counted from the run's start.
 
-    Returns:
-        The rate for every step of the epoch.
-
-    Source: Godard et al., ICCV 2019, section 4: 1e-4 for 15 epochs, then 1e-5.
+    Source: Godard et al., ICCV 2019, section 4: 1e-4 for 15 epochs, then 1e-5. Goyal et al., 2017
+        (arXiv 1706.02677), section 2: linear scaling and gradual warm-up for large batches.
     """
-    return optim.lr * (optim.lr_drop_factor if epoch >= optim.lr_drop_epoch else 1.0)
+    rate = optim.lr * (optim.lr_drop_factor if epoch >= optim.lr_drop_epoch else 1.0)
+    if optim.lr_batch_size is not None:
+        rate *= global_batch_size / optim.lr_batch_size
+    if step < optim.warmup_steps:
+        rate *= (step + 1) / optim.warmup_steps
+    return rate
 
 
 def count_steps(optim: OptimConfig, steps_per_epoch: int) -> int:

@@ -1,6 +1,7 @@
 """One optimizer step."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +13,17 @@ from md2dist.records import Batch, FrameBatch, StepOutput
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.batchnorm import RunningStatistics
 from md2dist.training.gradient_guard import GradientGuard
+from md2dist.training.host_copy import HostCopy
 from md2dist.training.schedule import learning_rate
-from md2dist.training.world import World
+from md2dist.training.skipped_steps import BAD_GRADIENT, BAD_LOSS
+from md2dist.training.world import World, sum_over_ranks
 
 
 class StepResult(NamedTuple):
     """What a step leaves for the log, on the device."""
 
     losses: torch.Tensor  # (1 + num_scales,): loss and scale_losses, mean over this rank's share
+    flags: HostCopy  # (world_size + 1,): what was bad on each rank; whether the step was skipped
     gradient_norm: torch.Tensor  # (), over all ranks; not finite where the step was skipped
     batch: Batch  # the last micro-batch
     output: StepOutput  # of the last micro-batch
@@ -42,27 +46,46 @@ class TrainingStep:
         self.engine, self.guard = engine, guard
         self._config, self._plan, self._world = config, plan, world
         self._statistics = RunningStatistics(engine.module)
+        self._bad = torch.zeros((), device=world.device)
+        for encoder in engine.module.encoders():  # what goes wrong in the losses arrives here
+            encoder.conv1.weight.register_hook(partial(self._inspect, BAD_GRADIENT))
 
-    def __call__(self, batches: Iterator[FrameBatch], epoch: int, step: int) -> StepResult:
+    def __call__(self, micro_batches: Sequence[FrameBatch], epoch: int, step: int) -> StepResult:
         """Takes this rank's share of one global batch and moves the weights once.
 
         Args:
-            batches: yields the micro-batches of this step, then those of the next.
+            micro_batches: of this rank, one for each accumulation step.
             epoch: counted from 0; with the sample's number it seeds the augmentation.
             step: counted from the run's start; with the micro-batch's number it seeds the noise.
         """
+        rate = learning_rate(self._config.optim, self._plan.global_batch_size, epoch, step)
         for group in self.engine.optimizer.param_groups:
-            group["lr"] = learning_rate(self._config.optim, epoch)
+            group["lr"] = rate
         losses = []
-        for accum_index in range(self._plan.grad_accum_steps):
-            batch = self._augment(next(batches), epoch)
+        self._bad = torch.zeros_like(self._bad)
+        for accum_index, frames in enumerate(micro_batches):
+            batch = self._augment(frames, epoch)
             micro_batch = accum_index * self._world.world_size + self._world.rank
             output = self.engine(batch, noise_seed=self._noise_seed(step, micro_batch))
             self.engine.backward(self.guard.scale_loss(output.loss))
+            self._inspect(BAD_LOSS, output.loss)
             losses.append(torch.cat([output.loss.detach()[None], output.scale_losses.detach()]))
             self.engine.step()
         self._statistics.average()
-        return StepResult(torch.stack(losses).mean(0), self.guard.norm, batch, output)
+        return StepResult(
+            torch.stack(losses).mean(0), self._share_flags(), self.guard.norm, batch, output
+        )
+
+    def _share_flags(self) -> HostCopy:
+        flags = torch.zeros(self._world.world_size + 1, device=self._world.device)
+        flags[self._world.rank] = self._bad
+        flags[-1] = torch.isfinite(self.guard.norm).logical_not()
+        return HostCopy(sum_over_ranks(flags))
+
+    def _inspect(self, flag: int, values: torch.Tensor) -> None:
+        """Notes, on the device, what is not finite; sees this rank's gradients, not the sum."""
+        is_finite = torch.isfinite(values.detach()).all()
+        self._bad = torch.maximum(self._bad, is_finite.logical_not() * flag)
 
     def _augment(self, frames: FrameBatch, epoch: int) -> Batch:
         data = self._config.data

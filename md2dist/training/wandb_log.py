@@ -70,7 +70,7 @@ class WandbLog:
             id=run_id,
             resume="allow",
             config=settings,
-            settings=wandb.Settings(silent=True, init_timeout=60, console="off"),
+            settings=wandb.Settings(silent=True, init_timeout=60, finish_timeout=30, console="off"),
         )
 
     def _guard(self, action: Callable[[], None]) -> None:

@@ -5,12 +5,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 
 from md2dist.errors import ConfigError, Md2distError, tell_error
+from md2dist.training.srun import torch_names
 
 
 class World(NamedTuple):
@@ -20,6 +22,8 @@ class World(NamedTuple):
     local_rank: int  # 0 .. on this node
     world_size: int
     device: torch.device
+    node_size: int = 1  # ranks on this node
+    is_launched: bool = False  # by a launcher, whose end is this process's end
 
     @property
     def is_main(self) -> bool:
@@ -27,13 +31,7 @@ class World(NamedTuple):
         return self.rank == 0
 
 
-# What srun sets, under the names that torch.distributed reads.
-_SLURM_NAMES = {
-    "RANK": "SLURM_PROCID",
-    "LOCAL_RANK": "SLURM_LOCALID",
-    "WORLD_SIZE": "SLURM_NTASKS",
-    "LOCAL_WORLD_SIZE": "SLURM_NTASKS_PER_NODE",
-}
+_PATIENCE = timedelta(minutes=30)  # of a collective; the watch of the job looks closer
 
 
 def read_world() -> World:
@@ -42,10 +40,9 @@ def read_world() -> World:
     Returns:
         The world; its device is this local rank's GPU where there is one, else the CPU.
     """
-    if "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ:
-        for name, slurm_name in _SLURM_NAMES.items():
-            if slurm_name in os.environ:
-                os.environ.setdefault(name, os.environ[slurm_name])
+    is_launched = "RANK" in os.environ
+    if not is_launched:
+        os.environ.update(torch_names(os.environ) | os.environ)  # what is set already wins
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     use_cuda = torch.cuda.is_available()
     return World(
@@ -55,6 +52,8 @@ def read_world() -> World:
         device=torch.device("cuda", local_rank % torch.cuda.device_count())
         if use_cuda
         else torch.device("cpu"),
+        node_size=int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1"))),
+        is_launched=is_launched,
     )
 
 
@@ -65,7 +64,7 @@ def join_world() -> World:
         The world, connected; `leave_world` ends the connection.
     """
     world = read_world()
-    _share_cores()
+    _share_cores(world)
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
     else:
@@ -79,12 +78,35 @@ def join_world() -> World:
         os.environ.setdefault("MASTER_PORT", str(find_free_port()))
     elif "MASTER_ADDR" not in os.environ:
         raise ConfigError(
-            f"this is one of {world.world_size} processes, but MASTER_ADDR is not set; export "
-            "MASTER_ADDR (the first node's name) and MASTER_PORT before srun"
+            f"this is one of {world.world_size} processes, but MASTER_ADDR is not set; start them "
+            "with deepspeed, torchrun or srun, or export MASTER_ADDR (where rank 0 runs) and "
+            "MASTER_PORT"
         )
+    # The watch of the job ends ranks that have lost another one, and says why; NCCL's own watchdog
+    # would abort them before it could.
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     backend = "nccl" if world.device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, rank=world.rank, world_size=world.world_size)
+    dist.init_process_group(
+        backend, timeout=_PATIENCE, rank=world.rank, world_size=world.world_size
+    )
     return world
+
+
+def connect_store(timeout_s: float = 300.0) -> Any:
+    """Opens a connection of its own to the key-value store through which the processes met.
+
+    Args:
+        timeout_s: time after which an operation fails with a `torch.distributed.DistError`.
+
+    Returns:
+        A store of torch.distributed for the use of one thread.
+    """
+    return dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=False,
+        timeout=timedelta(seconds=timeout_s),
+    )
 
 
 def leave_world() -> None:
@@ -117,6 +139,33 @@ def wait_for_all() -> None:
 
 
 @contextmanager
+def failing_alike(world: World) -> Iterator[None]:
+    """Makes an error of use on any rank be raised on all of them.
+
+    Args:
+        world: this process; every rank must enter and leave the block.
+
+    Raises:
+        Md2distError: the own error where all ranks that had one had the same, else one of its kind
+            that tells every distinct message and who had it.
+    """
+    error: Md2distError | None = None
+    try:
+        yield
+    except Md2distError as caught:
+        error = caught
+    errors = [error] if world.world_size == 1 else _gather(error, world)
+    failed = {rank: error for rank, error in enumerate(errors) if error is not None}
+    if not failed:
+        return
+    messages = {str(error) for error in failed.values()}
+    if error is not None and len(messages) == 1 and len(failed) == world.world_size:
+        raise error
+    told = [f"rank {rank}: {error}" for rank, error in failed.items()]
+    raise type(next(iter(failed.values())))("; ".join(told))
+
+
+@contextmanager
 def failing_together(world: World) -> Iterator[None]:
     """Makes an error of use on any rank end all of them, told once and by the main rank alone.
 
@@ -127,25 +176,15 @@ def failing_together(world: World) -> Iterator[None]:
         Md2distError: if this process is alone. Several leave with exit code 2, after the main one
             has told every distinct message and who had it.
     """
-    error: Md2distError | None = None
     try:
-        yield
-    except Md2distError as caught:
-        error = caught
-    if world.world_size == 1:
-        if error is not None:
-            raise error
-        return
-    messages = _gather(None if error is None else str(error), world)
-    if not any(messages):
-        return
-    if world.is_main:  # at once: the launcher ends the others when the first one has left
-        if len(set(messages)) == 1:
-            tell_error(messages[0])
-        else:
-            told = [f"rank {rank}: {text}" for rank, text in enumerate(messages) if text]
-            tell_error("; ".join(told))
-    sys.exit(2)
+        with failing_alike(world):
+            yield
+    except Md2distError as error:
+        if world.world_size == 1:
+            raise
+        if world.is_main:  # at once: the launcher ends the others when the first one has left
+            tell_error(str(error))
+        sys.exit(2)
 
 
 def check_agreement(world: World, **facts: object) -> None:
@@ -182,8 +221,7 @@ def find_free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _share_cores() -> None:
+def _share_cores(world: World) -> None:
     """Divides the node's cores among its ranks, unless the user did: launchers do not."""
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.node_size))

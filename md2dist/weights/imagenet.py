@@ -52,9 +52,8 @@ def load_imagenet(model: MonodepthModel, source: str) -> None:
         if name not in ("fc.weight", "fc.bias") and not name.endswith("num_batches_tracked")
     }
     check_num_layers(state, model.num_layers, path)
-    for network in model.children():
-        if isinstance(network, ResNetEncoder):
-            _fill_encoder(network, state, path)
+    for encoder in model.encoders():
+        _fill_encoder(encoder, state, path)
 
 
 def _fill_encoder(encoder: ResNetEncoder, state: dict[str, torch.Tensor], path: Path) -> None:

@@ -4,15 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from live_job import ENVIRONMENT, ROOT
 from small_shards import write_small_shards
 
 from md2dist.training.world import find_free_port
 
-ROOT = Path(__file__).parent.parent.parent
 SMALL = ["data.height=64", "data.width=64", "network.weights=scratch", "optim.micro_batch_size=2",
          "log.every_steps=1", "log.pictures_every_steps=0", "data.num_workers=1",
          "data.window_shards=2", "precision.dtype=fp32"]  # fmt: skip
@@ -25,33 +24,60 @@ def small_shards(tmp_path_factory):
     return write_small_shards(folder, 12, height=64, width=64, ground_truth="velodyne")
 
 
+@pytest.fixture(scope="session")
+def long_shards(tmp_path_factory):
+    """The same for an epoch of a hundred steps of two ranks."""
+    folder = tmp_path_factory.mktemp("long_shards")
+    return write_small_shards(folder, 400, height=64, width=64, samples_per_shard=40)
+
+
 @pytest.fixture
 def run_training(small_shards, tmp_path):
     """Runs launch/train.py on the small shards; gives the finished process and the run's folder."""
 
     def run(name, *words, num_ranks=1, expected_code=0):
         run_dir = tmp_path / name
-        settings = [*SMALL, f"data.train_shards={small_shards}", f"log.run_dir={run_dir}", *words]
         launcher = [sys.executable]
         if num_ranks > 1:
-            deepspeed = str(Path(sys.executable).with_name("deepspeed"))
-            launcher = [deepspeed, "--num_gpus", str(num_ranks), "--master_port", find_free_port()]
-        command = [*launcher, "launch/train.py", "--config", "configs/mono_stereo.yaml", *settings]
-        process = run_command(command)
+            launcher = ["deepspeed", "--num_gpus", num_ranks, "--master_port", find_free_port()]
+        command = [*launcher, "launch/train.py", "--config"]
+        process = run_command([*command, *training_words(small_shards, run_dir), *words])
         assert process.returncode == expected_code, process.stdout + process.stderr
         return process, run_dir
 
     return run
 
 
+@pytest.fixture(scope="session")
+def two_rank_run(long_shards, tmp_path_factory):
+    """The folder of three steps by two ranks of one node, which other launchers repeat."""
+    run_dir = tmp_path_factory.mktemp("two_ranks")
+    launcher = ["deepspeed", "--num_gpus", "2", "--master_port", find_free_port()]
+    words = [*training_words(long_shards, run_dir), "optim.max_steps=3"]
+    process = run_command([*launcher, "launch/train.py", "--config", *words])
+    assert process.returncode == 0, process.stdout + process.stderr
+    return run_dir
+
+
+def training_words(shards, run_dir):
+    """What follows `launch/train.py --config` in a training on small shards."""
+    folders = [f"data.train_shards={shards}", f"log.run_dir={run_dir}"]
+    return ["configs/mono_stereo.yaml", *SMALL, *folders]
+
+
+def skip_outside_ci(reason):
+    """Skips a test for want of something; CI has everything, so there it fails."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def run_command(command, **environment):
     """Runs a command in the project's folder with one thread per process and no accounts."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    fixed = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "PATH": path}
     return subprocess.run(
         [str(word) for word in command],
         cwd=ROOT,
-        env={**os.environ, **fixed, **environment},
+        env={**os.environ, **ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=300,

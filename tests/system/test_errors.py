@@ -1,5 +1,6 @@
 """A mistake of the user ends in one line and exit code 2."""
 
+import json
 import sys
 
 import pytest
@@ -46,3 +47,15 @@ def test_missing_shards_are_told_without_a_launcher():
     process = run_command([sys.executable, "launch/train.py"])
     assert process.returncode == 2
     assert "data.train_shards is not set" in process.stderr
+
+
+def test_a_run_whose_steps_are_all_skipped_ends_and_says_why(run_training):
+    process, run_dir = run_training(
+        "run", "optim.lr=1e38", "optim.max_skipped_steps=3", "optim.num_epochs=10", expected_code=2
+    )
+    assert "3 steps in a row had no finite loss and gradient" in process.stderr
+    assert "rank 0: " in process.stderr
+    assert "Traceback" not in process.stderr
+    status = json.loads((run_dir / "status.json").read_text())
+    assert status["status"] == "failed"
+    assert "3 steps in a row" in status["message"]

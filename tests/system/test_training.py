@@ -7,6 +7,8 @@ import pytest
 import torch
 from conftest import assert_same_state, read_metrics, read_state
 
+from md2dist.weights.run_folder import find_checkpoint
+
 pytestmark = pytest.mark.slow
 TEN_STEPS = ["optim.global_batch_size=4", "optim.max_steps=10", "optim.num_epochs=10"]
 
@@ -50,6 +52,15 @@ def test_partitioned_optimizers_take_the_same_steps(run_training):
         assert norms[0] == pytest.approx(norms[1], rel=1e-2)  # float32 sums of 14 million squares
 
 
+def test_synchronised_batch_norm_makes_two_ranks_take_the_steps_of_one(run_training):
+    words = ["optim.global_batch_size=4", "optim.max_steps=3", "loss.tie_noise=0"]
+    _, alone = run_training("alone", *words, "optim.micro_batch_size=4")
+    words.append("network.use_sync_batchnorm=true")
+    _, together = run_training("together", *words, num_ranks=2)
+    assert read_metrics(together) == pytest.approx(read_metrics(alone), rel=1e-4)
+    assert read_state(together)["module"].keys() == read_state(alone)["module"].keys()
+
+
 def test_half_precision_follows_single_precision(run_training):
     words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
     _, single = run_training("fp32", *words)
@@ -80,5 +91,8 @@ def test_a_finished_run_leaves_what_a_user_looks_for(run_training, small_shards)
     assert (run / "logs" / "rank-1.log").is_file()
     (abs_rel,) = read_metrics(run, "val/abs_rel").values()
     assert math.isfinite(abs_rel)
+    best = run / "checkpoints" / "best"
+    assert json.loads((best / "validation.json").read_text())["abs_rel"] == abs_rel
+    assert find_checkpoint(best) == best
     state = read_state(run)["module"]
     assert all(torch.isfinite(value).all() for value in state.values())

@@ -1,0 +1,111 @@
+"""Fetching files, or parts of them, from a store that may fail on the way."""
+
+from collections.abc import Callable, Iterator
+from io import BufferedRandom
+from typing import Protocol, TypeVar
+
+from md2dist.data.retries import Patience, retry
+from md2dist.errors import ShardError
+
+CHUNK = 1 << 18  # bytes that a store yields at once
+NUM_AT_ONCE = 16  # questions to a store at most, of all threads of a process
+Span = tuple[int, int]  # first byte, and the byte behind the last one
+_Answer = TypeVar("_Answer")
+
+
+class StoreError(Exception):
+    """What a store failed at; `may_pass` tells whether another try may mend it."""
+
+    def __init__(self, reason: object, *, may_pass: bool):
+        super().__init__(str(reason) or type(reason).__name__)
+        self.may_pass = may_pass
+
+
+class Store(Protocol):
+    """A place that holds files by name; every method raises `StoreError`.
+
+    A store can be pickled, serves several threads, and uses no connection that was opened before
+    its process was forked.
+    """
+
+    url: str  # of the place, for people
+
+    def read(self, name: str, span: Span | None = None) -> Iterator[bytes]:
+        """Yields the bytes of a file, or of a part of it, in pieces."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Returns the bytes of a file; None where only reading it would tell."""
+        ...
+
+    def has_ranges(self, name: str) -> bool:
+        """Whether a part of a file can be had without what lies before it."""
+        ...
+
+
+def ask(store: Store, name: str, question: Callable[[], _Answer], patience: Patience) -> _Answer:
+    """Repeats a question to a store until it is answered.
+
+    Args:
+        store: that is asked.
+        name: of the file that the question is about.
+        question: asks once.
+        patience: with a store that fails or stalls.
+
+    Raises:
+        ShardError: naming the file, the store and what happened, if the store keeps failing, or
+            says that it has no such file.
+    """
+    try:
+        return retry(question, lambda e: isinstance(e, StoreError) and e.may_pass, patience)
+    except StoreError as error:
+        tried = f"tried {patience.num_tries} times: " if error.may_pass else ""
+        raise ShardError(f"{name} cannot be had from {store.url}: {tried}{error}") from None
+
+
+def fetch_whole(store: Store, name: str, patience: Patience) -> bytes:
+    """Fetches a file that fits in memory.
+
+    Raises:
+        ShardError: if the store does not have it, or keeps failing.
+    """
+    return ask(store, name, lambda: b"".join(store.read(name)), patience)
+
+
+def fetch_checked(
+    store: Store,
+    name: str,
+    span: Span | None,
+    stream: BufferedRandom,
+    check: Callable[[BufferedRandom], str],
+    patience: Patience,
+) -> None:
+    """Fetches a file, or a part of it, and looks whether the right bytes have arrived.
+
+    Args:
+        store: where the file is.
+        name: of the file.
+        span: the part; None: all of it.
+        stream: takes the bytes, from its beginning on.
+        check: says what is wrong with what has been written up to the stream's position; "" where
+            nothing is.
+        patience: with a store that fails or stalls.
+
+    Raises:
+        ShardError: if the store keeps failing, or sends other bytes.
+        OSError: if the stream cannot be written.
+    """
+    wrong_before = ""
+
+    def attempt() -> None:
+        nonlocal wrong_before
+        stream.seek(0)
+        for piece in store.read(name, span):
+            stream.write(piece)
+        stream.truncate()  # an earlier try may have gone farther
+        if wrong := check(stream):
+            # Damage on the way hardly comes twice alike: then the store itself holds other bytes.
+            may_pass, wrong_before = wrong != wrong_before, wrong
+            raise StoreError(wrong, may_pass=may_pass)
+
+    ask(store, name, attempt, patience)

@@ -1,0 +1,53 @@
+"""The depth that predictions are compared with: its file in KITTI, and the map that it becomes."""
+
+import numpy as np
+
+from md2dist.data.kitti import Calibration, read_annotated, read_scan
+from md2dist.data.kitti_layout import CAMERAS, find_annotated, find_scan
+from md2dist.data.shard_format import GroundTruth
+from md2dist.data.source_tree import SourceTree
+from md2dist.data.splits import SplitLine
+from md2dist.data.velodyne import project_velodyne
+from md2dist.errors import KittiError
+
+
+def find_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> str | None:
+    """Finds the file that the ground truth of a sample is made from; None for ``none``.
+
+    Raises:
+        KittiError: if it is not there.
+    """
+    if kind == "velodyne":
+        return find_scan(tree, line.drive, line.frame)
+    if kind == "annotated":
+        return find_annotated(tree, line.drive, line.frame, line.side)
+    return None
+
+
+def read_truth(
+    tree: SourceTree, name: str, line: SplitLine, kind: GroundTruth, calibration: Calibration
+) -> np.ndarray:
+    """Makes the depth map of a sample's target.
+
+    Args:
+        tree: of KITTI.
+        name: what `find_truth` found.
+        line: the sample.
+        kind: ``velodyne`` for the map of the `eigen` protocol, ``annotated`` for KITTI's own.
+        calibration: of the drive.
+
+    Returns:
+        Depth (H, W) float32 in m, 0 where unknown, in the camera's native size.
+
+    Raises:
+        KittiError: if the file is broken, or of another size than the camera's images.
+    """
+    if kind == "annotated":
+        depth, size = read_annotated(tree, name), tuple(calibration.sizes[CAMERAS[line.side]])
+        if depth.shape != size:
+            raise KittiError(
+                f"annotated depth {name} has {depth.shape[0]}x{depth.shape[1]} pixels, expected "
+                f"{size[0]}x{size[1]}; download it again"
+            )
+        return depth
+    return project_velodyne(read_scan(tree, name), calibration, CAMERAS[line.side])

@@ -1,0 +1,128 @@
+"""Where the files of KITTI raw and of KITTI odometry lie, drive by drive.
+
+A drive of KITTI raw is called ``2011_09_26/2011_09_26_drive_0005_sync``, a sequence of KITTI
+odometry ``09``. All paths are relative to the root of a `SourceTree`.
+"""
+
+from fnmatch import fnmatchcase
+from typing import Literal, NamedTuple
+
+from md2dist.data.source_tree import SourceTree
+from md2dist.errors import KittiError
+
+Side = Literal["l", "r"]
+CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
+OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
+RAW_CALIBRATION = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"  # of a date
+_IMAGE_FORMATS = ("png", "jpg")
+
+
+class Layout(NamedTuple):
+    """The folders and file names of a drive."""
+
+    images: str  # folder of one camera's images
+    scans: str  # folder of the laser scans
+    num_digits: int  # of a frame's number
+
+    def name_frame(self, frame: int) -> str:
+        """A frame's file name, without the suffix."""
+        return f"{frame:0{self.num_digits}d}"
+
+
+RAW = Layout("{drive}/image_{camera:02d}/data", "{drive}/velodyne_points/data", 10)
+ODOMETRY = Layout("sequences/{drive}/image_{camera}", "sequences/{drive}/velodyne", 6)
+
+
+def is_odometry(drive: str) -> bool:
+    """Whether a drive is a sequence of KITTI odometry, by its name."""
+    return "/" not in drive
+
+
+def find_layout(drive: str) -> Layout:
+    """Finds the layout of a drive."""
+    return ODOMETRY if is_odometry(drive) else RAW
+
+
+def camera_folder(drive: str, side: Side) -> str:
+    """Names the folder of one camera's images, which need not exist."""
+    return find_layout(drive).images.format(drive=drive, camera=CAMERAS[side])
+
+
+def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
+    """Finds one camera's image, as PNG or as JPEG.
+
+    Raises:
+        KittiError: if the frame, or the whole camera, is not there, or the drive is there twice.
+    """
+    folder, stem = camera_folder(drive, side), find_layout(drive).name_frame(frame)
+    present = tree.files(folder)
+    for suffix in _IMAGE_FORMATS:
+        if f"{stem}.{suffix}" in present:
+            return f"{folder}/{stem}.{suffix}"
+    if not present:
+        raise KittiError(f"no folder {folder}; download the drive {drive}")
+    raise KittiError(f"no image {folder}/{stem}.{'|'.join(_IMAGE_FORMATS)}")
+
+
+def calibration_files(drive: str) -> list[str]:
+    """Names the files that a drive's calibration is read from, which need not exist."""
+    if is_odometry(drive):
+        return [f"sequences/{drive}/calib.txt"]
+    return [f"{drive.partition('/')[0]}/{name}" for name in RAW_CALIBRATION]
+
+
+def find_scan(tree: SourceTree, drive: str, frame: int) -> str:
+    """Finds one laser scan.
+
+    Raises:
+        KittiError: if it is not there, or the drive is there twice.
+    """
+    layout = find_layout(drive)
+    folder, name = layout.scans.format(drive=drive), f"{layout.name_frame(frame)}.bin"
+    if name not in tree.files(folder):
+        archive = "data_odometry_velodyne.zip" if is_odometry(drive) else f"the drive {drive}"
+        raise KittiError(
+            f"no laser scan {folder}/{name}; download {archive}, or pack with --ground-truth none"
+        )
+    return f"{folder}/{name}"
+
+
+def find_annotated(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
+    """Finds one camera's annotated depth, as it lies in ``data_depth_annotated.zip``.
+
+    Raises:
+        KittiError: if it is not there, or is there twice.
+    """
+    folder = f"{drive.rpartition('/')[2]}/proj_depth/groundtruth/image_{CAMERAS[side]:02d}"
+    name = f"{frame:010d}.png"
+    for part in ("train/", "val/", ""):
+        if name in tree.files(part + folder):
+            return f"{part}{folder}/{name}"
+    raise KittiError(
+        f"no annotated depth {folder}/{name}, be it below train/ or val/; give --kitti-root the "
+        "folder of data_depth_annotated, too, which lacks a few frames"
+    )
+
+
+def list_drives(tree: SourceTree) -> list[str]:
+    """Lists the synced drives of KITTI raw in a tree.
+
+    Raises:
+        KittiError: if an archive is broken.
+    """
+    return [
+        f"{date}/{drive}"
+        for date in tree.folders()
+        for drive in tree.folders(date)
+        if fnmatchcase(drive, f"{date}_drive_*_sync")
+    ]
+
+
+def list_frames(tree: SourceTree, drive: str, side: Side) -> set[int]:
+    """Lists the frames of which one camera's image is there; none where the camera is missing.
+
+    Raises:
+        KittiError: if the drive is there twice.
+    """
+    parts = (name.rpartition(".") for name in tree.files(camera_folder(drive, side)))
+    return {int(stem) for stem, _, suffix in parts if suffix in _IMAGE_FORMATS and stem.isdigit()}

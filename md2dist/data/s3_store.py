@@ -1,0 +1,90 @@
+"""A prefix of a bucket as a store: S3, or whatever speaks its protocol."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from md2dist.data.fetching import CHUNK, NUM_AT_ONCE, Span, StoreError
+from md2dist.errors import ShardError
+
+
+class S3Store:
+    """A prefix of a bucket; boto3 finds endpoint, region and credentials in its usual places.
+
+    Args:
+        url: ``s3://bucket/prefix``.
+        timeout: s without a byte before a connection counts as broken.
+
+    Raises:
+        ShardError: if the address names no bucket, or boto3 is not installed.
+    """
+
+    def __init__(self, url: str, timeout: float):
+        address = urlsplit(url)
+        self.url = url
+        self._bucket, self._prefix = address.netloc, address.path.strip("/")
+        self._timeout = timeout
+        if not self._bucket:
+            raise ShardError(f"{url} names no bucket; expected s3://bucket/prefix")
+        if importlib.util.find_spec("boto3") is None:
+            raise ShardError(f"{url} needs boto3; install it with pip install 'md2dist[s3]'")
+
+    def read(self, name: str, span: Span | None = None) -> Iterator[bytes]:
+        """Yields the bytes of an object, or of a part of it."""
+        asked = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
+        with _told_as_store_errors():
+            answer = self._client().get_object(**self._place(name), **asked)
+            yield from answer["Body"].iter_chunks(CHUNK)
+
+    def size(self, name: str) -> int:
+        """Returns the bytes of an object."""
+        with _told_as_store_errors():
+            return self._client().head_object(**self._place(name))["ContentLength"]
+
+    def has_ranges(self, name: str) -> bool:
+        """Tells that an object can be read from any byte on."""
+        return True
+
+    def _place(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": f"{self._prefix}/{name}".lstrip("/")}
+
+    def _client(self) -> Any:
+        return _open_client(os.getpid(), self._timeout)
+
+
+@lru_cache(2)
+def _open_client(process: int, timeout: float) -> Any:
+    """Connects for one process, whose threads may share the client: no socket survives a fork."""
+    from boto3.session import Session
+    from botocore.config import Config
+
+    patience = {"total_max_attempts": 1}  # the tries are ours, since reading may fail as well
+    config = Config(
+        connect_timeout=timeout,
+        read_timeout=timeout,
+        retries=patience,
+        max_pool_connections=NUM_AT_ONCE,
+    )
+    return Session().client("s3", config=config)
+
+
+@contextmanager
+def _told_as_store_errors() -> Iterator[None]:
+    from botocore import exceptions
+
+    networks = (
+        exceptions.HTTPClientError,
+        exceptions.ConnectionError,
+        exceptions.IncompleteReadError,
+    )
+    try:
+        yield
+    except exceptions.ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        raise StoreError(error, may_pass=status >= 500 or status in (408, 429)) from None
+    except exceptions.BotoCoreError as error:
+        raise StoreError(error, may_pass=isinstance(error, networks)) from None

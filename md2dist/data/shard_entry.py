@@ -1,0 +1,72 @@
+"""What the manifest knows of a shard: its bytes, its checksums, and where its samples lie."""
+
+import hashlib
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One tar file; sample i is its section ``[offsets[i], offsets[i + 1])``."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+    count: int
+    offsets: np.ndarray = field(compare=False)  # (count + 1,) int64; sha256 stands for it
+    crc32: np.ndarray = field(compare=False)  # (count,) uint32, of each section
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives the entry as it is stored; the checksums as eight hexadecimal digits each."""
+        checksums = self.crc32.astype(">u4").tobytes().hex()
+        return {**vars(self), "offsets": self.offsets.tolist(), "crc32": checksums}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "ShardEntry":
+        """Restores an entry.
+
+        Raises:
+            ValueError: if it counts other samples than it has offsets or checksums for, or its name
+                leads out of the folder.
+            TypeError: if fields are missing or unknown.
+            KeyError: if offsets or checksums are missing.
+        """
+        offsets = np.array(stored["offsets"], np.int64)
+        checksums = np.frombuffer(bytes.fromhex(stored["crc32"]), ">u4").astype(np.uint32)
+        entry = cls(**{**stored, "offsets": offsets, "crc32": checksums})
+        if offsets.shape != (entry.count + 1,) or checksums.shape != (entry.count,):
+            raise ValueError(
+                f"{entry.name} counts {entry.count} samples, offsets or checksums disagree"
+            )
+        if Path(entry.name).name != entry.name:
+            raise ValueError(f"{entry.name!r} is no name of a file")
+        return entry
+
+
+def describe_shard(path: Path, offsets: np.ndarray) -> ShardEntry:
+    """Describes a file.
+
+    Args:
+        path: a shard.
+        offsets: (count + 1,) first byte of each sample, and the byte behind the last one.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        num_bytes = stream.tell()
+        stream.seek(int(offsets[0]))
+        checksums = [zlib.crc32(stream.read(size)) for size in np.diff(offsets).tolist()]
+    return ShardEntry(
+        path.name,
+        num_bytes,
+        sha256,
+        len(checksums),
+        np.asarray(offsets, np.int64),
+        np.array(checksums, np.uint32),
+    )

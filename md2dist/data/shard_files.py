@@ -1,0 +1,214 @@
+"""The files that samples are read from: the shards themselves, or copies in the cache."""
+
+import hashlib
+import os
+import tempfile
+import zlib
+from functools import partial
+from io import BufferedRandom
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from md2dist.data.fetching import Store, StoreError, ask, fetch_checked
+from md2dist.data.read_ahead import Reach
+from md2dist.data.retries import Patience
+from md2dist.data.shard_cache import OpenFile, ShardCache
+from md2dist.data.shard_entry import ShardEntry
+from md2dist.data.shard_format import MANIFEST_NAME, Manifest
+from md2dist.errors import ShardError
+
+_FILES_AHEAD = 64  # samples, or shards, that a process holds open at most
+_SAMPLES_AHEAD = 1 << 14  # whose shards it looks at, where it fetches shards
+
+
+class Extent(NamedTuple):
+    """Bytes that are read as one file: those of a sample, or of a whole shard."""
+
+    shard: int  # its number
+    place: int | None  # of the sample in the shard; None: the whole shard
+    start: int  # first byte in the shard
+    stop: int  # the byte behind the last one
+
+    @property
+    def num_bytes(self) -> int:
+        """Their number."""
+        return self.stop - self.start
+
+
+class ShardFiles(Protocol):
+    """Where a data set's bytes come from."""
+
+    reads_whole_shards: bool  # to read a sample is to read its shard
+    cache_bytes: int | None  # bound of the cache; None: there is none
+
+    def extent(self, shard: int, place: int) -> Extent:
+        """Tells which bytes are read together with those of a sample."""
+        ...
+
+    def open(self, extent: Extent) -> OpenFile:
+        """Opens them as a file.
+
+        Raises:
+            ShardError: if they cannot be had.
+        """
+        ...
+
+    def discard(self, file: OpenFile) -> None:
+        """Is told that a file is damaged."""
+        ...
+
+    def find_fault(self, entry: ShardEntry) -> str:
+        """Says what is wrong with a shard as far as its size tells; "" where nothing is.
+
+        Raises:
+            ShardError: if the place of all shards cannot be asked.
+        """
+        ...
+
+    def reach(self, num_sharers: int) -> Reach | None:
+        """Tells how far ahead one of several processes may open; None: there is no need to."""
+        ...
+
+
+class FolderFiles:
+    """Shards that are read where they lie.
+
+    Args:
+        folder: of the shards.
+        manifest: what they hold.
+    """
+
+    reads_whole_shards = False
+    cache_bytes: int | None = None
+
+    def __init__(self, folder: Path, manifest: Manifest):
+        self._folder = folder
+        self._manifest = manifest
+
+    def extent(self, shard: int, place: int) -> Extent:
+        """Takes the whole shard as one file."""
+        return Extent(shard, None, 0, self._manifest.shards[shard].num_bytes)
+
+    def open(self, extent: Extent) -> OpenFile:
+        """Opens a shard."""
+        path = self._folder / self._manifest.shards[extent.shard].name
+        remedy = "copy the shard again, or pack again"
+        try:
+            file = OpenFile(path, os.open(path, os.O_RDONLY))
+        except OSError as error:
+            raise ShardError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
+        found = os.fstat(file.descriptor).st_size
+        if found != extent.num_bytes:
+            raise ShardError(
+                f"{path} has {found} bytes, index.json says {extent.num_bytes}; {remedy}"
+            )
+        return file
+
+    def discard(self, file: OpenFile) -> None:
+        """Can do nothing about it."""
+
+    def find_fault(self, entry: ShardEntry) -> str:
+        """Looks at the size of a file."""
+        try:
+            num_bytes = (self._folder / entry.name).stat().st_size
+        except OSError as error:
+            return f"{entry.name} cannot be read ({error.strerror})"
+        return _compare_size(entry, num_bytes)
+
+    def reach(self, num_sharers: int) -> None:
+        """Leaves reading ahead to the operating system."""
+
+
+class CachedFiles:
+    """Shards in a store, through a cache: by samples where the store can, else as a whole.
+
+    Args:
+        store: of the shards.
+        manifest: what they hold.
+        cache: of this node.
+        patience: with a store that fails or stalls.
+    """
+
+    def __init__(self, store: Store, manifest: Manifest, cache: ShardCache, patience: Patience):
+        self._store = store
+        self._manifest = manifest
+        self._cache = cache
+        self._patience = patience
+        self.cache_bytes: int | None = cache.max_bytes
+        self.reads_whole_shards = not ask(
+            store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), patience
+        )
+
+    def extent(self, shard: int, place: int) -> Extent:
+        """Takes a sample, or its shard, as one file."""
+        entry = self._manifest.shards[shard]
+        if self.reads_whole_shards:
+            return Extent(shard, None, 0, entry.num_bytes)
+        return Extent(shard, place, *entry.offsets[place : place + 2].tolist())
+
+    def open(self, extent: Extent) -> OpenFile:
+        """Opens it in the cache, where it is fetched and checked first if it is not there."""
+        return self._cache.open(self._key(extent), extent.num_bytes, partial(self._fetch, extent))
+
+    def discard(self, file: OpenFile) -> None:
+        """Throws it out of the cache."""
+        self._cache.discard(file)
+
+    def find_fault(self, entry: ShardEntry) -> str:
+        """Asks the store for the size of a file."""
+
+        def look() -> str:
+            try:
+                size = self._store.size(entry.name)
+            except StoreError as error:
+                if error.may_pass:
+                    raise
+                return f"{entry.name} cannot be had ({error})"
+            return "" if size is None else _compare_size(entry, size)
+
+        return ask(self._store, entry.name, look, self._patience)
+
+    def reach(self, num_sharers: int) -> Reach:
+        """Shares half of the cache, which whole shards need not: all processes need the same."""
+        allowed = self._cache.max_bytes // 2
+        if self.reads_whole_shards:
+            return Reach(_SAMPLES_AHEAD, _FILES_AHEAD, allowed)
+        return Reach(_FILES_AHEAD, _FILES_AHEAD, allowed // num_sharers)
+
+    def _key(self, extent: Extent) -> str:
+        """Names content, not its place: the same shard in another store is the same file."""
+        return f"{self._manifest.shards[extent.shard].sha256}-{extent.start}-{extent.stop}"
+
+    def _fetch(self, extent: Extent, stream: BufferedRandom) -> None:
+        span = None if extent.place is None else (extent.start, extent.stop)
+        name = self._manifest.shards[extent.shard].name
+        check = partial(self._check, extent)
+        fetch_checked(self._store, name, span, stream, check, self._patience)
+
+    def _check(self, extent: Extent, stream: BufferedRandom) -> str:
+        """Says what is wrong with fetched bytes."""
+        if stream.tell() != extent.num_bytes:
+            return f"{stream.tell()} bytes arrive instead of {extent.num_bytes}"
+        stream.seek(0)
+        entry = self._manifest.shards[extent.shard]
+        if extent.place is None:
+            found, expected = hashlib.file_digest(stream, "sha256").hexdigest(), entry.sha256
+        else:
+            found, expected = zlib.crc32(stream.read()), int(entry.crc32[extent.place])
+        if found == expected:
+            return ""
+        return (
+            f"the bytes from {extent.start} to {extent.stop} have the checksum {found}, index.json "
+            f"says {expected}; they are damaged, or index.json is that of another packing"
+        )
+
+
+def _compare_size(entry: ShardEntry, num_bytes: int) -> str:
+    if num_bytes == entry.num_bytes:
+        return ""
+    return f"{entry.name} has {num_bytes} bytes instead of {entry.num_bytes}"
+
+
+def default_cache_dir() -> Path:
+    """Names this user's folder for fetched shards on the node's own disk."""
+    return Path(tempfile.gettempdir()) / f"md2dist-cache-{os.getuid()}"

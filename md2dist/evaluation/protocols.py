@@ -1,0 +1,39 @@
+"""Which evaluation protocol goes with which ground truth, and how to pack shards for it."""
+
+from pathlib import Path
+
+from md2dist.data.shard_format import GroundTruth, Recipe
+from md2dist.errors import ShardError
+from md2dist.evaluation.depth_metrics import ProtocolName
+
+_PROTOCOLS: dict[GroundTruth, ProtocolName] = {"velodyne": "eigen", "annotated": "eigen_benchmark"}
+_PACK_COMMAND = (
+    "python shard_tools/make_shards.py --kitti-root DIR --split {protocol}/test --output DIR "
+    "--ground-truth {ground_truth} --frame-offsets --no-stereo --order sequential"
+)
+
+
+def choose_protocol(
+    recipe: Recipe, folder: str | Path, wanted: ProtocolName | None = None
+) -> ProtocolName:
+    """Gives the protocol by which a folder of shards is evaluated.
+
+    Args:
+        recipe: of the shards.
+        folder: where they lie, for messages.
+        wanted: what the user asks for; None takes the one that fits the ground truth.
+
+    Raises:
+        ShardError: if the shards carry no ground truth, or not that of the protocol.
+    """
+    fitting = _PROTOCOLS.get(recipe.ground_truth)
+    if fitting and wanted in (None, fitting):
+        return fitting
+    found = f"carries {recipe.ground_truth} depth, for protocol {fitting}" * bool(fitting)
+    remedies = [
+        f"for protocol {protocol} pack with "
+        f"`{_PACK_COMMAND.format(protocol=protocol, ground_truth=ground_truth)}`"
+        for ground_truth, protocol in _PROTOCOLS.items()
+        if wanted in (None, protocol)
+    ]
+    raise ShardError(f"{folder} {found or 'carries no ground truth'}; {'; '.join(remedies)}")

@@ -1,0 +1,76 @@
+"""Whether a run may go on from its checkpoint, and which of its settings have changed since."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from md2dist.config import Config, load_config
+from md2dist.errors import CheckpointError, ConfigError
+from md2dist.training.batch_plan import BatchPlan
+
+
+def check_continuity(
+    config: Config, facts: dict[str, Any], plan: BatchPlan, shard_digest: str, world_size: int
+) -> None:
+    """Refuses to go on where the order of samples would not be the one that was begun.
+
+    Args:
+        config: the settings now.
+        facts: what the checkpoint knows.
+        plan: the batch sizes now.
+        shard_digest: of the training shards now.
+        world_size: number of ranks now.
+
+    Raises:
+        CheckpointError: naming what differs, and the remedy.
+    """
+    run_dir = config.log.run_dir
+    now = {
+        "seed": config.seed,
+        "global_batch_size": plan.global_batch_size,
+        "window_shards": config.data.window_shards,
+        "shard_digest": shard_digest,
+        "zero_stage": config.deepspeed.zero_stage,
+    }
+    for key, value in now.items():
+        if facts.get(key) != value:
+            raise CheckpointError(
+                f"the run in {run_dir} was begun with {key}={facts.get(key)}, now it is {value}; "
+                "go on with the former, or start a new log.run_dir with network.init_from="
+                f"{run_dir}"
+            )
+    if config.deepspeed.zero_stage > 0 and facts["world_size"] != world_size:
+        raise CheckpointError(
+            f"the run in {run_dir} was saved by {facts['world_size']} ranks at ZeRO stage "
+            f"{config.deepspeed.zero_stage} and cannot go on with {world_size}; use as many ranks, "
+            f"or start a new log.run_dir with network.init_from={run_dir}"
+        )
+
+
+def describe_changes(saved: Path, config: Config) -> list[str]:
+    """Lists the settings in which a run differs from the one that a checkpoint was saved by.
+
+    Args:
+        saved: the checkpoint's `config.yaml`.
+        config: the settings now.
+
+    Returns:
+        For each: "key: before -> now", in the order of the schema. One line that says why, if the
+        settings of before cannot be read, or hold a key that this version does not know.
+    """
+    try:
+        before = _flatten(dataclasses.asdict(load_config([saved])))
+    except ConfigError as error:
+        return [f"the settings of before cannot be compared: {error}"]
+    now = _flatten(dataclasses.asdict(config))
+    return [
+        f"{key}: {before[key]} -> {value}" for key, value in now.items() if before[key] != value
+    ]
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        nested = isinstance(value, dict)
+        flat |= _flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat

@@ -1,0 +1,221 @@
+"""The watch of a job: threads in every rank through which all of them stop, fail and end together.
+
+About twice a second a rank gives a sign of life to the job's key-value store and looks whether
+anybody has asked to stop, whether the job has failed somewhere, and whether rank 0, which keeps the
+store, is still there. Rank 0 looks after all others.
+"""
+
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self, TextIO
+
+import torch.distributed as dist
+
+from md2dist.errors import Md2distError, tell_error
+from md2dist.training.failure import (
+    Failure,
+    announce_failure,
+    call_bounded,
+    end_process,
+    is_lost_connection,
+    kill_children,
+    read_failure,
+    show_stacks,
+)
+from md2dist.training.lockstep import ask_to_stop, read_stop
+from md2dist.training.preemption import Launcher, SignalBox
+from md2dist.training.vitals import Beat, Vitals
+from md2dist.training.world import World, connect_store, wait_for_all
+
+logger = logging.getLogger(__name__)
+
+_PERIOD_S = 0.5
+_DEAD_LOOKS = 30
+_DEAD_S = _DEAD_LOOKS * _PERIOD_S  # launchers kill the ranks of a node 30 s after one has died
+
+
+class Watch:
+    """Watches, with those of the other ranks, over the job while it is entered.
+
+    An exception that leaves the block ends all ranks, as a rank that dies and a standstill do.
+
+    Args:
+        world: this process, connected; all ranks make a watch, in their main thread.
+    """
+
+    def __init__(self, world: World):
+        self._world = world
+        self._store: Any = connect_store(timeout_s=_DEAD_S)
+        self._signals, self._launcher = SignalBox(), Launcher(world.is_launched)
+        self._vitals = Vitals(_DEAD_LOOKS)
+        self._place = f"process {os.getpid()} on {socket.gethostname()}"
+        self._count, self._progress, self._doing = 0, 0, "starting"
+        self._interrupted_at: float | None = None
+        self._stopping, self._left = threading.Event(), threading.Event()
+        self._unanswered_looks = 0
+        self._reason = ""  # for which this rank asks all to stop
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._receive, self._exchange)
+        ]
+        self._hang_timeout_s = float("inf")
+        self._on_failure: Callable[[str], None] = lambda message: None
+        self._log_file: TextIO | None = None
+
+    def arm(self, hang_timeout_s: float, log_path: Path, on_failure: Callable[[str], None]) -> None:
+        """Looks for standstills from here on.
+
+        Args:
+            hang_timeout_s: time without progress on any rank after which the job is ended.
+            log_path: where the stacks of this rank's threads go, beside the terminal.
+            on_failure: called with the reason, on rank 0, or on rank 1 if rank 0 is gone.
+        """
+        self._hang_timeout_s, self._on_failure = hang_timeout_s, on_failure
+        self._log_file = log_path.open("a")
+
+    def note(self, doing: str) -> None:
+        """Takes note of progress, and of what this rank is doing from here on."""
+        self._doing = doing
+        self._progress += 1
+
+    def is_stopping(self) -> bool:
+        """Whether any rank has been asked to stop."""
+        return self._stopping.is_set()
+
+    def __enter__(self) -> Self:
+        self._beat()
+        wait_for_all()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, SystemExit):  # on all ranks alike
+            wait_for_all()  # nobody is missed who is only faster
+            self._leave()
+            wait_for_all()
+            kill_children()
+            return
+        if is_lost_connection(error):  # the threads find out who is gone, and end this process
+            self._threads[-1].join(2 * _DEAD_S)
+        self._leave()
+        if isinstance(error, Md2distError):
+            failure = Failure(str(error), exit_code=2)
+        else:
+            traceback.print_exception(error)
+            failure = Failure(f"rank {self._world.rank} failed: {type(error).__name__}: {error}")
+        self._end(announce_failure(self._store, failure))
+
+    def _leave(self) -> None:
+        self._left.set()
+        for thread in self._threads:
+            thread.join()
+        faulthandler.cancel_dump_traceback_later()
+        self._signals.close()
+
+    def _receive(self) -> None:
+        """Receives signals, and sees whether the store is silent: not every wait for it ends."""
+        while not self._left.is_set():
+            received = self._signals.wait(_PERIOD_S)
+            for number in received:
+                self._take_signal(number)
+            self._unanswered_looks += not received
+            if self._unanswered_looks >= _DEAD_LOOKS:
+                self._end_without_main()
+
+    def _take_signal(self, number: signal.Signals) -> None:
+        self._reason = self._reason or f"rank {self._world.rank} has received {number.name}"
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            self._interrupted_at = self._interrupted_at or now
+            if now - self._interrupted_at > 2:  # not the echo of the first one by a launcher
+                tell_error("interrupted twice; nothing was saved")
+                end_process(130)
+
+    def _exchange(self) -> None:
+        """Exchanges with the other ranks what there is to know."""
+        try:
+            while not self._left.wait(_PERIOD_S):
+                self._look()
+                self._unanswered_looks = 0
+        except dist.DistError:
+            self._end_without_main()
+
+    def _look(self) -> None:
+        if self._launcher.is_gone():
+            self._reason = self._reason or f"the launcher of rank {self._world.rank} has ended"
+        if self._reason:
+            ask_to_stop(self._store, self._reason)
+        reason = read_stop(self._store)
+        if reason and not self.is_stopping():
+            logger.info("stopping: %s", reason)
+            self._stopping.set()
+        self._beat()
+        failure = read_failure(self._store)
+        if failure is None and (found := self._look_after_others()):
+            failure = announce_failure(self._store, found)
+        if failure is not None:
+            self._end(failure)
+
+    def _beat(self) -> None:
+        self._count += 1
+        beat = Beat(self._count, self._progress, self._doing, self._place)
+        self._store.set(_beat_key(self._world.rank), beat.encode())
+        if self._log_file is not None:  # written without Python's help, should it be held up
+            faulthandler.dump_traceback_later(_DEAD_S, file=self._log_file)
+
+    def _look_after_others(self) -> Failure | None:
+        ranks = range(self._world.world_size) if self._world.is_main else [0]
+        texts = self._store.multi_get([_beat_key(rank) for rank in ranks])
+        self._vitals.look(dict(zip(ranks, map(Beat.decode, texts), strict=True)))
+        if self._vitals.dead():
+            if not self._world.is_main:
+                self._end_without_main()
+            return Failure(f"{self._vitals.describe_dead()} was killed or is held up")
+        if self._world.is_main and self._vitals.still_looks * _PERIOD_S >= self._hang_timeout_s:
+            return Failure(
+                f"nothing has moved for log.hang_timeout_s={self._hang_timeout_s:g}; "
+                f"{self._vitals.describe_work()}; logs/rank-N.log show the stacks of all threads",
+                shows_stacks=True,
+            )
+        return None
+
+    def _end(self, failure: Failure) -> NoReturn:
+        """Ends this process; rank 0 speaks."""
+        if failure.shows_stacks:
+            show_stacks(self._log_file)
+        if self._world.is_main:
+            self._tell(failure.message)
+            time.sleep(4 * _PERIOD_S)  # the store ends with it; the others shall read the reason
+        else:
+            logger.info("ended: %s", failure.message)
+        end_process(failure.exit_code)
+
+    def _end_without_main(self) -> NoReturn:
+        """Ends this process after the death of rank 0; rank 1 speaks."""
+        message = "rank 0, which keeps the job together, was killed or is held up"
+        if self._world.rank == 1:
+            self._tell(message)
+        end_process(1)
+
+    def _tell(self, message: str) -> None:
+        tell_error(message)
+        call_bounded(lambda: self._on_failure(message))
+
+
+def _beat_key(rank: int) -> str:
+    return f"beat {rank}"

@@ -1,0 +1,35 @@
+"""A few connected processes that run one function."""
+
+import os
+
+import torch.distributed as dist
+import torch.multiprocessing
+
+from md2dist.training.world import join_world, leave_world
+
+
+def run_rank(rank, world_size, port, task, results):
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size),
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    world = join_world()
+    try:
+        results[rank] = task(world)
+    except SystemExit as end:
+        results[rank] = f"exit {end.code}"
+    except ValueError as error:
+        results[rank] = f"{type(error).__name__}: {error}"
+    finally:
+        leave_world()
+
+
+def run_ranks(task, world_size=2):
+    """Runs a function of the world in that many connected processes; gives what each returned."""
+    with torch.multiprocessing.get_context("spawn").Manager() as manager:
+        results = manager.dict()
+        port = dist.TCPStore("127.0.0.1", 0, is_master=True).port
+        torch.multiprocessing.spawn(
+            run_rank, (world_size, port + 1, task, results), nprocs=world_size
+        )
+        return [results[rank] for rank in range(world_size)]

@@ -1,0 +1,122 @@
+"""A training job that is followed and disturbed from outside while it runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from md2dist.training.world import find_free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "WANDB_MODE": "disabled",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+
+
+class LiveJob:
+    """A `deepspeed` launch of launch/train.py with two ranks, in a session of its own.
+
+    Its processes by name: "deepspeed", "launch" (of the node), "rank 0", "rank 1", "worker", a
+    loader worker of the last rank, and "wandb", through which W&B writes.
+
+    Args:
+        run_dir: the run's folder; the job's output goes to a file beside it.
+        words: what follows `launch/train.py --config`.
+        **environment: variables beside those of all tests.
+    """
+
+    def __init__(self, run_dir, words, **environment):
+        self.run_dir = run_dir
+        launcher = ["deepspeed", "--num_gpus", 2, "--master_port", find_free_port()]
+        command = [*launcher, "launch/train.py", "--config", *words, f"log.run_dir={run_dir}"]
+        self._output = run_dir.with_suffix(".txt")
+        with self._output.open("w") as output:
+            self._process = subprocess.Popen(
+                [str(word) for word in command],
+                cwd=ROOT,
+                env={**os.environ, **ENVIRONMENT, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def pid(self, name):
+        """The process id of one of the job's processes."""
+        if name == "deepspeed":
+            return self._process.pid
+        (launch,) = children_of(self._process.pid)
+        if name == "launch":
+            return launch
+        ranks = children_of(launch)
+        if name == "worker":
+            return children_of(ranks[-1])[-1]
+        if name == "wandb":
+            return next(pid for pid in children_of(ranks[0]) if "wandb-core" in command_of(pid)[1])
+        return ranks[int(name.split()[1])]
+
+    def send(self, number, name):
+        """Sends a signal to one of the job's processes."""
+        os.kill(self.pid(name), number)
+
+    def status(self):
+        """What status.json says; nothing before there is one."""
+        path = self.run_dir / "status.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def output(self):
+        """What the job has written to the terminal."""
+        return self._output.read_text()
+
+    def wait_until(self, condition, seconds=120):
+        """Waits for something that the job does, as long as it runs."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self._process.poll() is None, self.output()
+            assert time.monotonic() < deadline, self.status()
+            time.sleep(0.05)
+
+    def wait_for_end(self, seconds):
+        """Waits until no process of the job is left; gives exit code and output of `deepspeed`."""
+        deadline = time.monotonic() + seconds
+        while self._process.poll() is None or processes_of(self._process.pid):
+            left = list(map(command_of, processes_of(self._process.pid)))
+            assert time.monotonic() < deadline, (left, self.output())
+            time.sleep(0.05)
+        return self._process.returncode, self.output()
+
+    def kill(self):
+        """Kills all that is left of the job at once, as a power cut does."""
+        for pid in processes_of(self._process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def processes_of(session):
+    """The processes of a session that live, stopped ones too."""
+    return {pid for pid, fields in all_processes() if int(fields[3]) == session}
+
+
+def children_of(parent):
+    """The children of a process, in the order of their start."""
+    return sorted(pid for pid, fields in all_processes() if int(fields[1]) == parent)
+
+
+def all_processes():
+    """Each living process with the fields of its /proc/PID/stat: state, parent, group, session."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[0] != "Z":
+            yield int(entry.name), fields
+
+
+def command_of(pid):
+    """A process's command line, for messages."""
+    return pid, Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()

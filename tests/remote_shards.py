@@ -1,0 +1,31 @@
+"""Small shards in stores on the loopback, and what reading them must give."""
+
+from pathlib import Path
+
+from file_server import FileServer
+
+from md2dist.data.retries import Patience
+from md2dist.data.shard_reader import ShardDataset
+
+HASTY = Patience(num_tries=3, first_wait=0.001, timeout=0.5)
+
+
+def serve_folder(server: FileServer, folder: Path) -> str:
+    """Puts the files of a folder on a web server; returns their address."""
+    for path in folder.iterdir():
+        server.files[f"{folder.name}/{path.name}"] = path.read_bytes()
+    return f"{server.url}/{folder.name}"
+
+
+def contents(samples) -> list[dict[str, bytes]]:
+    """Members of raw samples, comparable."""
+    return [{name: bytes(v) for name, v in s.items() if name != "__key__"} for s in samples]
+
+
+def read_all(dataset: ShardDataset) -> list[dict[str, bytes]]:
+    return contents(dataset.stream(range(len(dataset))))
+
+
+def read_folder(folder: Path) -> list[dict[str, bytes]]:
+    dataset = ShardDataset(folder)
+    return contents(dataset.raw(i) for i in range(len(dataset)))

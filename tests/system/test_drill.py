@@ -1,0 +1,17 @@
+"""The drill itself, with one of its faults; all of them are for `make drill`."""
+
+import sys
+
+import pytest
+from conftest import run_command
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_drill_ends_with_a_table_and_loses_nothing(tmp_path):
+    command = [sys.executable, "tests/run_drill.py", "--output", tmp_path]
+    process = run_command([*command, "--only", "cut short"])
+    assert process.returncode == 0, process.stdout + process.stderr
+    table = (tmp_path / "drill.md").read_text()
+    assert "| newest checkpoint: cut short | running" in table
+    assert "the same weights, bit for bit" in table

@@ -1,0 +1,53 @@
+import threading
+
+import pytest
+import torch
+
+from md2dist.errors import ShardError
+from md2dist.training.background_reader import BackgroundReader
+
+CPU = torch.device("cpu")
+
+
+def test_items_come_in_groups_and_in_order():
+    reader = BackgroundReader(range(7), CPU)
+    groups = [reader.take(size, lambda: False) for size in (1, 3, 3)]
+    assert groups == [[0], [1, 2, 3], [4, 5, 6]]
+
+
+def test_waiting_is_broken_off_but_not_before_there_is_nothing_to_take():
+    release = threading.Event()
+
+    def items():
+        yield 0
+        release.wait(30)
+        yield 1
+
+    reader = BackgroundReader(items(), CPU)
+    assert reader.take(1, lambda: True) == [0]
+    assert reader.take(1, lambda: True) is None
+    release.set()
+    assert reader.take(1, lambda: False) == [1]
+
+
+def test_an_error_reaches_whoever_takes_and_after_the_items_before_it():
+    def items():
+        yield 0
+        raise ShardError("sample 1 is damaged")
+
+    reader = BackgroundReader(items(), CPU)
+    assert reader.take(1, lambda: False) == [0]
+    with pytest.raises(ShardError, match="sample 1"):
+        reader.take(1, lambda: False)
+
+
+def test_nothing_is_read_before_the_first_take():
+    read = threading.Event()
+
+    def items():
+        read.set()
+        yield 0
+
+    reader = BackgroundReader(items(), CPU)
+    assert not read.wait(0.2)
+    assert reader.take(1, lambda: False) == [0]

@@ -1,0 +1,91 @@
+import threading
+from collections import Counter
+
+import pytest
+import torch.distributed as dist
+
+from md2dist.training.lockstep import Lockstep, ask_to_stop, read_stop
+
+
+def run_ranks(task, world_size=3):
+    """Runs task(rank) in a thread per rank; gives what each returned."""
+    results = [None] * world_size
+
+    def run(rank):
+        results[rank] = task(rank)
+
+    threads = [
+        threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(world_size)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    return results
+
+
+def test_without_a_request_every_rank_takes_every_step_and_little_is_left_in_the_store():
+    store = dist.HashStore()
+
+    def task(rank):
+        lockstep = Lockstep(store, world_size=3)
+        return [lockstep.begin(step, has_data=True) for step in range(50)]
+
+    assert run_ranks(task) == [[True] * 50] * 3
+    assert store.num_keys() <= 2
+
+
+def test_nobody_begins_a_step_before_all_have_its_data():
+    store, begun = dist.HashStore(), Counter()
+    has_data = threading.Event()
+
+    def task(rank):
+        lockstep = Lockstep(store, world_size=3)
+        for step in range(2):
+            if step == 1 and rank == 2:
+                has_data.wait(0.5)
+                assert begun[1] == 0
+            assert lockstep.begin(step, has_data=True)
+            begun[step] += 1
+
+    run_ranks(task)
+    assert begun == {0: 3, 1: 3}
+
+
+@pytest.mark.parametrize("asking", [0, 2])
+def test_all_ranks_stop_before_the_same_step(asking):
+    store = dist.HashStore()
+
+    def task(rank):
+        lockstep, step = Lockstep(store, world_size=3), 7
+        while lockstep.begin(step, has_data=True):
+            step += 1
+            if rank == asking and step == 20:
+                ask_to_stop(store, "because")
+                ask_to_stop(store, "for another reason")
+        return step
+
+    (step,) = set(run_ranks(task))
+    assert step == 20
+    assert read_stop(store) == "because"
+
+
+def test_a_rank_that_waits_for_data_stops_the_others_where_it_stands():
+    store = dist.HashStore()
+
+    def task(rank):
+        lockstep = Lockstep(store, world_size=3)
+        for step in range(10):
+            if rank == 1 and step == 4:
+                ask_to_stop(store, "because")
+                return step if not lockstep.begin(step, has_data=False) else None
+            if not lockstep.begin(step, has_data=True):
+                return step
+        return None
+
+    assert run_ranks(task) == [4, 4, 4]
+
+
+def test_nobody_has_asked_for_a_stop_in_a_fresh_store():
+    assert read_stop(dist.HashStore()) is None

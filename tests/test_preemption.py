@@ -1,0 +1,76 @@
+"""What signals and the ends of launchers do, each to processes of its own."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+RECEIVER = """
+import ctypes, sys, threading
+from md2dist.training.preemption import SignalBox
+box = SignalBox()
+def receive():
+    print(*[number.name for number in box.wait(30)], flush=True)
+thread = threading.Thread(target=receive)
+thread.start()
+print("ready", flush=True)
+while thread.is_alive():
+    ctypes.CDLL(None).usleep(300_000)  # as in a collective: no handler of Python runs
+box.close()
+print("closed", flush=True)
+sys.stdin.readline()
+sys.exit(7)
+"""
+ORPHAN = """
+import os, sys, time
+from md2dist.training.preemption import Launcher
+launcher = Launcher(is_launched=True)
+print(launcher.is_gone(), flush=True)
+while not launcher.is_gone():
+    time.sleep(0.05)
+print("gone", Launcher(is_launched=True).is_gone(), Launcher(False).is_gone(), flush=True)
+"""
+# A process between this one and the orphan, started as DeepSpeed starts its ranks.
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+
+
+def start(*command):
+    return subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_is_received_while_the_main_thread_waits_and_later_ones_are_ignored(number):
+    process = start("-c", RECEIVER)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.stdout.readline() == f"{number.name}\n"
+    assert process.stdout.readline() == "closed\n"
+    for late in (signal.SIGTERM, signal.SIGUSR1):
+        process.send_signal(late)
+    process.communicate("end\n", timeout=30)
+    assert process.returncode == 7
+
+
+def test_the_end_of_a_launcher_is_noticed_also_by_whoever_looks_later():
+    parent = start("-c", PARENT, ORPHAN)
+    assert parent.stdout.readline() == "False\n"
+    parent.kill()
+    assert parent.stdout.read() == "gone True False\n"
+
+
+def test_the_end_of_the_process_above_the_launcher_of_a_node_is_noticed(tmp_path):
+    """`deepspeed` starts deepspeed.launcher.launch, which starts the ranks."""
+    package = tmp_path / "deepspeed" / "launcher"
+    package.mkdir(parents=True)
+    (package / "launch.py").write_text(PARENT)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    command = "[sys.executable, '-m', 'deepspeed.launcher.launch', sys.argv[1]]"
+    top = f"import subprocess, sys; subprocess.run({command}, cwd={str(tmp_path)!r})"
+    process = start("-c", top, ORPHAN)
+    assert process.stdout.readline() == "False\n"
+    process.kill()
+    assert process.stdout.read().startswith("gone ")

@@ -1,0 +1,57 @@
+import pytest
+from small_shards import write_small_shards
+
+from md2dist.data.shard_format import read_manifest
+from md2dist.errors import ShardError
+from md2dist.evaluation.protocols import choose_protocol
+
+
+@pytest.fixture
+def recipe_of(tmp_path):
+    """The recipe of small shards with some ground truth."""
+
+    def pack(ground_truth):
+        folder = write_small_shards(tmp_path / ground_truth, 1, ground_truth=ground_truth)
+        return read_manifest(folder).recipe
+
+    return pack
+
+
+@pytest.mark.parametrize(
+    ("ground_truth", "protocol"), [("velodyne", "eigen"), ("annotated", "eigen_benchmark")]
+)
+def test_the_protocol_follows_from_the_ground_truth_or_agrees_with_it(
+    recipe_of, ground_truth, protocol
+):
+    recipe = recipe_of(ground_truth)
+    assert choose_protocol(recipe, "shards") == protocol
+    assert choose_protocol(recipe, "shards", protocol) == protocol
+
+
+@pytest.mark.parametrize(
+    ("ground_truth", "wanted", "split"),
+    [
+        ("annotated", "eigen", "eigen/test"),
+        ("velodyne", "eigen_benchmark", "eigen_benchmark/test"),
+    ],
+)
+def test_a_protocol_for_other_ground_truth_names_both_and_the_command(
+    recipe_of, ground_truth, wanted, split
+):
+    with pytest.raises(ShardError) as caught:
+        choose_protocol(recipe_of(ground_truth), "my/shards", wanted)
+    message = str(caught.value)
+    other = {"annotated": "velodyne", "velodyne": "annotated"}[ground_truth]
+    assert message.startswith(f"my/shards carries {ground_truth} depth")
+    assert f"for protocol {wanted} pack with `python shard_tools/make_shards.py" in message
+    assert f"--split {split}" in message
+    assert f"--ground-truth {other}" in message
+    assert f"--ground-truth {ground_truth}" not in message
+
+
+def test_shards_without_ground_truth_name_the_commands_of_both(recipe_of):
+    with pytest.raises(
+        ShardError, match=r"--ground-truth velodyne .*--ground-truth annotated"
+    ) as caught:
+        choose_protocol(recipe_of("none"), "my/shards")
+    assert str(caught.value).startswith("my/shards carries no ground truth; for protocol eigen ")

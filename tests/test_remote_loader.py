@@ -1,0 +1,163 @@
+"""Ranks and workers of a node that read from stores through one cache."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from file_server import serve_files
+from object_store import serve_objects, upload
+from remote_shards import serve_folder
+from small_shards import write_small_shards
+
+from md2dist.data.loader import make_loader
+from md2dist.data.order import GlobalOrder
+from md2dist.data.read_plan import check_cache, plan_reading
+from md2dist.data.shard_reader import ShardDataset
+from md2dist.errors import ShardError
+
+NUM_SAMPLES = 40  # in ten shards
+RANK = """
+import hashlib, sys
+from md2dist.data.loader import make_loader
+from md2dist.data.order import GlobalOrder
+from md2dist.data.shard_reader import ShardDataset
+place, rank, cache = sys.argv[1], int(sys.argv[2]), sys.argv[3] or None
+dataset = ShardDataset(place, cache_dir=cache, cache_gb=0.002)
+order = GlobalOrder(dataset.manifest.shard_sizes, seed=0, global_batch_size=4, window_shards=3)
+loader = make_loader(dataset, order, frame_offsets=(-1, 1), use_stereo=True, micro_batch_size=2,
+    num_accum=1, rank=rank, world_size=2, start_step=0, end_step=order.num_steps, num_workers=2,
+    prefetch_batches=2, ranks_per_node=2)
+for batch in loader:
+    content = b"".join(field.numpy().tobytes() for field in batch)
+    print(batch.sample_id.tolist(), hashlib.sha256(content).hexdigest(), flush=True)
+"""
+
+
+def start_rank(place: str | Path, rank: int, cache: Path | str, **variables) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", RANK, str(place), str(rank), str(cache)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+    )
+
+
+def read_with_two_ranks(place: str | Path, cache: Path | str = "", **variables) -> list[str]:
+    ranks = [start_rank(place, rank, cache, **variables) for rank in range(2)]
+    outputs = []
+    for process in ranks:
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        outputs.append(output)
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_small_shards(tmp_path_factory.mktemp("shards"), NUM_SAMPLES)
+
+
+@pytest.mark.slow
+def test_two_ranks_with_two_workers_read_the_same_from_every_store(folder, tmp_path):
+    expected = read_with_two_ranks(folder)
+    assert [len(output.splitlines()) for output in expected] == [10, 10]
+    with serve_files() as server:
+        url = serve_folder(server, folder)
+        assert read_with_two_ranks(url, tmp_path / "samples") == expected
+        asked = [(path, part) for _, path, part in server.requests if path.endswith(".tar")]
+        assert len(asked) == len(set(asked)) == NUM_SAMPLES  # none by two of them
+        server.keeps_ranges = False
+        server.requests.clear()
+        assert read_with_two_ranks(url, tmp_path / "shards") == expected
+        asked = [path for _, path, _ in server.requests if path.endswith(".tar")]
+        assert len(asked) == len(set(asked)) == 10  # one fetches, four read
+    with serve_objects() as settings:
+        url = upload(folder, settings, "kitti")
+        assert read_with_two_ranks(url, tmp_path / "objects", **settings) == expected
+    assert read_with_two_ranks(f"pipe:cat {folder}/{{}}", tmp_path / "pipe") == expected
+
+
+@pytest.mark.slow
+def test_a_rank_killed_while_it_fetches_leaves_a_cache_that_the_next_one_uses(folder, tmp_path):
+    expected = read_with_two_ranks(folder)
+    with serve_files() as server:
+        url = serve_folder(server, folder)
+        server.faults += [""] * 12 + ["stall:5000"] * 20
+        victim = start_rank(url, 0, tmp_path / "cache")
+        while len(server.requests) < 16:
+            assert victim.poll() is None
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate(timeout=60)
+        server.faults.clear()
+        server.end_of_stalls.set()
+        assert read_with_two_ranks(url, tmp_path / "cache") == expected
+
+
+def order_of(dataset: ShardDataset, window_shards: int = 3) -> GlobalOrder:
+    sizes = dataset.manifest.shard_sizes
+    return GlobalOrder(sizes, seed=0, global_batch_size=8, window_shards=window_shards)
+
+
+def plan(dataset: ShardDataset, num_nodes: int, epoch: int = 0):
+    ranks = range(4 // num_nodes)
+    order = order_of(dataset)
+    return plan_reading(dataset, order, epoch, ranks=ranks, world_size=4, num_accum=2)
+
+
+def test_the_plan_counts_the_bytes_that_the_ranks_of_a_node_fetch(folder, tmp_path):
+    with serve_files() as server:
+        url = serve_folder(server, folder)
+        dataset = ShardDataset(url, cache_dir=tmp_path / "cache")
+        order = order_of(dataset)
+        for rank in (0, 1):
+            loader = make_loader(
+                dataset,
+                order,
+                frame_offsets=(-1, 1),
+                use_stereo=True,
+                micro_batch_size=1,
+                num_accum=2,
+                rank=rank,
+                world_size=4,
+                start_step=0,
+                end_step=order.num_steps,
+                num_workers=0,
+                prefetch_batches=1,
+                ranks_per_node=2,
+            )
+            assert len(list(loader)) == 10
+        fetched = sum(path.stat().st_size for path in (tmp_path / "cache").glob("[!.]*"))
+        counted = plan(dataset, num_nodes=2)
+        assert counted.num_bytes == fetched
+        assert (counted.num_samples, counted.total_samples) == (20, NUM_SAMPLES)
+        assert plan(dataset, num_nodes=1).num_samples == NUM_SAMPLES
+        assert "20 of 40 samples, 0.00" in str(counted)
+
+
+def test_the_plan_counts_whole_shards_where_the_store_gives_no_less(folder, tmp_path):
+    dataset = ShardDataset(f"pipe:cat {folder}/{{}}", cache_dir=tmp_path)
+    counted = plan(dataset, num_nodes=4)
+    assert counted.num_samples == 10
+    assert counted.num_bytes > 2 * plan(ShardDataset(folder), num_nodes=4).num_bytes
+    assert plan(dataset, num_nodes=1).num_bytes == counted.total_bytes
+
+
+def test_a_cache_too_small_for_whole_shards_is_refused_before_the_first(folder, tmp_path):
+    def open_pipe(cache_gb: float) -> ShardDataset:
+        return ShardDataset(f"pipe:cat {folder}/{{}}", cache_dir=tmp_path, cache_gb=cache_gb)
+
+    check_cache(open_pipe(0.001), window_shards=4)
+    with pytest.raises(ShardError, match=r"two windows of 5 shards take 0\.00\d GB.*lower data\."):
+        check_cache(open_pipe(0.001), window_shards=5)
+    check_cache(ShardDataset(folder, cache_dir=tmp_path, cache_gb=1e-6), window_shards=5)
+
+
+def test_a_tiny_cache_of_samples_still_gives_all_of_them(folder, tmp_path):
+    dataset = ShardDataset(folder, cache_dir=tmp_path, cache_gb=1e-6)
+    keys = [sample["__key__"] for sample in dataset.stream(range(NUM_SAMPLES))]
+    assert keys == [ShardDataset(folder)[i].key for i in range(NUM_SAMPLES)]
+    assert len(list(tmp_path.glob("[!.]*"))) <= 3

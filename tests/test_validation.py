@@ -1,0 +1,29 @@
+import pytest
+import torch
+from small_shards import write_small_shards
+
+from md2dist.config import load_config
+from md2dist.data.shard_reader import ShardDataset
+from md2dist.evaluation.depth import evaluate_depth
+from md2dist.model import MonodepthModel
+from md2dist.prediction.predictor import frames_predictor
+from md2dist.training.validation import validate
+from md2dist.training.world import World
+
+
+@pytest.mark.parametrize(
+    ("ground_truth", "protocol"), [("velodyne", "eigen"), ("annotated", "eigen_benchmark")]
+)
+def test_training_validates_by_the_protocol_of_the_shards(tmp_path, ground_truth, protocol):
+    shards = write_small_shards(tmp_path, 3, height=64, width=64, ground_truth=ground_truth)
+    words = ["data.height=64", "data.width=64", "data.use_stereo=false"]
+    model = MonodepthModel.from_config(load_config(overrides=words)).train()
+    report = validate(model, ShardDataset(shards), World(0, 0, 1, torch.device("cpu")))
+    assert model.training
+    expected = evaluate_depth(
+        frames_predictor(model.eval()),
+        ShardDataset(shards),
+        protocol=protocol,
+        scaling="median",
+    )
+    assert report == expected
