@@ -24,7 +24,7 @@ drill: $(READY)  ## Hit a training with faults, one after another, and see what 
 	python tests/run_drill.py --output drill_output
 
 test: lint types  ## All checks and all tests
-	python -m pytest
+	python -m pytest --maxfail 10
 
 test-quick: $(READY)  ## The everyday tests, under five minutes
 	python -m pytest -m "not slow"

@@ -42,6 +42,13 @@ def test_a_run_of_one_rank_goes_on_with_two_and_keeps_its_global_batch(run_train
     assert read_state(alone)["global_batch_size"] == 4
 
 
+def test_a_run_starts_without_compiling_anything(run_training, tmp_path, monkeypatch):
+    extensions = tmp_path / "extensions"
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(extensions))
+    run_training("run", "optim.max_steps=1")
+    assert not extensions.exists()
+
+
 def test_partitioned_optimizers_take_the_same_steps(run_training):
     words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
     _, plain = run_training("plain", *words, num_ranks=2)
