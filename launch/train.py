@@ -32,7 +32,7 @@ def main() -> None:
         with Watch(world) as watch:
             with failing_together(world):
                 config = load_words(words)
-                prepared = prepare(config, world.world_size, world.rank)
+                prepared = prepare(config, world.world_size, world.local_rank, world.node_size)
                 model = build_model(config, prepared, world.is_main)
                 if world.is_main:
                     open_run_dir(config)

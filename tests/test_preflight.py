@@ -48,11 +48,11 @@ def facts_of(tmp_path, shards, **changes):
     return facts | changes
 
 
-def test_the_ranks_share_the_look_at_the_shards(tmp_path, shards):
+def test_the_ranks_of_a_node_share_the_look_at_the_shards(tmp_path, shards):
     (shards / "shard-000001.tar").unlink()
-    prepare(configure(tmp_path, shards), world_size=3, rank=0)
+    prepare(configure(tmp_path, shards), 3, part=0, num_parts=3)
     with pytest.raises(ShardError, match=r"1 of 1 shards .* the first: shard-000001\.tar"):
-        prepare(configure(tmp_path, shards), world_size=3, rank=1)
+        prepare(configure(tmp_path, shards), 3, part=1, num_parts=3)
 
 
 def test_the_cache_is_where_and_as_large_as_the_settings_say(tmp_path, shards):

@@ -34,13 +34,14 @@ class Preparation(NamedTuple):
     needs_validation: bool  # an earlier life of the run did not come to it
 
 
-def prepare(config: Config, world_size: int, rank: int = 0) -> Preparation:
+def prepare(config: Config, world_size: int, part: int = 0, num_parts: int = 1) -> Preparation:
     """Opens the shards, derives the batches and finds the checkpoint to go on from.
 
     Args:
         config: all settings.
         world_size: number of ranks.
-        rank: of this process; the ranks share the look at the shards.
+        part: which of the shards this process looks for, from 0: those of a node share this.
+        num_parts: number of processes on this node.
 
     Returns:
         The checked parts of the run. Nothing is written.
@@ -65,9 +66,9 @@ def prepare(config: Config, world_size: int, rank: int = 0) -> Preparation:
         frame_offsets=data.frame_offsets,
         use_stereo=data.use_stereo,
     )
-    train_set.check_files(rank, world_size)
+    train_set.check_files(part, num_parts)
     check_cache(train_set, data.window_shards)
-    val_set = _open_validation(config)
+    val_set = _open_validation(config, part, num_parts)
     found = _find_resumable(config)
     checkpoint, facts = found if found else (None, {})
     optim = config.optim
@@ -116,7 +117,7 @@ def _open_shards(place: str, data: DataConfig) -> ShardDataset:
     return ShardDataset(place, cache_dir=data.cache_dir, cache_gb=data.cache_gb)
 
 
-def _open_validation(config: Config) -> ShardDataset | None:
+def _open_validation(config: Config, part: int, num_parts: int) -> ShardDataset | None:
     data = config.data
     if data.val_shards is None:
         return None
@@ -130,7 +131,7 @@ def _open_validation(config: Config) -> ShardDataset | None:
         use_stereo=False,
     )
     choose_protocol(val_set.manifest.recipe, data.val_shards)
-    val_set.check_files()
+    val_set.check_files(part, num_parts)
     return val_set
 
 

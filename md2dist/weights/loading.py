@@ -8,7 +8,7 @@ from md2dist.config import load_config
 from md2dist.model import MonodepthModel
 from md2dist.weights.imagenet import load_imagenet
 from md2dist.weights.published import describe_published, import_published, is_published
-from md2dist.weights.run_folder import find_checkpoint, find_config, import_checkpoint
+from md2dist.weights.run_folder import find_config, import_checkpoint, resolve_checkpoint
 
 
 def initialise(model: MonodepthModel, weights: str, init_from: str | None = None) -> None:
@@ -28,7 +28,7 @@ def initialise(model: MonodepthModel, weights: str, init_from: str | None = None
         if is_published(Path(init_from)):
             import_published(model, init_from)
         else:
-            import_checkpoint(model, find_checkpoint(Path(init_from)))
+            import_checkpoint(model, resolve_checkpoint(Path(init_from)))
     elif weights != "scratch":
         load_imagenet(model, weights)
 
@@ -54,7 +54,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Monodept
         model = MonodepthModel.from_config(load_config(overrides=describe_published(path)))
         import_published(model, path)
     else:
-        checkpoint = find_checkpoint(path)
+        checkpoint = resolve_checkpoint(path)
         model = MonodepthModel.from_config(load_config([find_config(checkpoint)]))
         import_checkpoint(model, checkpoint)
     return model.to(device).eval()

@@ -9,7 +9,7 @@ from md2dist.weights.files import check_fit, check_num_layers, read_weights, sel
 STATES_NAME = "mp_rank_00_model_states.pt"  # written by DeepSpeed; the key `module` has the weights
 
 
-def find_checkpoint(path: Path) -> Path:
+def resolve_checkpoint(path: Path) -> Path:
     """Returns the checkpoint that a path means: its own folder, or the newest one of a run.
 
     Raises:

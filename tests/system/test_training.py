@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import assert_same_state, read_metrics, read_state
 
-from md2dist.weights.run_folder import find_checkpoint
+from md2dist.weights.run_folder import resolve_checkpoint
 
 pytestmark = pytest.mark.slow
 TEN_STEPS = ["optim.global_batch_size=4", "optim.max_steps=10", "optim.num_epochs=10"]
@@ -100,6 +100,6 @@ def test_a_finished_run_leaves_what_a_user_looks_for(run_training, small_shards)
     assert math.isfinite(abs_rel)
     best = run / "checkpoints" / "best"
     assert json.loads((best / "validation.json").read_text())["abs_rel"] == abs_rel
-    assert find_checkpoint(best) == best
+    assert resolve_checkpoint(best) == best
     state = read_state(run)["module"]
     assert all(torch.isfinite(value).all() for value in state.values())
