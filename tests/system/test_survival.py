@@ -102,7 +102,7 @@ def test_a_job_that_loses_a_rank_or_stands_still_ends_with_the_reason_and_can_go
     assert job.status()["status"] == "failed"
     assert "rank 1" in job.status()["message"]
 
-    job = start_job("run", "log.hang_timeout_s=5", "checkpoint.resume=auto")
+    job = start_job("run", "log.hang_timeout_s=20", "checkpoint.resume=auto")
     wait_for_steps(job)
     job.send(signal.SIGSTOP, "worker")
     code, output = job.wait_for_end(seconds=60)
