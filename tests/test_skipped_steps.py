@@ -1,4 +1,6 @@
 import logging
+from functools import partial
+from math import isfinite
 
 import pytest
 import torch
@@ -65,10 +67,11 @@ def test_only_skipped_steps_in_a_row_end_the_run_and_they_do_on_all_ranks(is_mai
         follow([FINE, BAD, SUM, BAD], is_main=is_main)
 
 
-def spoil_one_rank(world):
+def spoil_one_rank(zero_stage, world):
     """One good step, then one in which rank 1 alone has a camera that is not a number."""
     words = ["data.height=64", "data.width=64", "network.weights=scratch", "precision.dtype=fp32"]
-    config = load_config([], [*words, "optim.micro_batch_size=2"])
+    words += ["optim.micro_batch_size=2", f"deepspeed.zero_stage={zero_stage}"]
+    config = load_config([], words)
     torch.manual_seed(0)
     plan = BatchPlan(4, 2, 1)
     engine, guard = make_engine(MonodepthModel.from_config(config), config, plan, world)
@@ -78,18 +81,24 @@ def spoil_one_rank(world):
     K = torch.tensor([[37.0, 0, 32], [0, 123, 32], [0, 0, 1]]).expand(2, 3, 3)
     good = FrameBatch(frames, K, torch.eye(4).expand(2, 4, 4), torch.tensor([0, 1]))
     bad = good._replace(K=K * float("nan")) if world.rank == 1 else good
-    flags, states = [], []
+    flags, states, norms = [], [], []
     for step, batch in enumerate((good, bad, good)):
-        flags.append(take_step([batch], 0, step).flags.read())
+        result = take_step([batch], 0, step)
+        flags.append(result.flags.read())
+        norms.append(float(result.gradient_norm))
         states.append({name: value.clone() for name, value in engine.module.state_dict().items()})
-    return flags, states
+    return flags, states, norms, float(guard.num_skipped)
 
 
 @pytest.mark.slow
-def test_a_bad_sample_on_one_rank_is_seen_by_all_and_changes_no_weight():
-    for flags, (before, after, later) in run_ranks(spoil_one_rank):
+@pytest.mark.parametrize("zero_stage", [0, 1, 2])
+def test_a_bad_sample_on_one_rank_is_seen_by_all_and_changes_no_weight(zero_stage):
+    results = run_ranks(partial(spoil_one_rank, zero_stage))
+    for flags, (before, after, later), norms, num_skipped in results:
         # The minimum over the sources hides it from the loss, not from the gradient.
         assert flags == [[0, 0, 0], [0, BAD_GRADIENT, 2], [0, 0, 0]]
+        assert [isfinite(norm) for norm in norms] == [True, False, True]
+        assert num_skipped == 1
         for name, value in before.items():
             if "running" not in name and "num_batches" not in name:
                 assert torch.equal(value, after[name]), name

@@ -18,12 +18,17 @@ def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
     Returns:
         A JSON-like dictionary.
     """
+    zero: dict[str, Any] = {"stage": zero_stage}
+    if zero_stage > 0:
+        # With a norm of its own, DeepSpeed would wait for the device in each step, and leave out
+        # the optimizer, and with it our guard, where the norm is not finite.
+        zero |= {"overlap_comm": True, "compute_grad_norm": False}
     return {
         "train_batch_size": plan.global_batch_size,
         "train_micro_batch_size_per_gpu": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.grad_accum_steps,
         "gradient_clipping": 0.0,  # DeepSpeed's default is 1.0; the method does not clip
-        "zero_optimization": {"stage": zero_stage, "overlap_comm": zero_stage > 0},
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,  # torch's fused Adam; a test compares the stages
         "steps_per_print": 10**9,  # progress is told by the run log
         "wall_clock_breakdown": False,
