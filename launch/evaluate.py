@@ -6,17 +6,21 @@ Under `deepspeed`, `torchrun` or `srun` the ranks share the images; the figures 
 """
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
 from md2dist.data.shard_format import check_recipe
 from md2dist.data.shard_reader import ShardDataset
-from md2dist.errors import run_command
-from md2dist.evaluation.depth import evaluate_depth
+from md2dist.errors import run_command, tell_error
+from md2dist.evaluation.depth import BrokenOffError, DepthReport, evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.prediction.files import write_json
 from md2dist.prediction.predictor import frames_predictor
-from md2dist.training.world import failing_together, join_world, leave_world, sum_over_ranks
+from md2dist.training.preemption import EXIT_PREEMPTED
+from md2dist.training.watch import Watch
+from md2dist.training.world import World, failing_together, join_world, leave_world, sum_over_ranks
 from md2dist.weights import load_model
 
 
@@ -25,44 +29,61 @@ def main() -> None:
     arguments = parse_arguments()
     world = join_world()
     try:
-        with failing_together(world):
-            model = load_model(arguments.checkpoint, world.device)
-            dataset = ShardDataset(
-                arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
-            )
-            dataset.check_files()
-            check_recipe(
-                dataset.manifest,
-                arguments.shards,
-                height=model.height,
-                width=model.width,
-                frame_offsets=(),
-                use_stereo=False,
-            )
-            recipe = dataset.manifest.recipe
-            protocol = choose_protocol(recipe, arguments.shards, arguments.protocol)
-            scaling = read_scaling(
-                arguments.scaling,
-                {"auto": STEREO_FACTOR if model.use_stereo else "median", "median": "median"},
-            )
-            report = evaluate_depth(
-                frames_predictor(model),
-                dataset,
-                protocol=protocol,
-                scaling=scaling,
-                rank=world.rank,
-                world_size=world.world_size,
-                sum_over_ranks=sum_over_ranks,
-                batch_size=arguments.batch_size,
-                use_flip_postprocess=arguments.flip_postprocess,
-            )
+        with Watch(world) as watch, failing_together(world):
+            title, report = evaluate(arguments, world, watch)
     finally:
         leave_world()
     if world.is_main:
-        print(f"{protocol}, scaling {scaling}\n\n{report.as_markdown()}")
+        print(f"{title['protocol']}, scaling {title['scaling']}\n\n{report.as_markdown()}")
         if arguments.output:
-            settings = {"protocol": protocol, "scaling": scaling}
-            write_json(arguments.output, settings | report.as_dict())
+            write_json(arguments.output, title | report.as_dict())
+
+
+def evaluate(
+    arguments: argparse.Namespace, world: World, watch: Watch
+) -> tuple[dict[str, Any], DepthReport]:
+    """Measures the model together with the other ranks; gives how it was measured, and what."""
+    model = load_model(arguments.checkpoint, world.device)
+    dataset = ShardDataset(
+        arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
+    )
+    dataset.check_files()
+    check_recipe(
+        dataset.manifest,
+        arguments.shards,
+        height=model.height,
+        width=model.width,
+        frame_offsets=(),
+        use_stereo=False,
+    )
+    protocol = choose_protocol(dataset.manifest.recipe, arguments.shards, arguments.protocol)
+    scaling = read_scaling(
+        arguments.scaling,
+        {"auto": STEREO_FACTOR if model.use_stereo else "median", "median": "median"},
+    )
+
+    def is_stopping() -> bool:
+        watch.note("evaluating")
+        return watch.is_stopping()
+
+    try:
+        report = evaluate_depth(
+            frames_predictor(model),
+            dataset,
+            protocol=protocol,
+            scaling=scaling,
+            rank=world.rank,
+            world_size=world.world_size,
+            sum_over_ranks=sum_over_ranks,
+            batch_size=arguments.batch_size,
+            use_flip_postprocess=arguments.flip_postprocess,
+            is_stopping=is_stopping,
+        )
+    except BrokenOffError:
+        if world.is_main:
+            tell_error("stopped before all images were measured; there are no figures")
+        sys.exit(EXIT_PREEMPTED)
+    return {"protocol": protocol, "scaling": scaling}, report
 
 
 def parse_arguments() -> argparse.Namespace:

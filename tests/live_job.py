@@ -19,7 +19,7 @@ ENVIRONMENT = {
 
 
 class LiveJob:
-    """A `deepspeed` launch of launch/train.py with two ranks, in a session of its own.
+    """A `deepspeed` launch of launch/train.py, of two ranks by default, in a session of its own.
 
     Its processes by name: "deepspeed", "launch" (of the node), "rank 0", "rank 1", "worker", a
     loader worker of the last rank, and "wandb", through which W&B writes.
@@ -27,14 +27,17 @@ class LiveJob:
     Args:
         run_dir: the run's folder; the job's output goes to a file beside it.
         words: what follows `launch/train.py --config`.
+        launcher: the words of `deepspeed`.
+        node: where there are several, each with a job and a file of its own.
         **environment: variables beside those of all tests.
     """
 
-    def __init__(self, run_dir, words, **environment):
+    def __init__(self, run_dir, words, launcher=None, node=0, **environment):
         self.run_dir = run_dir
-        launcher = ["deepspeed", "--num_gpus", 2, "--master_port", find_free_port()]
-        command = [*launcher, "launch/train.py", "--config", *words, f"log.run_dir={run_dir}"]
-        self._output = run_dir.with_suffix(".txt")
+        launcher = launcher or ["--num_gpus", 2, "--master_port", find_free_port()]
+        words = [*words, f"log.run_dir={run_dir}"]
+        command = ["deepspeed", *launcher, "launch/train.py", "--config", *words]
+        self._output = run_dir.with_suffix(f".{node}.txt")
         with self._output.open("w") as output:
             self._process = subprocess.Popen(
                 [str(word) for word in command],

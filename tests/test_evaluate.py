@@ -1,8 +1,10 @@
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,23 @@ def test_what_cannot_be_evaluated_ends_with_code_2_and_the_remedy(
     assert process.returncode == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_an_evaluation_that_is_told_to_stop_ends_with_code_85_and_no_figures(weights, tmp_path):
+    shards = write_small_shards(tmp_path / "shards", 400, ground_truth="velodyne", **SIZE)
+    output = tmp_path / "figures.json"
+    process = start(weights[True], shards, "--batch-size", "1", "--output", output)
+    while not listens_to(process.pid, signal.SIGTERM):
+        time.sleep(0.02)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 85, out + err
+    assert err == "error: stopped before all images were measured; there are no figures\n"
+    assert not output.exists()
+
+
+def listens_to(pid, number):
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return int(caught.split()[1], 16) >> (number - 1) & 1 == 1

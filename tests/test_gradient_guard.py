@@ -43,6 +43,16 @@ def test_a_step_with_a_bad_gradient_changes_nothing_and_is_counted(bad):
     assert not torch.isfinite(guard.norm)
 
 
+@pytest.mark.parametrize("initial_scale", [None, 1024.0])
+def test_a_loss_that_is_not_finite_skips_the_step_though_its_gradient_were(initial_scale):
+    guarded, _, optimizer, _, guard = make_twins(initial_scale)
+    weights = guarded.clone()
+    guard.scale_loss(guarded.sum() + torch.inf).backward()
+    optimizer.step()
+    assert torch.equal(guarded, weights)
+    assert guard.num_skipped == 1
+
+
 def test_the_scale_doubles_after_two_thousand_clean_steps_and_not_before():
     guarded, _, optimizer, _, guard = make_twins(8.0)
     guard.num_clean_steps.fill_(1998)
@@ -60,7 +70,7 @@ def test_without_a_scale_nothing_is_ever_scaled():
     optimizer.step()
     assert guard.scale == 1.0
     loss = torch.tensor(3.0)
-    assert guard.scale_loss(loss) is loss
+    assert guard.scale_loss(loss) == loss
 
 
 def test_a_run_that_turns_to_fp16_starts_with_the_scale_of_its_settings():

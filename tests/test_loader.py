@@ -81,6 +81,19 @@ def test_a_stream_that_starts_later_is_the_rest_of_the_whole(dataset, num_worker
     assert list(loader_of(dataset, start_step=7, num_workers=num_workers)) == []
 
 
+def test_a_stream_that_starts_later_reads_nothing_of_what_is_before_it(dataset, monkeypatch):
+    read, plain = [], ShardDataset.stream
+
+    def stream(self, indices, **settings):
+        indices = list(indices)
+        read.extend(indices)
+        return plain(self, indices, **settings)
+
+    monkeypatch.setattr(ShardDataset, "stream", stream)
+    rest = list(loader_of(dataset, start_step=3))
+    assert read == torch.cat([batch.sample_id for batch in rest]).tolist()
+
+
 @pytest.mark.parametrize(("world_size", "num_accum"), [(1, 4), (2, 2), (4, 1), (2, 1)])
 def test_ranks_and_accumulation_steps_share_out_the_same_samples(dataset, world_size, num_accum):
     shares = [

@@ -45,6 +45,15 @@ def test_the_status_follows_the_run(tmp_path):
     assert status()["message"] == "ValueError: because"
 
 
+def test_a_failure_is_the_last_word(tmp_path):
+    log = open_log(tmp_path)
+    log.fail("rank 1 was killed")
+    log.write_status("running")  # by the thread of the steps, which does not know yet
+    log.write_status("finished")
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["status"], status["message"]) == ("failed", "rank 1 was killed")
+
+
 def test_a_resumed_run_drops_the_lines_that_its_earlier_life_wrote_after_the_checkpoint(tmp_path):
     log = open_log(tmp_path)
     for step in (10, 20, 30):

@@ -65,9 +65,8 @@ class GlobalOrder:
 
     def __repr__(self) -> str:
         return (
-            f"GlobalOrder({self.num_samples} samples in {len(self._sizes)} shards, "
-            f"{self.num_steps} steps of {self.global_batch_size} per epoch, "
-            f"{self.num_dropped} dropped)"
+            f"GlobalOrder({self.num_samples} samples in {len(self._sizes)} shards; an epoch has "
+            f"{self.num_steps} steps of {self.global_batch_size} and leaves out {self.num_dropped})"
         )
 
     def position(self, global_step: int) -> tuple[int, int]:

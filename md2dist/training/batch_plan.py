@@ -38,8 +38,9 @@ def plan_batches(optim: OptimConfig, world_size: int) -> BatchPlan:
     derived, remainder = divmod(total, micro * world_size)
     if remainder or derived < 1:
         raise ConfigError(
-            f"optim.global_batch_size={total} is not a multiple of optim.micro_batch_size={micro} "
-            f"x {world_size} rank(s); {_remedy(total, micro, world_size)}"
+            f"the global batch of {total} (optim.global_batch_size, or that of the checkpoint) is "
+            f"not a multiple of optim.micro_batch_size={micro} x {world_size} rank(s); "
+            f"{_remedy(total, micro, world_size)}"
         )
     if accum not in (None, derived):
         raise ConfigError(
@@ -54,5 +55,8 @@ def _remedy(total: int, micro: int, world_size: int) -> str:
         share = total // world_size
         fitting = max(size for size in range(1, min(share, micro) + 1) if share % size == 0)
         return f"set optim.micro_batch_size={fitting}"
-    counts = [ranks for ranks in range(1, total + 1) if total % ranks == 0]
-    return f"use a number of ranks among {counts}, or another global batch"
+    if total % micro:
+        return f"set optim.micro_batch_size to a divisor of {total} and choose the ranks to match"
+    share = total // micro
+    counts = [ranks for ranks in range(1, share + 1) if share % ranks == 0]
+    return f"use a number of ranks among {counts}"

@@ -32,9 +32,10 @@ def make_engine(
     import deepspeed  # late: it looks for accelerators at once, and takes seconds
 
     deepspeed.utils.logger.setLevel(logging.WARNING)
-    # On a CPU, DeepSpeed would compile an operation for inference at its first start, for a minute
-    # or more; a job that is killed meanwhile leaves a lock on which all later ones wait.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if world.device.type == "cpu":
+        # It would compile an operation for inference at its first start, for a minute or more; a
+        # job that is killed meanwhile leaves a lock on which all later ones wait.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if config.network.use_sync_batchnorm and world.world_size > 1:
         synchronise_batchnorm(model, world.device)
     model.to(world.device)

@@ -40,8 +40,9 @@ class GradientGuard:
         optimizer.register_step_pre_hook(self._inspect)
 
     def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
-        """Multiplies the loss by the current scale."""
-        return loss * self.scale if self._is_scaling else loss
+        """Multiplies the loss by the current scale; one that is not finite spoils its gradients."""
+        factor = torch.where(torch.isfinite(loss.detach()), self.scale, torch.nan)
+        return loss * factor
 
     def state(self) -> dict[str, float]:
         """Gives what a checkpoint keeps."""

@@ -68,6 +68,10 @@ def train(
         Whether the run has come to its end; else it is saved where it stopped.
     """
     run_dir = Path(config.log.run_dir)
+    wandb_id = prepared.facts.get("wandb_id")
+    wandb = _open_wandb(config, wandb_id, world)
+    log = RunLog(run_dir, wandb, world.is_main, prepared.first_step, prepared.last_step)
+    watch.report_to(run_dir / "logs" / f"rank-{world.rank}.log", on_failure=log.fail)
     engine, guard = make_engine(model, config, prepared.plan, world)
     if prepared.checkpoint is not None:
         load_checkpoint(engine, prepared.checkpoint)
@@ -77,16 +81,16 @@ def train(
             logger.info("changed since then: %s", change)
     engine.train()
     take_step = TrainingStep(engine, guard, config, prepared.plan, world)
-    wandb = _open_wandb(config, prepared.facts.get("wandb_id"), world)
-    log = RunLog(run_dir, wandb, world.is_main, prepared.first_step, prepared.last_step)
     report = Reporter(log, config, prepared.plan, world)
-    log_path = run_dir / "logs" / f"rank-{world.rank}.log"
-    watch.arm(config.log.hang_timeout_s, log_path, on_failure=log.fail)
     skipped = SkippedSteps(
         config.optim.max_skipped_steps, partial(_keys_of, prepared, world), world.is_main
     )
-    milestones = Milestones(engine, guard, config, prepared, report, wandb.run_id, world, watch)
+    # A life without W&B does not forget the run there.
+    wandb_id = wandb.run_id or wandb_id
+    milestones = Milestones(engine, guard, config, prepared, report, wandb_id, world, watch)
+    watch.limit_standstill(config.log.hang_timeout_s)
     milestones.before_first_step()
+    logger.info("%s", prepared.order)
     logger.info("a node reads per epoch: %s", _plan_reading(prepared, world))
     num_done, epoch = prepared.first_step, 0
     for micro_batches in report.timed(_data_of_steps(config, prepared, world, watch)):

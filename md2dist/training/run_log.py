@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ class RunLog:
     ):
         self._run_dir, self._wandb, self._is_main = run_dir, wandb, is_main
         self._step = first_step
+        self._status_lock, self._is_over = threading.Lock(), False
         if not is_main:
             return
         self._metrics_path = run_dir / "metrics.jsonl"
@@ -93,13 +95,20 @@ class RunLog:
             self._replace_status(state, message)
 
     def fail(self, message: str) -> None:
-        """Ends the log of a failed run; another rank writes the status if the main one is gone."""
+        """Ends the log of a failed run, from any thread; any rank may if the main one is gone."""
         if self._is_main:
             self.close("failed", message)
         else:
             self._replace_status("failed", message)
 
     def _replace_status(self, state: str, message: str) -> None:
+        with self._status_lock:
+            if self._is_over:  # it has failed, which the thread of the steps may not know yet
+                return
+            self._is_over = state != "running"
+            self._write_status(state, message)
+
+    def _write_status(self, state: str, message: str) -> None:
         status: dict[str, Any] = {
             "status": state,
             "step": self._step,

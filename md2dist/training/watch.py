@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 _PERIOD_S = 0.5
 _DEAD_LOOKS = 30
 _DEAD_S = _DEAD_LOOKS * _PERIOD_S  # launchers kill the ranks of a node 30 s after one has died
+_START_S = 1800.0  # a start may read weights and shards over a slow network
 
 
 class Watch:
@@ -67,20 +68,23 @@ class Watch:
             threading.Thread(target=target, daemon=True)
             for target in (self._receive, self._exchange)
         ]
-        self._hang_timeout_s = float("inf")
+        self._all_are_here = False
+        self._hang_timeout_s = _START_S
         self._on_failure: Callable[[str], None] = lambda message: None
         self._log_file: TextIO | None = None
 
-    def arm(self, hang_timeout_s: float, log_path: Path, on_failure: Callable[[str], None]) -> None:
-        """Looks for standstills from here on.
+    def report_to(self, log_path: Path, on_failure: Callable[[str], None]) -> None:
+        """Leaves word in the run's folder, too, from here on.
 
         Args:
-            hang_timeout_s: time without progress on any rank after which the job is ended.
             log_path: where the stacks of this rank's threads go, beside the terminal.
-            on_failure: called with the reason, on rank 0, or on rank 1 if rank 0 is gone.
+            on_failure: called with the reason, on rank 0, or on all others if rank 0 is gone.
         """
-        self._hang_timeout_s, self._on_failure = hang_timeout_s, on_failure
-        self._log_file = log_path.open("a")
+        self._log_file, self._on_failure = log_path.open("a"), on_failure
+
+    def limit_standstill(self, seconds: float) -> None:
+        """Ends the job after a time without progress on any rank; it is half an hour before."""
+        self._hang_timeout_s = seconds
 
     def note(self, doing: str) -> None:
         """Takes note of progress, and of what this rank is doing from here on."""
@@ -93,7 +97,6 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._beat()
-        wait_for_all()
         for thread in self._threads:
             thread.start()
         return self
@@ -180,7 +183,11 @@ class Watch:
 
     def _look_after_others(self) -> Failure | None:
         ranks = range(self._world.world_size) if self._world.is_main else [0]
-        texts = self._store.multi_get([_beat_key(rank) for rank in ranks])
+        keys = [_beat_key(rank) for rank in ranks]
+        self._all_are_here = self._all_are_here or self._store.check(keys)
+        if not self._all_are_here:
+            return None
+        texts = self._store.multi_get(keys)
         self._vitals.look(dict(zip(ranks, map(Beat.decode, texts), strict=True)))
         if self._vitals.dead():
             if not self._world.is_main:
@@ -188,7 +195,7 @@ class Watch:
             return Failure(f"{self._vitals.describe_dead()} was killed or is held up")
         if self._world.is_main and self._vitals.still_looks * _PERIOD_S >= self._hang_timeout_s:
             return Failure(
-                f"nothing has moved for log.hang_timeout_s={self._hang_timeout_s:g}; "
+                f"nothing has moved for {self._hang_timeout_s:g} s (log.hang_timeout_s); "
                 f"{self._vitals.describe_work()}; logs/rank-N.log show the stacks of all threads",
                 shows_stacks=True,
             )
@@ -199,22 +206,20 @@ class Watch:
         if failure.shows_stacks:
             show_stacks(self._log_file)
         if self._world.is_main:
-            self._tell(failure.message)
+            tell_error(failure.message)
+            call_bounded(lambda: self._on_failure(failure.message))
             time.sleep(4 * _PERIOD_S)  # the store ends with it; the others shall read the reason
         else:
             logger.info("ended: %s", failure.message)
         end_process(failure.exit_code)
 
     def _end_without_main(self) -> NoReturn:
-        """Ends this process after the death of rank 0; rank 1 speaks."""
+        """Ends this process after the death of rank 0; one rank of each node speaks."""
         message = "rank 0, which keeps the job together, was killed or is held up"
-        if self._world.rank == 1:
-            self._tell(message)
-        end_process(1)
-
-    def _tell(self, message: str) -> None:
-        tell_error(message)
+        if self._world.local_rank == 0 or self._world.rank == 1:
+            tell_error(message)
         call_bounded(lambda: self._on_failure(message))
+        end_process(1)
 
 
 def _beat_key(rank: int) -> str:

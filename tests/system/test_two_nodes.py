@@ -4,24 +4,36 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import read_metrics, run_command, training_words
+from live_job import LiveJob
 
 from md2dist.training.world import find_free_port
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture
+def launch_words(tmp_path):
+    """From a node's number to the words with which `deepspeed` starts its ranks."""
+    port = find_free_port()
+
+    def words(node, num_ranks):
+        hostfile = tmp_path / "hostfile"
+        hostfile.write_text(f"first slots={num_ranks}\nsecond slots={num_ranks}\n")
+        place = ["--hostfile", hostfile, "--no_ssh", "--node_rank", node]
+        return [*place, "--master_addr", "127.0.0.1", "--master_port", port]
+
+    return words
+
+
 def test_two_nodes_of_a_hostfile_train_as_two_ranks_of_one_node(
-    two_rank_run, long_shards, tmp_path
+    two_rank_run, long_shards, launch_words, tmp_path
 ):
-    hostfile = tmp_path / "hostfile"
-    hostfile.write_text("first slots=1\nsecond slots=1\n")
-    meeting = ["--master_addr", "127.0.0.1", "--master_port", find_free_port()]
     run_dir = tmp_path / "run"
     words = [*training_words(long_shards, run_dir), "optim.max_steps=3"]
 
     def launch(node):
-        launcher = ["deepspeed", "--hostfile", hostfile, "--no_ssh", "--node_rank", node]
-        return run_command([*launcher, *meeting, "launch/train.py", "--config", *words])
+        launcher = ["deepspeed", *launch_words(node, num_ranks=1)]
+        return run_command([*launcher, "launch/train.py", "--config", *words])
 
     with ThreadPoolExecutor() as nodes:
         for process in nodes.map(launch, range(2)):
@@ -32,3 +44,25 @@ def test_two_nodes_of_a_hostfile_train_as_two_ranks_of_one_node(
         "rank-0.log",
         "rank-1.log",
     ]
+
+
+def test_when_the_first_node_is_lost_the_other_ends_and_says_so(
+    long_shards, launch_words, tmp_path
+):
+    run_dir = tmp_path / "run"
+    words = training_words(long_shards, run_dir)
+    first, second = (
+        LiveJob(run_dir, words, launcher=launch_words(node, num_ranks=2), node=node)
+        for node in range(2)
+    )
+    try:
+        first.wait_until(lambda: first.status().get("step", 0) > 0)
+        first.kill()
+        code, output = second.wait_for_end(seconds=60)
+    finally:
+        first.kill()
+        second.kill()
+    assert code == 1
+    assert output.count("error: ") == 1
+    assert "error: rank 0, which keeps the job together, was killed" in output
+    assert second.status()["status"] == "failed"

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+
+from md2dist.config import load_config
+from md2dist.errors import ConfigError
+from md2dist.training.run_dir import open_run_dir
+
+OTHER_TRAINING = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def configure(run_dir, *words):
+    return load_config([], [f"log.run_dir={run_dir}", *words])
+
+
+def test_a_folder_in_which_a_training_is_at_work_is_closed_to_others_until_it_ends(tmp_path):
+    command = [sys.executable, "-c", OTHER_TRAINING, tmp_path / "other" / ".lock"]
+    (tmp_path / "other").mkdir()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(ConfigError, match=r"another training is at work in .*other"):
+            open_run_dir(configure(tmp_path / "other", "checkpoint.resume=never"))
+        assert [path.name for path in (tmp_path / "other").iterdir()] == [".lock"]
+        other.kill()
+    open_run_dir(configure(tmp_path / "other"))
+
+
+def test_a_run_that_starts_over_sets_the_old_folder_aside(tmp_path):
+    for seed in (1, 2, 3):
+        words = [f"seed={seed}", "checkpoint.resume=never"]
+        open_run_dir(configure(tmp_path / "run", *words))
+    for name, seed in {"run.before-1": 1, "run.before-2": 2, "run": 3}.items():
+        assert f"seed: {seed}\n" in (tmp_path / name / "config.yaml").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_use(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
+        open_run_dir(configure(tmp_path / "file" / "run"))

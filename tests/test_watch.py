@@ -1,0 +1,53 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+STANDING_STILL = """
+import sys, time
+from md2dist.training.watch import Watch
+from md2dist.training.world import join_world
+with Watch(join_world()) as watch:
+    watch.limit_standstill(float(sys.argv[1]))
+    print("watching", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_standing_still(limit):
+    """A process that does nothing under a watch, which has begun when this returns."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STANDING_STILL, str(limit)],
+        env={name: value for name, value in os.environ.items() if not name.startswith("SLURM")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "watching\n"
+    return process
+
+
+def test_a_standstill_ends_the_process_with_the_reason_and_the_stacks():
+    process = start_standing_still(limit=2)
+    _, errors = process.communicate(timeout=40)
+    assert process.returncode == 1
+    assert "error: nothing has moved for 2 s (log.hang_timeout_s); rank 0: starting" in errors
+    assert "most recent call first" in errors
+
+
+def test_only_a_second_interrupt_two_seconds_after_the_first_ends_the_process_at_once():
+    process = start_standing_still(limit=1000)
+    for _ in range(2):  # launchers repeat it
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=40)
+    assert process.returncode == 130
+    assert errors == "error: interrupted twice; nothing was saved\n"
