@@ -89,7 +89,7 @@ def test_a_resumed_run_keeps_its_global_batch_on_another_number_of_ranks(tmp_pat
         (["data.train_shards=nowhere"], ["nowhere", "make_shards.py"]),
         (["data.height=96"], ["64x96", "96x96", "--height 96"]),
         (["data.frame_offsets=[-2,-1,1]"], ["[-2, -1, 1]", "--frame-offsets -2 -1 1"]),
-        (["optim.global_batch_size=5"], ["global_batch_size=5", "micro_batch_size=1"]),
+        (["optim.global_batch_size=5"], ["global batch of 5", "micro_batch_size=1"]),
         (["optim.micro_batch_size=13"], ["13", "12"]),
     ],
 )

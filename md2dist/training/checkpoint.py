@@ -47,6 +47,7 @@ def save_checkpoint(
             _save_states(engine, partial, facts)
         with _writing(folder, world):
             if world.is_main:
+                _check_parts(partial, facts)
                 (partial / "config.yaml").write_text(config_text)
                 publish_checkpoint(partial, facts, keep)
     except CheckpointError:
@@ -78,7 +79,7 @@ def _writing(folder: Path, world: World) -> Iterator[None]:
             yield
         except OSError as error:
             raise CheckpointError(
-                f"no checkpoint could be saved in {folder}: {error}; is the disk full?"
+                f"no checkpoint could be saved in {folder}: {error}; is there room on the disk?"
             ) from error
 
 
@@ -93,6 +94,14 @@ def _save_states(engine: Any, partial: Path, facts: dict[str, Any]) -> None:
         engine.checkpoint_engine = writer.wrapped
     if writer.error is not None:
         raise writer.error
+
+
+def _check_parts(partial: Path, facts: dict[str, Any]) -> None:
+    """Refuses what lacks the file of a rank, as on a network file system that lags behind."""
+    expected = facts["world_size"] if facts.get("zero_stage") else 0
+    found = len(list(partial.glob("*_optim_states.pt")))
+    if found < expected:
+        raise OSError(f"the optimizer states of {expected - found} ranks have not arrived")
 
 
 class _Writer:

@@ -49,7 +49,7 @@ def test_a_run_starts_without_compiling_anything(run_training, tmp_path, monkeyp
     assert not extensions.exists()
 
 
-def test_partitioned_optimizers_take_the_same_steps(run_training):
+def test_partitioned_optimizers_take_the_same_steps_also_in_two_lives(run_training):
     words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
     _, plain = run_training("plain", *words, num_ranks=2)
     for stage in (1, 2):
@@ -57,6 +57,10 @@ def test_partitioned_optimizers_take_the_same_steps(run_training):
         assert read_metrics(split) == pytest.approx(read_metrics(plain), rel=1e-4)
         norms = [read_metrics(run, "train/gradient_norm") for run in (split, plain)]
         assert norms[0] == pytest.approx(norms[1], rel=1e-2)  # float32 sums of 14 million squares
+    words[0] = "deepspeed.zero_stage=2"
+    _, stopped = run_training("stopped", *words, "optim.max_steps=2", num_ranks=2)
+    run_training("stopped", *words, "optim.max_steps=3", num_ranks=2)
+    assert read_metrics(stopped) == read_metrics(split)
 
 
 def test_synchronised_batch_norm_makes_two_ranks_take_the_steps_of_one(run_training):
