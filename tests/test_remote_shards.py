@@ -143,6 +143,17 @@ def test_a_remote_dataset_says_where_it_is_and_pickles(server, folder, cache):
         ("s3:///prefix", "names no bucket"),
         ("pipe:cat shards", "has no {} where a file's name shall stand"),
         ("http://127.0.0.1:9/shards", r"index\.json cannot be had .* tried 3 times"),
+        *(
+            (place, "no address of a web server; expected https://host/folder, where blanks")
+            for place in (
+                "http://[::1/x",
+                "http:///shards",
+                "http://host:90000/shards",
+                "http://host:port/shards",
+                "https://host/my shards",
+                "https://host/größe",
+            )
+        ),
     ],
 )
 def test_an_address_that_leads_nowhere_is_refused(place, reason):

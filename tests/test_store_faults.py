@@ -100,6 +100,22 @@ def test_a_store_that_goes_down_is_not_asked_about_every_shard(server, tmp_path)
     assert len(server.requests) - before <= HASTY.num_tries * NUM_AT_ONCE
 
 
+@pytest.mark.parametrize("status", [403, 405, 501])
+@pytest.mark.parametrize("keeps_ranges", [True, False])
+def test_a_server_that_refuses_to_tell_sizes_is_asked_for_a_byte(
+    server, dataset, status, keeps_ranges
+):
+    server.head_fault, server.keeps_ranges = str(status), keeps_ranges
+    dataset.check_files()
+    (name,) = (name for name in server.files if name.endswith("0.tar"))
+    server.files[name] += b"more"
+    with pytest.raises(ShardError, match=r"1 of 1 shards .*shard-000000\.tar has \d+ bytes inste"):
+        dataset.check_files()
+    server.faults += ["403"]
+    with pytest.raises(ShardError, match=r"1 of 1 shards .*shard-000000\.tar .* answers 403"):
+        dataset.check_files()
+
+
 def test_errors_come_at_the_turn_of_the_sample(server, folder, dataset):
     server.faults += ["", "404"]
     samples = dataset.stream([1])
