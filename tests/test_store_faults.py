@@ -34,7 +34,7 @@ def dataset(server, folder, tmp_path) -> ShardDataset:
 
 
 def left(tmp_path: Path) -> list[str]:
-    return [path.name for path in (tmp_path / "c").iterdir() if path.name != ".ledger"]
+    return [path.name for path in (tmp_path / "c").glob("[!.]*")]
 
 
 PASSING = {
