@@ -135,6 +135,21 @@ def test_shards_that_the_manifest_does_not_fit_are_refused_after_two_looks(serve
     assert len(server.requests) == before + 2
 
 
+def test_a_whole_shard_is_checked_before_it_enters_the_cache(server, folder, tmp_path, caplog):
+    server.keeps_ranges = False
+    url = serve_folder(server, folder)
+    dataset = ShardDataset(url, cache_dir=tmp_path / "c", patience=HASTY)
+    server.faults += 2 * ["flip"]
+    with pytest.raises(ShardError, match=r"shard-000000\.tar cannot be had .*index\.json says"):
+        dataset.raw(0)
+    assert left(tmp_path) == []
+    before = len(server.requests)
+    server.faults += ["flip"]
+    assert read_all(dataset) == read_folder(folder)
+    assert len(server.requests) == before + 2
+    assert "gone bad" not in caplog.text  # it has never been there
+
+
 def test_a_manifest_of_another_data_set_is_found_before_the_first_sample(server, tmp_path, folder):
     url = serve_folder(server, folder)
     other = write_small_shards(tmp_path / "other", 6)

@@ -17,7 +17,8 @@ from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import MANIFEST_NAME, Manifest
 from md2dist.errors import ShardError
 
-_FILES_AHEAD = 64  # samples, or shards, that a process holds open at most
+MOST_OPEN_SHARDS = 512  # that a process holds open, of the 1024 files that are usually allowed
+_FILES_AHEAD = 64  # samples that it holds open at most
 _SAMPLES_AHEAD = 1 << 14  # whose shards it looks at, where it fetches shards
 
 
@@ -172,7 +173,7 @@ class CachedFiles:
         """Shares half of the cache, which whole shards need not: all processes need the same."""
         allowed = self._cache.max_bytes // 2
         if self.reads_whole_shards:
-            return Reach(_SAMPLES_AHEAD, _FILES_AHEAD, allowed)
+            return Reach(_SAMPLES_AHEAD, MOST_OPEN_SHARDS, allowed)
         return Reach(_FILES_AHEAD, _FILES_AHEAD, allowed // num_sharers)
 
     def _key(self, extent: Extent) -> str:
