@@ -14,7 +14,7 @@ from small_shards import write_small_shards
 from md2dist.data.data_card import describe_shards
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.verification import verify_shards
-from md2dist.errors import ShardError
+from md2dist.errors import ConfigError, ShardError
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,12 @@ def test_a_folder_can_be_cached_too(folder, cache):
     assert read_all(dataset) == read_folder(folder)
     assert len(kept(cache)) == 10
     assert ShardDataset(folder).cache_bytes is None
+
+
+@pytest.mark.parametrize("cache_gb", [-1, 0, float("nan"), float("inf")])
+def test_a_cache_without_a_bound_is_refused(folder, cache, cache_gb):
+    with pytest.raises(ConfigError, match=rf"{cache_gb} GB: expected a positive .*--cache-gb"):
+        ShardDataset(folder, cache_dir=cache, cache_gb=cache_gb)
 
 
 def test_an_object_store_gives_samples_one_by_one(folder, cache, monkeypatch):

@@ -6,6 +6,7 @@ import tempfile
 import zlib
 from functools import partial
 from io import BufferedRandom
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from md2dist.data.retries import Patience
 from md2dist.data.shard_cache import OpenFile, ShardCache
 from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import MANIFEST_NAME, Manifest
-from md2dist.errors import ShardError
+from md2dist.errors import ConfigError, ShardError
 
 MOST_OPEN_SHARDS = 512  # that a process holds open, of the 1024 files that are usually allowed
 _FILES_AHEAD = 64  # samples that it holds open at most
@@ -210,6 +211,19 @@ def _compare_size(entry: ShardEntry, num_bytes: int) -> str:
     return f"{entry.name} has {num_bytes} bytes instead of {entry.num_bytes}"
 
 
-def default_cache_dir() -> Path:
-    """Names this user's folder for fetched shards on the node's own disk."""
-    return Path(tempfile.gettempdir()) / f"md2dist-cache-{os.getuid()}"
+def open_cache(cache_dir: str | Path | None, cache_gb: float) -> ShardCache:
+    """Names a bounded folder for what is fetched; it is made when it is first needed.
+
+    Args:
+        cache_dir: on a disk of this node; None: of this user, below the folder for temporary files.
+        cache_gb: its bound.
+
+    Raises:
+        ConfigError: if that is no bound.
+    """
+    if not 0 < cache_gb < inf:
+        raise ConfigError(
+            f"a cache of {cache_gb} GB: expected a positive number for data.cache_gb or --cache-gb"
+        )
+    default = Path(tempfile.gettempdir()) / f"md2dist-cache-{os.getuid()}"
+    return ShardCache(Path(cache_dir or default), int(cache_gb * 1e9))
