@@ -12,6 +12,7 @@ from remote_shards import HASTY, contents, read_all, read_folder, serve_folder
 from small_shards import write_small_shards
 
 from md2dist.data.data_card import describe_shards
+from md2dist.data.descriptions import read_descriptions
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.verification import verify_shards
 from md2dist.errors import ConfigError, ShardError
@@ -171,6 +172,19 @@ def test_without_boto3_an_object_store_names_the_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ShardError, match=r"needs boto3; .*md2dist\[s3\]"):
         ShardDataset("s3://bucket/prefix")
+
+
+def test_descriptions_are_read_from_a_store_without_the_images(server, folder):
+    url = serve_folder(server, folder)
+    assert list(read_descriptions(url)) == list(read_descriptions(folder))
+    spans = [asked[6:].split("-") for _, path, asked in server.requests if path.endswith(".tar")]
+    num_bytes = sum(int(last) + 1 - int(first) for first, last in spans)
+    assert num_bytes < sum(path.stat().st_size for path in folder.glob("*.tar")) / 3
+    server.keeps_ranges = False
+    assert list(read_descriptions(url)) == list(read_descriptions(folder))
+    del server.files[f"{folder.name}/shard-000002.tar"]
+    with pytest.raises(ShardError, match=rf"{url}/shard-000002\.tar is missing .*404.*verify_sh"):
+        list(read_descriptions(url))
 
 
 def test_shards_in_a_store_are_verified_and_described_like_a_folder(server, folder):
