@@ -15,6 +15,7 @@ class FileServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 64  # more than a reader asks at once
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)

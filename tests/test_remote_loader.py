@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,12 @@ from small_shards import write_small_shards
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
 from md2dist.data.read_plan import check_cache, plan_reading
+from md2dist.data.retries import PATIENT
+from md2dist.data.shard_cache import ShardCache
+from md2dist.data.shard_files import CachedFiles
+from md2dist.data.shard_format import read_manifest, write_manifest
 from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.stores import FolderStore
 from md2dist.errors import ShardError
 
 NUM_SAMPLES = 40  # in ten shards
@@ -154,6 +160,45 @@ def test_a_cache_too_small_for_whole_shards_is_refused_before_the_first(folder, 
     with pytest.raises(ShardError, match=r"two windows of 5 shards take 0\.00\d GB.*lower data\."):
         check_cache(open_pipe(0.001), window_shards=5)
     check_cache(ShardDataset(folder, cache_dir=tmp_path, cache_gb=1e-6), window_shards=5)
+
+
+def test_a_window_of_many_whole_shards_is_fetched_once(tmp_path, monkeypatch):
+    options = {"samples_per_shard": 2, "frame_offsets": (), "use_stereo": False}
+    many = write_small_shards(tmp_path / "many", 600, 8, 8, **options)
+    sizes = [shard.num_bytes for shard in read_manifest(many).shards]
+    fetched, read = [], FolderStore.read
+
+    def read_and_count(store, name, span):
+        fetched.append(name)
+        return read(store, name, span)
+
+    monkeypatch.setattr(FolderStore, "has_ranges", lambda store, name: False)
+    monkeypatch.setattr(FolderStore, "read", read_and_count)
+    cache_gb = 2 * 100 * max(sizes) / 1e9
+    dataset = ShardDataset(many, cache_dir=tmp_path / "cache", cache_gb=cache_gb)
+    check_cache(dataset, window_shards=100)
+    ids = order_of(dataset, window_shards=100).epoch_ids(0)
+    assert len(list(dataset.stream(ids.tolist()))) == len(dataset)
+    assert len(fetched) == len(set(fetched)) == 300
+
+
+def test_a_window_of_more_whole_shards_than_can_be_open_is_refused(folder, tmp_path):
+    manifest = read_manifest(folder)
+    write_manifest(replace(manifest, shards=600 * manifest.shards[:1]), tmp_path)
+    dataset = ShardDataset(f"pipe:cat {tmp_path}/{{}}", cache_dir=tmp_path)
+    check_cache(dataset, window_shards=512)
+    with pytest.raises(ShardError, match=r"512 can be open .* data\.window_shards=513; lower it"):
+        check_cache(dataset, window_shards=513)
+    check_cache(ShardDataset(tmp_path, cache_dir=tmp_path), window_shards=513)
+
+
+@pytest.mark.parametrize("num_sharers", [1, 4])
+def test_the_files_that_all_workers_of_a_node_hold_fit_twice_into_the_cache(
+    folder, tmp_path, num_sharers
+):
+    cache = ShardCache(tmp_path, 10**6)
+    files = CachedFiles(FolderStore(folder), read_manifest(folder), cache, PATIENT)
+    assert 2 * num_sharers * files.reach(num_sharers).num_bytes == cache.max_bytes
 
 
 def test_a_tiny_cache_of_samples_still_gives_all_of_them(folder, tmp_path):

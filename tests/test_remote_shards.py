@@ -12,9 +12,10 @@ from remote_shards import HASTY, contents, read_all, read_folder, serve_folder
 from small_shards import write_small_shards
 
 from md2dist.data.data_card import describe_shards
+from md2dist.data.descriptions import read_descriptions
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.verification import verify_shards
-from md2dist.errors import ShardError
+from md2dist.errors import ConfigError, ShardError
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,12 @@ def test_a_folder_can_be_cached_too(folder, cache):
     assert ShardDataset(folder).cache_bytes is None
 
 
+@pytest.mark.parametrize("cache_gb", [-1, 0, float("nan"), float("inf")])
+def test_a_cache_without_a_bound_is_refused(folder, cache, cache_gb):
+    with pytest.raises(ConfigError, match=rf"{cache_gb} GB: expected a positive .*--cache-gb"):
+        ShardDataset(folder, cache_dir=cache, cache_gb=cache_gb)
+
+
 def test_an_object_store_gives_samples_one_by_one(folder, cache, monkeypatch):
     with serve_objects() as settings:
         for name, value in settings.items():
@@ -143,6 +150,17 @@ def test_a_remote_dataset_says_where_it_is_and_pickles(server, folder, cache):
         ("s3:///prefix", "names no bucket"),
         ("pipe:cat shards", "has no {} where a file's name shall stand"),
         ("http://127.0.0.1:9/shards", r"index\.json cannot be had .* tried 3 times"),
+        *(
+            (place, "no address of a web server; expected https://host/folder, where blanks")
+            for place in (
+                "http://[::1/x",
+                "http:///shards",
+                "http://host:90000/shards",
+                "http://host:port/shards",
+                "https://host/my shards",
+                "https://host/größe",
+            )
+        ),
     ],
 )
 def test_an_address_that_leads_nowhere_is_refused(place, reason):
@@ -154,6 +172,19 @@ def test_without_boto3_an_object_store_names_the_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ShardError, match=r"needs boto3; .*md2dist\[s3\]"):
         ShardDataset("s3://bucket/prefix")
+
+
+def test_descriptions_are_read_from_a_store_without_the_images(server, folder):
+    url = serve_folder(server, folder)
+    assert list(read_descriptions(url)) == list(read_descriptions(folder))
+    spans = [asked[6:].split("-") for _, path, asked in server.requests if path.endswith(".tar")]
+    num_bytes = sum(int(last) + 1 - int(first) for first, last in spans)
+    assert num_bytes < sum(path.stat().st_size for path in folder.glob("*.tar")) / 3
+    server.keeps_ranges = False
+    assert list(read_descriptions(url)) == list(read_descriptions(folder))
+    del server.files[f"{folder.name}/shard-000002.tar"]
+    with pytest.raises(ShardError, match=rf"{url}/shard-000002\.tar is missing .*404.*verify_sh"):
+        list(read_descriptions(url))
 
 
 def test_shards_in_a_store_are_verified_and_described_like_a_folder(server, folder):

@@ -35,7 +35,7 @@ def open_file(cache: ShardCache, key: str, fetched: list[str] | None = None):
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.name != ".ledger"}
+    return {path.name for path in folder.glob("[!.]*")}
 
 
 def age(folder: Path, **days: float) -> None:
@@ -71,8 +71,30 @@ def test_what_fails_to_be_fetched_leaves_nothing(cache):
 def test_the_bound_holds_whatever_is_read(cache):
     for number in range(100):
         read(cache, f"file-{number}")
-        total = sum(path.stat().st_size for path in cache.folder.iterdir())
-        assert total <= 1000 + 10  # and the ledger
+        assert 100 * len(names(cache.folder)) <= 1000
+
+
+def test_a_smaller_bound_takes_nothing_from_a_job_with_a_larger_one(cache):
+    for number in range(10):
+        read(cache, f"large-{number}")
+    small = ShardCache(cache.folder, 300)
+    for number in range(20):
+        read(small, f"small-{number}")
+        assert 9 <= len(names(cache.folder)) <= 10
+    assert len({name for name in names(cache.folder) if name.startswith("large")}) >= 8
+
+
+def test_a_larger_bound_counts_while_it_is_in_use_and_a_day_longer(cache):
+    for number in range(10):
+        read(cache, f"file-{number}")
+    small = ShardCache(cache.folder, 300)
+    age(cache.folder / ".bounds", **{"1000": 1.5})
+    read(cache, "file-0")  # although nothing is fetched
+    read(small, "a")
+    assert len(names(cache.folder)) >= 9
+    age(cache.folder / ".bounds", **{"1000": 1.5})
+    read(small, "b")
+    assert len(names(cache.folder)) <= 3
 
 
 def test_files_in_use_stay_and_the_bound_waits_for_them(cache, caplog):
@@ -86,18 +108,19 @@ def test_files_in_use_stay_and_the_bound_waits_for_them(cache, caplog):
     assert len(names(cache.folder)) <= 10
 
 
-def test_long_unused_files_go_first_then_those_used_last(cache):
+def test_long_unused_files_go_first_then_those_used_last(tmp_path):
+    cache = ShardCache(tmp_path / "cache", 1060)  # so that each new file costs one
     for key in "abcdefghij":
         read(cache, key)
     age(cache.folder, a=0.1, b=0.4, c=2, d=3, e=0.2, f=4, g=0.3, h=0.3, i=0.3, j=0.3)
     gone = []
-    for key in "klmn":
+    for key in "klmno":
         before = names(cache.folder)
         held = open_file(cache, key)
         gone.append("".join(sorted(before - names(cache.folder))))
         age(cache.folder, **{key: 0.35})
         del held
-    assert gone == ["df", "c", "a", "e"]
+    assert gone == ["f", "d", "c", "a", "e"]
 
 
 def test_a_cache_of_half_the_data_saves_half_of_the_second_epoch(tmp_path):

@@ -26,6 +26,7 @@ from md2dist.data.packing_folder import PACKING_NAME
 from md2dist.data.shard_format import Recipe, read_manifest, sample_members
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import check_request, plan_samples
+from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.shard_writer import pack_shards
 from md2dist.data.source_tree import SourceTree
 from md2dist.data.sparse_depth import decode_sparse_depth
@@ -113,15 +114,18 @@ def test_the_description_says_what_the_sample_is(tree, tmp_path):
     assert K[0, 2] == pytest.approx((CX + 0.5) * 64 / WIDTH - 0.5)
 
 
-def test_any_webdataset_client_can_read_the_shards(tree, tmp_path):
+def test_any_webdataset_client_sees_the_same_pixels(tree, tmp_path):
     manifest = pack(tree, tmp_path / "out")
     urls = [str(tmp_path / "out" / shard.name) for shard in manifest.shards]
-    samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode("rgb"))
-    assert {sample["__key__"] for sample in samples} == {line.key for line in lines_of()}
-    for sample in samples:
-        assert {"0.png", "-1.png", "+1.png", "s.png", "json"} <= set(sample)
-        assert sample["-1.png"].shape == (32, 64, 3)
-        assert sample["json"]["key"] == sample["__key__"]
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode("rgb8"))
+    expected = ShardDataset(tmp_path / "out")
+    assert len(samples) == len(expected) == len(lines_of())
+    for sample, own in zip(samples, expected, strict=True):
+        assert sample["__key__"] == own.key
+        assert sample["json"] == own.info
+        assert set(own.frames) == {"0", "-1", "+1", "s"}
+        for view, frame in own.frames.items():
+            np.testing.assert_array_equal(sample[f"{view}.png"], frame)
 
 
 @pytest.mark.parametrize("side", ["l", "r"])

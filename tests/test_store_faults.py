@@ -34,7 +34,7 @@ def dataset(server, folder, tmp_path) -> ShardDataset:
 
 
 def left(tmp_path: Path) -> list[str]:
-    return [path.name for path in (tmp_path / "c").iterdir() if path.name != ".ledger"]
+    return [path.name for path in (tmp_path / "c").glob("[!.]*")]
 
 
 PASSING = {
@@ -100,6 +100,22 @@ def test_a_store_that_goes_down_is_not_asked_about_every_shard(server, tmp_path)
     assert len(server.requests) - before <= HASTY.num_tries * NUM_AT_ONCE
 
 
+@pytest.mark.parametrize("status", [403, 405, 501])
+@pytest.mark.parametrize("keeps_ranges", [True, False])
+def test_a_server_that_refuses_to_tell_sizes_is_asked_for_a_byte(
+    server, dataset, status, keeps_ranges
+):
+    server.head_fault, server.keeps_ranges = str(status), keeps_ranges
+    dataset.check_files()
+    (name,) = (name for name in server.files if name.endswith("0.tar"))
+    server.files[name] += b"more"
+    with pytest.raises(ShardError, match=r"1 of 1 shards .*shard-000000\.tar has \d+ bytes inste"):
+        dataset.check_files()
+    server.faults += ["403"]
+    with pytest.raises(ShardError, match=r"1 of 1 shards .*shard-000000\.tar .* answers 403"):
+        dataset.check_files()
+
+
 def test_errors_come_at_the_turn_of_the_sample(server, folder, dataset):
     server.faults += ["", "404"]
     samples = dataset.stream([1])
@@ -117,6 +133,21 @@ def test_shards_that_the_manifest_does_not_fit_are_refused_after_two_looks(serve
     with pytest.raises(ShardError, match=r"shard-000000\.tar .*index\.json says .*other packing"):
         dataset.raw(2)
     assert len(server.requests) == before + 2
+
+
+def test_a_whole_shard_is_checked_before_it_enters_the_cache(server, folder, tmp_path, caplog):
+    server.keeps_ranges = False
+    url = serve_folder(server, folder)
+    dataset = ShardDataset(url, cache_dir=tmp_path / "c", patience=HASTY)
+    server.faults += 2 * ["flip"]
+    with pytest.raises(ShardError, match=r"shard-000000\.tar cannot be had .*index\.json says"):
+        dataset.raw(0)
+    assert left(tmp_path) == []
+    before = len(server.requests)
+    server.faults += ["flip"]
+    assert read_all(dataset) == read_folder(folder)
+    assert len(server.requests) == before + 2
+    assert "gone bad" not in caplog.text  # it has never been there
 
 
 def test_a_manifest_of_another_data_set_is_found_before_the_first_sample(server, tmp_path, folder):

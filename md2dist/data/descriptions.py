@@ -1,20 +1,25 @@
 """What samples say of themselves, read without their images."""
 
+import itertools
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from md2dist.data.fetching import NUM_AT_ONCE, Store, ask, fetch_bytes
 from md2dist.data.kitti_layout import CAMERAS
-from md2dist.data.shard_format import read_manifest, sample_members
+from md2dist.data.retries import QUICK
+from md2dist.data.shard_format import MANIFEST_NAME, Section, find_member, read_manifest
 from md2dist.data.splits import SplitLine
-from md2dist.data.stores import map_file
+from md2dist.data.stores import is_url, map_file, open_store
 from md2dist.errors import ShardError
 
 _STRINGS = ("key", "date", "drive", "side")
 _INTEGERS = ("format_version", "frame", "width", "height", "native_width", "native_height")
+_PIECE = 2048  # bytes: a header, and the description behind it
 
 
 def parse_description(content: bytes | memoryview) -> dict[str, Any]:
@@ -57,23 +62,61 @@ def described_line(info: dict[str, Any]) -> SplitLine:
 def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
     """Reads the description of every sample, in the order of the shards.
 
-    Only the pages of the files that hold headers and descriptions are read; a store gives each
-    shard as a whole.
+    Of images no more is read than their headers, unless a store gives shards as a whole only.
 
     Raises:
         ShardError: if there is no usable manifest, or a shard is missing or damaged.
     """
-    for entry in read_manifest(folder).shards:
-        try:
-            content = map_file(folder, entry.name)
-            for i in range(entry.count):
-                start, stop = entry.offsets[i : i + 2].tolist()
-                yield parse_description(sample_members(content[start:stop])["json"])
-        except (OSError, ShardError, KeyError) as error:
-            raise ShardError(
-                f"{folder}/{entry.name} is missing or damaged ({error}); find all damage with "
-                f"`python shard_tools/verify_shards.py {folder}`"
-            ) from None
+    store = _find_ranges(folder)
+
+    def describe(section: Section) -> dict[str, Any]:
+        return parse_description(find_member(section, "json"))
+
+    with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
+        for entry in read_manifest(folder).shards:
+            spans = itertools.pairwise(entry.offsets.tolist())
+            try:
+                if store:
+                    sections = [_FarSection(store, entry.name, *span) for span in spans]
+                    yield from pool.map(describe, sections)
+                else:
+                    content = map_file(folder, entry.name)
+                    yield from (describe(content[start:stop]) for start, stop in spans)
+            except (OSError, ShardError) as error:
+                raise ShardError(
+                    f"{folder}/{entry.name} is missing or damaged ({error}); find all damage with "
+                    f"`python shard_tools/verify_shards.py {folder}`"
+                ) from None
+
+
+class _FarSection:
+    """A sample in a store, of which pieces are read; those that lie close together at once."""
+
+    def __init__(self, store: Store, name: str, start: int, stop: int):
+        self._store, self._name, self._start, self._stop = store, name, start, stop
+        self._piece, self._piece_start = b"", 0
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __getitem__(self, part: slice) -> bytes:
+        first, end = part.start - self._piece_start, part.stop - self._piece_start
+        if not 0 <= first <= end <= len(self._piece):
+            start = self._start + part.start
+            stop = min(max(start + _PIECE, self._start + part.stop), self._stop)
+            self._piece = fetch_bytes(self._store, self._name, QUICK, (start, stop))
+            self._piece_start = part.start
+            first, end = 0, part.stop - part.start
+        return self._piece[first:end]
+
+
+def _find_ranges(folder: str | Path) -> Store | None:
+    """Opens a store that gives parts of files; None where there is none."""
+    if not is_url(folder):
+        return None
+    store = open_store(folder, QUICK.timeout)
+    has_ranges = ask(store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), QUICK)
+    return store if has_ranges else None
 
 
 def _are_numbers(value: Any, shape: tuple[int, ...]) -> bool:

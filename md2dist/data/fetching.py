@@ -63,13 +63,13 @@ def ask(store: Store, name: str, question: Callable[[], _Answer], patience: Pati
         raise ShardError(f"{name} cannot be had from {store.url}: {tried}{error}") from None
 
 
-def fetch_whole(store: Store, name: str, patience: Patience) -> bytes:
-    """Fetches a file that fits in memory.
+def fetch_bytes(store: Store, name: str, patience: Patience, span: Span | None = None) -> bytes:
+    """Fetches a file, or a part of it, that fits in memory.
 
     Raises:
         ShardError: if the store does not have it, or keeps failing.
     """
-    return ask(store, name, lambda: b"".join(store.read(name)), patience)
+    return ask(store, name, lambda: b"".join(store.read(name, span)), patience)
 
 
 def fetch_checked(

@@ -1,16 +1,23 @@
 """A folder of a web server as a store."""
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException, HTTPResponse
+from contextlib import contextmanager, suppress
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from md2dist.data.download import may_pass
 from md2dist.data.fetching import CHUNK, Span, StoreError
+from md2dist.errors import ShardError
 
 _PARTIAL = 206  # status
+_METHOD_REFUSED = (403, 405, 501)  # statuses; 403 where a signature holds for another method
+
+
+class _RefusedError(StoreError):
+    """The server does not answer questions of this kind, whatever it has."""
 
 
 class HttpStore:
@@ -19,9 +26,17 @@ class HttpStore:
     Args:
         url: its address; a query, such as a signature, follows the file's name in every request.
         timeout: s without a byte before a connection counts as broken.
+
+    Raises:
+        ShardError: if the address is not that of a web server.
     """
 
     def __init__(self, url: str, timeout: float):
+        if not _is_address(url):
+            raise ShardError(
+                f"{url} is no address of a web server; expected https://host/folder, where blanks "
+                "and letters outside ASCII are written as %20 and the like"
+            )
         self.url = url
         self._timeout = timeout
 
@@ -39,9 +54,15 @@ class HttpStore:
 
     def size(self, name: str) -> int | None:
         """Returns the bytes of a file; None where the server does not tell."""
-        with self._request(name, method="HEAD") as response:
-            length = response.headers["Content-Length"]
-            return int(length) if length else None
+        try:
+            with self._request(name, method="HEAD") as response:
+                size = response.headers["Content-Length"]
+        except _RefusedError:
+            with self._request(name, (0, 1)) as response:
+                is_part = response.status == _PARTIAL  # "bytes 0-0/1234", or "/*"
+                size = response.headers["Content-Range" if is_part else "Content-Length"]
+        found = re.search(r"\d+$", size or "")
+        return int(found[0]) if found else None
 
     def has_ranges(self, name: str) -> bool:
         """Tries whether the server gives parts of files."""
@@ -61,6 +82,16 @@ class HttpStore:
                 yield response
         except HTTPError as error:
             reason = f"the server answers {error.code} {error.reason}"
+            if method == "HEAD" and error.code in _METHOD_REFUSED:
+                raise _RefusedError(reason, may_pass=False) from None
             raise StoreError(reason, may_pass=may_pass(error)) from None
         except (OSError, HTTPException) as error:
-            raise StoreError(error, may_pass=True) from None
+            # A server can redirect to a malformed address.
+            raise StoreError(error, may_pass=not isinstance(error, InvalidURL)) from None
+
+
+def _is_address(url: str) -> bool:
+    with suppress(ValueError):  # about brackets, or a port that is no number of one
+        address = urlsplit(url)
+        return bool(address.hostname and address.port != 0 and re.fullmatch("[!-~]+", url))
+    return False

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from md2dist.data.order import GlobalOrder
+from md2dist.data.shard_files import MOST_OPEN_SHARDS
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.errors import ShardError
 
@@ -58,16 +59,23 @@ def plan_reading(
 
 
 def check_cache(dataset: ShardDataset, window_shards: int) -> None:
-    """Looks whether the cache is large enough for shards that come as a whole.
+    """Looks whether shards that come as a whole can be kept as long as they are needed.
 
     All shards of a window are needed at the same time. Where samples come one by one, a small cache
     is merely less useful.
 
     Raises:
-        ShardError: if two windows, that in use and the next one, do not fit.
+        ShardError: if two windows, that in use and the next one, do not fit into the cache, or one
+            has more shards than a process may hold open.
     """
     if dataset.cache_bytes is None or not dataset.reads_whole_shards:
         return
+    if min(window_shards, len(dataset.manifest.shards)) > MOST_OPEN_SHARDS:
+        raise ShardError(
+            f"{dataset.folder} gives shards as a whole only, of which {MOST_OPEN_SHARDS} can be "
+            f"open at the same time, but data.window_shards={window_shards}; lower it, or pack "
+            "again with more --samples-per-shard"
+        )
     sizes = sorted(shard.num_bytes for shard in dataset.manifest.shards)
     needed = 2 * sum(sizes[-window_shards:])
     if needed > dataset.cache_bytes:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from md2dist.data.fetching import CHUNK, NUM_AT_ONCE, Span, StoreError
 from md2dist.errors import ShardError
@@ -24,10 +23,11 @@ class S3Store:
     """
 
     def __init__(self, url: str, timeout: float):
-        address = urlsplit(url)
         self.url = url
-        self._bucket, self._prefix = address.netloc, address.path.strip("/")
+        self._bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        self._prefix = prefix.strip("/")
         self._timeout = timeout
+        self._was_answered = False  # so there are credentials, and where they lack they come back
         if not self._bucket:
             raise ShardError(f"{url} names no bucket; expected s3://bucket/prefix")
         if importlib.util.find_spec("boto3") is None:
@@ -36,14 +36,14 @@ class S3Store:
     def read(self, name: str, span: Span | None = None) -> Iterator[bytes]:
         """Yields the bytes of an object, or of a part of it."""
         asked = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
-        with _told_as_store_errors():
-            answer = self._client().get_object(**self._place(name), **asked)
+        with self._ask() as client:
+            answer = client.get_object(**self._place(name), **asked)
             yield from answer["Body"].iter_chunks(CHUNK)
 
     def size(self, name: str) -> int:
         """Returns the bytes of an object."""
-        with _told_as_store_errors():
-            return self._client().head_object(**self._place(name))["ContentLength"]
+        with self._ask() as client:
+            return client.head_object(**self._place(name))["ContentLength"]
 
     def has_ranges(self, name: str) -> bool:
         """Tells that an object can be read from any byte on."""
@@ -52,8 +52,32 @@ class S3Store:
     def _place(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}/{name}".lstrip("/")}
 
-    def _client(self) -> Any:
-        return _open_client(os.getpid(), self._timeout)
+    @contextmanager
+    def _ask(self) -> Iterator[Any]:
+        """Gives a client, and tells what fails with it as a `StoreError`."""
+        from botocore import exceptions
+
+        passing = (
+            exceptions.HTTPClientError,
+            exceptions.ConnectionError,
+            exceptions.IncompleteReadError,
+            exceptions.CredentialRetrievalError,
+        )
+        try:
+            yield _open_client(os.getpid(), self._timeout)
+            self._was_answered = True
+        except exceptions.ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            raise StoreError(error, may_pass=status >= 500 or status in (408, 429)) from None
+        except exceptions.NoCredentialsError as error:
+            # A node's metadata service that is too busy to give them looks the same.
+            _open_client.cache_clear()  # they are looked for once per client
+            raise StoreError(error, may_pass=self._was_answered) from None
+        except exceptions.BotoCoreError as error:
+            raise StoreError(error, may_pass=isinstance(error, passing)) from None
+        except ValueError as error:
+            reason = f"{error}; AWS_ENDPOINT_URL must be a whole address such as http://host:9000"
+            raise StoreError(reason, may_pass=False) from None
 
 
 @lru_cache(2)
@@ -70,21 +94,3 @@ def _open_client(process: int, timeout: float) -> Any:
         max_pool_connections=NUM_AT_ONCE,
     )
     return Session().client("s3", config=config)
-
-
-@contextmanager
-def _told_as_store_errors() -> Iterator[None]:
-    from botocore import exceptions
-
-    networks = (
-        exceptions.HTTPClientError,
-        exceptions.ConnectionError,
-        exceptions.IncompleteReadError,
-    )
-    try:
-        yield
-    except exceptions.ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        raise StoreError(error, may_pass=status >= 500 or status in (408, 429)) from None
-    except exceptions.BotoCoreError as error:
-        raise StoreError(error, may_pass=isinstance(error, networks)) from None

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _PART = ".part"  # ends the name of a file that is not whole yet
 _LEDGER = ".ledger"  # the file that counts the bytes of the others
+_BOUNDS = ".bounds"  # the folder of an empty file per bound, named after it, as old as its last use
 _SLACK = 0.05  # of the bound, made free at once, since making room looks at every file
 _LONG_UNUSED = 86400.0  # s
 
@@ -42,7 +43,8 @@ class ShardCache:
     Args:
         folder: made where it does not exist; on a disk of this node.
         max_bytes: of all files together. It is exceeded, with a warning, only while more than that
-            is in use.
+            is in use. While others use the folder with a larger bound, and for a day after, theirs
+            holds: what they have fetched is not thrown away for a short job with a small bound.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
@@ -55,7 +57,7 @@ class ShardCache:
         Where it is not there, it is filled, by one process while others wait for it.
 
         Args:
-            key: a file name; the same bytes for everybody.
+            key: a file name without a dot in front; the same bytes for everybody.
             num_bytes: of the file.
             fill: writes these bytes, or raises; then nothing is left.
 
@@ -65,6 +67,8 @@ class ShardCache:
         path = self.folder / key
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.folder / _BOUNDS).mkdir(exist_ok=True)
+            (self.folder / _BOUNDS / str(self.max_bytes)).touch()
             while True:
                 if file := _open_whole(path) or self._fill(path, num_bytes, fill):
                     return file
@@ -110,12 +114,13 @@ class ShardCache:
     def _reserve(self, file: OpenFile, num_bytes: int) -> None:
         """Takes room for a file, on the disk too: better a full disk now than in the middle."""
         with self._locked_ledger() as ledger:
+            bound = self._common_bound()
             # It may count too much, where somebody died or threw a file out, but never too little.
             counted = ledger.read()
-            total = int(counted) if counted else self._make_room(self.max_bytes)
-            if total + num_bytes > self.max_bytes:
-                total = self._make_room(int(self.max_bytes * (1 - _SLACK)) - num_bytes)
-                if total + num_bytes > self.max_bytes:
+            total = int(counted) if counted else self._make_room(bound)
+            if total + num_bytes > bound:
+                total = self._make_room(int(bound * (1 - _SLACK)) - num_bytes)
+                if total + num_bytes > bound:
                     logger.warning(
                         "%s: the files in use, %.1f GB, are more than data.cache_gb allows",
                         self.folder,
@@ -129,6 +134,12 @@ class ShardCache:
             ledger.seek(0)
             ledger.truncate()
             ledger.write(str(total + num_bytes))
+
+    def _common_bound(self) -> int:
+        """Returns the largest bound of all that have lately used the folder."""
+        entries = os.scandir(self.folder / _BOUNDS)
+        bounds = [int(entry.name) for entry in entries if not _is_long_unused(entry.stat())]
+        return max([self.max_bytes, *bounds])
 
     @contextmanager
     def _locked_ledger(self) -> Iterator[TextIO]:
@@ -145,13 +156,14 @@ class ShardCache:
         """Throws out files that nobody uses until `max_bytes` are left; returns what is left."""
         files = []
         for entry in os.scandir(self.folder):
-            with suppress(FileNotFoundError):  # another process ends a file without the ledger
-                files.append((entry.path, entry.stat()))
+            if not entry.name.startswith("."):
+                with suppress(FileNotFoundError):  # another process ends a file without the ledger
+                    files.append((entry.path, entry.stat()))
         total = sum(stat.st_size for path, stat in files)
         for path, stat in sorted(files, key=_worth):
             if total <= max_bytes:
                 break
-            if not path.endswith(_LEDGER) and _remove_unused(Path(path)):
+            if _remove_unused(Path(path)):
                 total -= stat.st_size
         return total
 
@@ -165,10 +177,13 @@ def _worth(file: tuple[str, os.stat_result]) -> tuple[float, float]:
     its files are needed again.
     """
     path, stat = file
-    age = time.time() - stat.st_mtime
     if path.endswith(_PART):
         return 0, 0
-    return (1, stat.st_mtime) if age > _LONG_UNUSED else (2, -stat.st_mtime)
+    return (1, stat.st_mtime) if _is_long_unused(stat) else (2, -stat.st_mtime)
+
+
+def _is_long_unused(stat: os.stat_result) -> bool:
+    return time.time() - stat.st_mtime > _LONG_UNUSED
 
 
 def _open_whole(path: Path) -> OpenFile | None:

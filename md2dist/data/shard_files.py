@@ -6,6 +6,7 @@ import tempfile
 import zlib
 from functools import partial
 from io import BufferedRandom
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,9 +16,10 @@ from md2dist.data.retries import Patience
 from md2dist.data.shard_cache import OpenFile, ShardCache
 from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import MANIFEST_NAME, Manifest
-from md2dist.errors import ShardError
+from md2dist.errors import ConfigError, ShardError
 
-_FILES_AHEAD = 64  # samples, or shards, that a process holds open at most
+MOST_OPEN_SHARDS = 512  # that a process holds open, of the 1024 files that are usually allowed
+_FILES_AHEAD = 64  # samples that it holds open at most
 _SAMPLES_AHEAD = 1 << 14  # whose shards it looks at, where it fetches shards
 
 
@@ -172,7 +174,7 @@ class CachedFiles:
         """Shares half of the cache, which whole shards need not: all processes need the same."""
         allowed = self._cache.max_bytes // 2
         if self.reads_whole_shards:
-            return Reach(_SAMPLES_AHEAD, _FILES_AHEAD, allowed)
+            return Reach(_SAMPLES_AHEAD, MOST_OPEN_SHARDS, allowed)
         return Reach(_FILES_AHEAD, _FILES_AHEAD, allowed // num_sharers)
 
     def _key(self, extent: Extent) -> str:
@@ -209,6 +211,19 @@ def _compare_size(entry: ShardEntry, num_bytes: int) -> str:
     return f"{entry.name} has {num_bytes} bytes instead of {entry.num_bytes}"
 
 
-def default_cache_dir() -> Path:
-    """Names this user's folder for fetched shards on the node's own disk."""
-    return Path(tempfile.gettempdir()) / f"md2dist-cache-{os.getuid()}"
+def open_cache(cache_dir: str | Path | None, cache_gb: float) -> ShardCache:
+    """Names a bounded folder for what is fetched; it is made when it is first needed.
+
+    Args:
+        cache_dir: on a disk of this node; None: of this user, below the folder for temporary files.
+        cache_gb: its bound.
+
+    Raises:
+        ConfigError: if that is no bound.
+    """
+    if not 0 < cache_gb < inf:
+        raise ConfigError(
+            f"a cache of {cache_gb} GB: expected a positive number for data.cache_gb or --cache-gb"
+        )
+    default = Path(tempfile.gettempdir()) / f"md2dist-cache-{os.getuid()}"
+    return ShardCache(Path(cache_dir or default), int(cache_gb * 1e9))

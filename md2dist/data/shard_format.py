@@ -8,13 +8,13 @@ without walking through the tar.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
-from md2dist.data.fetching import fetch_whole
+from md2dist.data.fetching import fetch_bytes
 from md2dist.data.retries import QUICK, Patience
 from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.stores import is_url, open_store
@@ -58,6 +58,14 @@ class Recipe:
         return None if self.ground_truth == "none" else f"{self.ground_truth}.npz"
 
 
+class Section(Protocol):
+    """A sample's part of a tar: bytes, or what reads them where it is sliced."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes | memoryview: ...
+
+
 class SkippedLine(NamedTuple):
     """A line of the split that could not be packed."""
 
@@ -98,7 +106,7 @@ def read_manifest(folder: str | Path, patience: Patience = QUICK) -> Manifest:
         ShardError: if there is none, or `parse_manifest` refuses it.
     """
     if is_url(folder):
-        content = fetch_whole(open_store(folder, patience.timeout), MANIFEST_NAME, patience)
+        content = fetch_bytes(open_store(folder, patience.timeout), MANIFEST_NAME, patience)
         return parse_manifest(content, f"{folder}/{MANIFEST_NAME}")
     path = Path(folder) / MANIFEST_NAME
     try:
@@ -233,20 +241,40 @@ def sample_members(section: bytes | memoryview) -> dict[str, Any]:
     """
     view = memoryview(section)
     members: dict[str, Any] = {}
-    position = 0
-    while position < len(view):
-        header = bytes(view[position : position + _BLOCK])
+    for key, name, start, stop in _walk_sample(view):
+        members["__key__"] = key
+        members[name] = view[start:stop]
+    return members
+
+
+def find_member(section: Section, name: str) -> bytes:
+    """Finds one member of a sample, and reads nothing else but the headers before it.
+
+    Raises:
+        ShardError: if there is none.
+    """
+    for _, found, start, stop in _walk_sample(section):
+        if found == name:
+            return bytes(section[start:stop])
+    raise ShardError(f"a sample lacks {name}")
+
+
+def _walk_sample(section: Section) -> Iterator[tuple[str, str, int, int]]:
+    """Yields key, name, first byte and end of each member."""
+    sample_key, position = None, 0
+    while position < len(section):
+        header = bytes(section[position : position + _BLOCK])
         key, _, name = header[:100].rstrip(b"\0").decode("ascii", "replace").partition(".")
         start = position + _BLOCK
         try:
-            end = start + int(header[124:136].rstrip(b" \0"), 8)
+            stop = start + int(header[124:136].rstrip(b" \0"), 8)
         except ValueError:
-            end = -1
-        if not name or not start <= end <= len(view) or members.setdefault("__key__", key) != key:
+            stop = -1
+        if not name or not start <= stop <= len(section) or key != (sample_key or key):
             raise ShardError(f"no sample's tar member at byte {position} of its section")
-        members[name] = view[start:end]
-        position = start + -(-(end - start) // _BLOCK) * _BLOCK
-    return members
+        yield key, name, start, stop
+        sample_key = key
+        position = start + -(-(stop - start) // _BLOCK) * _BLOCK
 
 
 def _parse_recipe(stored: dict[str, Any]) -> Recipe:

@@ -18,9 +18,9 @@ from PIL import Image
 from md2dist.data.fetching import NUM_AT_ONCE
 from md2dist.data.read_ahead import read_ahead
 from md2dist.data.retries import PATIENT, Patience
-from md2dist.data.shard_cache import OpenFile, ShardCache
+from md2dist.data.shard_cache import OpenFile
 from md2dist.data.shard_entry import ShardEntry
-from md2dist.data.shard_files import CachedFiles, Extent, FolderFiles, ShardFiles, default_cache_dir
+from md2dist.data.shard_files import CachedFiles, Extent, FolderFiles, ShardFiles, open_cache
 from md2dist.data.shard_format import (
     Manifest,
     read_manifest,
@@ -66,6 +66,7 @@ class ShardDataset:
 
     Raises:
         ShardError: if there is no usable manifest.
+        ConfigError: if `cache_gb` is no bound.
     """
 
     def __init__(
@@ -79,8 +80,7 @@ class ShardDataset:
         manifest = read_manifest(folder, patience)
         if is_url(folder) or cache_dir is not None:
             store = open_store(folder, patience.timeout)
-            cache = ShardCache(Path(cache_dir or default_cache_dir()), int(cache_gb * 1e9))
-            files = CachedFiles(store, manifest, cache, patience)
+            files = CachedFiles(store, manifest, open_cache(cache_dir, cache_gb), patience)
         else:
             folder = Path(folder)
             files = FolderFiles(folder, manifest)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from md2dist.data.fetching import CHUNK, Span, Store, StoreError, fetch_whole
+from md2dist.data.fetching import CHUNK, Span, Store, StoreError, fetch_bytes
 from md2dist.data.http_store import HttpStore
 from md2dist.data.pipe_store import PipeStore
 from md2dist.data.retries import QUICK
@@ -50,7 +50,7 @@ def map_file(place: str | Path, name: str) -> memoryview:
         ShardError: if it cannot be had from a store.
     """
     if is_url(place):
-        return memoryview(fetch_whole(open_store(place, QUICK.timeout), name, QUICK))
+        return memoryview(fetch_bytes(open_store(place, QUICK.timeout), name, QUICK))
     with (Path(place) / name).open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return memoryview(b"")

@@ -1,0 +1,122 @@
+"""What an object store can do wrong, played by a web server that misbehaves on request."""
+
+from functools import partialmethod
+from pathlib import Path
+
+import pytest
+from botocore.credentials import CredentialResolver
+from botocore.exceptions import CredentialRetrievalError
+from file_server import serve_files
+from object_store import SETTINGS
+from remote_shards import HASTY, read_all, read_folder
+from small_shards import write_small_shards
+from urllib3.connectionpool import HTTPConnectionPool
+
+from md2dist.data.s3_store import _open_client
+from md2dist.data.shard_reader import ShardDataset
+from md2dist.errors import ShardError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_small_shards(tmp_path_factory.mktemp("shards"), 3)
+
+
+@pytest.fixture
+def server(folder, monkeypatch):
+    """Answers as S3 does, as far as reading goes; boto3 finds it."""
+    _open_client.cache_clear()
+    with serve_files() as server:
+        for path in folder.iterdir():
+            server.files[f"bucket/shards/{path.name}"] = path.read_bytes()
+        for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": server.url}.items():
+            monkeypatch.setenv(name, value)
+        yield server
+    _open_client.cache_clear()
+
+
+def open_shards(tmp_path: Path) -> ShardDataset:
+    return ShardDataset("s3://bucket/shards", cache_dir=tmp_path / "cache", patience=HASTY)
+
+
+def start_without_credentials(monkeypatch) -> None:
+    """Does to boto3 what a silent metadata service does."""
+    _open_client.cache_clear()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "429", "cut:1000", "cut:0", "stall:1000"])
+def test_an_object_store_is_asked_again_that_once(server, folder, tmp_path, fault):
+    dataset = open_shards(tmp_path)
+    before = len(server.ranges)
+    server.faults += [fault, fault]
+    assert read_all(dataset) == read_folder(folder)
+    assert len(server.ranges) == before + 3 + 2
+
+
+def test_a_short_body_is_noticed_by_boto3_where_urllib3_does_not_count(
+    server, folder, tmp_path, monkeypatch
+):
+    as_urllib3_1 = partialmethod(HTTPConnectionPool.urlopen, enforce_content_length=False)
+    monkeypatch.setattr(HTTPConnectionPool, "urlopen", as_urllib3_1)
+    dataset = open_shards(tmp_path)
+    server.faults += ["cut:1000"]
+    assert read_all(dataset) == read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("fault", "num_tries", "reason"),
+    [("403", 1, r"shards: .*\(403\)"), ("500", 3, r"shards: tried 3 times: .*\(500\)")],
+)
+def test_an_object_store_that_always_fails_is_an_error_that_names_the_shard(
+    server, tmp_path, fault, num_tries, reason
+):
+    dataset = open_shards(tmp_path)
+    before = len(server.ranges)
+    server.faults += 99 * [fault]
+    with pytest.raises(ShardError, match=rf"shard-000000\.tar cannot be had from s3://.*{reason}"):
+        dataset.raw(0)
+    assert len(server.ranges) == before + num_tries
+
+
+def test_an_endpoint_that_is_no_address_is_an_error_with_the_remedy(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "minio:9000")
+    reason = r"Invalid endpoint: minio:9000; AWS_ENDPOINT_URL must be .* http://host:9000"
+    with pytest.raises(ShardError, match=rf"index\.json cannot be had from s3://.*: {reason}"):
+        open_shards(tmp_path)
+
+
+def test_nobody_waits_for_credentials_that_were_never_there(server, tmp_path, monkeypatch):
+    start_without_credentials(monkeypatch)
+    with pytest.raises(ShardError, match=r"s3://bucket/shards: Unable to locate credentials"):
+        open_shards(tmp_path)
+
+
+def test_credentials_that_were_there_are_waited_for(server, folder, tmp_path, monkeypatch):
+    dataset = open_shards(tmp_path)
+    dataset.check_files()
+    with monkeypatch.context() as patch:
+        start_without_credentials(patch)
+        with pytest.raises(ShardError, match=r"tried 3 times: Unable to locate credentials"):
+            dataset.raw(0)
+    assert read_all(dataset) == read_folder(folder)  # another client has looked for them
+
+
+def test_a_service_of_credentials_that_fails_is_asked_again(server, folder, tmp_path, monkeypatch):
+    dataset = open_shards(tmp_path)
+    _open_client.cache_clear()
+    faults = ["too many requests"] * 2
+    load = CredentialResolver.load_credentials
+
+    def fail_twice(resolver):
+        if faults:
+            raise CredentialRetrievalError(provider="container-role", error_msg=faults.pop())
+        return load(resolver)
+
+    monkeypatch.setattr(CredentialResolver, "load_credentials", fail_twice)
+    assert read_all(dataset) == read_folder(folder)
+    assert not faults
