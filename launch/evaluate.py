@@ -14,7 +14,7 @@ from md2dist.errors import run_command
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.evaluation.protocols import choose_protocol
-from md2dist.prediction.files import write_json
+from md2dist.prediction.files import prepare_file, write_json
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.training.world import failing_together, join_world, leave_world, sum_over_ranks
 from md2dist.weights import load_model
@@ -26,6 +26,8 @@ def main() -> None:
     world = join_world()
     try:
         with failing_together(world):
+            if world.is_main and arguments.output:
+                prepare_file(arguments.output)
             model = load_model(arguments.checkpoint, world.device)
             dataset = ShardDataset(
                 arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
