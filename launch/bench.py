@@ -1,11 +1,11 @@
 """Times packing (formats), loading (data) or training (step) through the code that users run."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from md2dist.errors import run_command
+from md2dist.prediction.files import prepare_file, write_json
 
 Row = dict[str, Any]
 
@@ -18,7 +18,7 @@ def parse_arguments() -> argparse.Namespace:
     formats.set_defaults(run=time_formats, repeats=5)
     add = formats.add_argument
     add("--kitti-root", type=Path, nargs="+", required=True, help="as for make_shards.py")
-    add("--split", required=True, help="as for make_shards.py")
+    add("--split", required=True, help="as for make_shards.py; rules skip drives without speeds")
     add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
     add("--samples", type=int, default=64, help="the first so many of the split")
     data = benchmarks.add_parser("data", help="the way from shards to batches")
@@ -39,18 +39,19 @@ def parse_arguments() -> argparse.Namespace:
 def time_formats(arguments: argparse.Namespace) -> list[Row]:
     """Packs mono+stereo samples at 640x192 in each format."""
     from md2dist.data.format_benchmark import bench_formats
+    from md2dist.data.kitti_layout import open_kitti
     from md2dist.data.named_splits import load_split, name_split
     from md2dist.data.shard_format import Recipe
-    from md2dist.data.source_tree import SourceTree
 
     recipe = Recipe(name_split(arguments.split), 192, 640, (-1, 1), use_stereo=True)
-    tree = SourceTree(*arguments.kitti_root)
+    tree = open_kitti(*arguments.kitti_root)
     split = load_split(
         arguments.split,
         tree,
         frame_offsets=recipe.frame_offsets,
         use_stereo=recipe.use_stereo,
         splits_dir=arguments.splits_dir,
+        skip_bad=True,
     )
     lines = split.lines[: max(arguments.samples, 0)]
     return bench_formats(tree, lines, recipe, arguments.repeats)
@@ -81,6 +82,8 @@ def time_step(arguments: argparse.Namespace) -> Row:
 def main() -> None:
     """Runs one benchmark; prints a Markdown table."""
     arguments = parse_arguments()
+    if arguments.output:
+        prepare_file(arguments.output)
     figures = arguments.run(arguments)
     rows = figures if isinstance(figures, list) else [figures]
     print("|", " | ".join(rows[0]), "|")
@@ -89,7 +92,7 @@ def main() -> None:
         values = [f"{value:.4g}" if isinstance(value, float) else value for value in row.values()]
         print("|", " | ".join(map(str, values)), "|")
     if arguments.output:
-        arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+        write_json(arguments.output, figures)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from md2dist.errors import run_command, tell_error
 from md2dist.evaluation.depth import BrokenOffError, DepthReport, evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.evaluation.protocols import choose_protocol
-from md2dist.prediction.files import write_json
+from md2dist.prediction.files import prepare_file, write_json
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.training.preemption import EXIT_PREEMPTED
 from md2dist.training.watch import Watch
@@ -43,6 +43,8 @@ def evaluate(
     arguments: argparse.Namespace, world: World, watch: Watch
 ) -> tuple[dict[str, Any], DepthReport]:
     """Measures the model together with the other ranks; gives how it was measured, and what."""
+    if world.is_main and arguments.output:
+        prepare_file(arguments.output)
     model = load_model(arguments.checkpoint, world.device)
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb

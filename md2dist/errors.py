@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch  # packing has no need of it, and it takes a second to import
+    import torch  # encoding images has no need of it, and it takes seconds to import
 
 
 class Md2distError(ValueError):

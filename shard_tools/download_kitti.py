@@ -1,5 +1,6 @@
 """Downloads the published archives of KITTI raw: all 66, 175 GB, or those of some drives."""
 
+import shlex
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def main() -> None:
             fetch_archive(archive, on_bytes=bar.update)
     print(f"{len(archives)} archives, {total / 1e9:.1f} GB, in {options.output}")
     print(
-        f"next: python shard_tools/make_shards.py --kitti-root {options.output} --split NAME "
-        "--output DIR"
+        f"next: python shard_tools/make_shards.py --kitti-root {shlex.quote(str(options.output))} "
+        "--split NAME --output DIR"
     )
 
 

@@ -8,14 +8,15 @@ tasks, each with the same options and its own --task-index; --merge then finishe
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
+from md2dist.data.kitti_layout import open_kitti
 from md2dist.data.named_splits import load_split, name_split
 from md2dist.data.shard_format import Manifest, Recipe
 from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import Plan, check_request, plan_samples
+from md2dist.data.shard_plan import Plan, check_request, check_tasks, plan_samples
 from md2dist.data.shard_writer import Progress, pack_shards
-from md2dist.data.source_tree import SourceTree
 from md2dist.errors import run_command
 
 
@@ -82,13 +83,19 @@ def next_command(recipe: Recipe, shards: Path) -> str:
     mode = "mono" * bool(recipe.frame_offsets), "stereo" * recipe.use_stereo
     config = "_".join(filter(None, mode))
     if recipe.height is None:
-        return f"from md2dist.data.shard_reader import ShardDataset; ShardDataset('{shards}')[0]"
+        return (
+            f"from md2dist.data.shard_reader import ShardDataset; ShardDataset({str(shards)!r})[0]"
+        )
     if not config:
-        return f"python launch/evaluate.py --checkpoint RUN --shards {shards}"
-    return (
-        f"deepspeed launch/train.py --config configs/{config}.yaml data.train_shards={shards} "
-        f"data.height={recipe.height} data.width={recipe.width}"
-    )
+        return shlex.join(
+            ["python", "launch/evaluate.py", "--checkpoint", "RUN", "--shards", str(shards)]
+        )
+    settings = [f"data.train_shards={shards}"]
+    settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
+    if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs
+        settings.append(f"data.frame_offsets={list(recipe.frame_offsets)}".replace(" ", ""))
+    command = ["deepspeed", "launch/train.py", "--config", f"configs/{config}.yaml", *settings]
+    return shlex.join(command)
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
@@ -108,16 +115,18 @@ def make_plan(options: argparse.Namespace) -> Plan:
         order=options.order,
     )
     check_request(recipe)
-    tree = SourceTree(*options.kitti_root)
+    check_tasks(options.num_tasks, options.task_index, options.processes)
+    tree = open_kitti(*options.kitti_root)
     split = load_split(
         options.split,
         tree,
         frame_offsets=recipe.frame_offsets,
         use_stereo=recipe.use_stereo,
         splits_dir=options.splits_dir,
+        skip_bad=options.skip_bad,
     )
     print(f"split {split.origin}")
-    return plan_samples(tree, split.lines, recipe, skip_bad=options.skip_bad)
+    return plan_samples(tree, split.lines, recipe, skip_bad=options.skip_bad, skipped=split.skipped)
 
 
 def main() -> None:

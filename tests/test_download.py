@@ -45,6 +45,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "new").iterdir())
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "file:///etc/hosts", "kitti"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(DownloadError, match="is no address of a file; expected http"):
+        remote_size(url, HASTY)
+
+
 def test_a_file_arrives_whole_and_alone(server, tmp_path):
     assert fetch(server, tmp_path).read_bytes() == CONTENT
     assert names(tmp_path) == ["file.bin"]

@@ -118,6 +118,7 @@ def test_two_ranks_give_the_figures_of_one_and_only_the_first_speaks(weights, sh
         (None, [], "index.json"),
         ({"ground_truth": "velodyne"}, ["--scaling", "mean"], "expected auto, median or"),
         ({"ground_truth": "annotated"}, ["--protocol", "eigen"], "--ground-truth velodyne"),
+        (None, ["--output", "."], ". is a folder; expected the name of a file"),
     ],
 )
 def test_what_cannot_be_evaluated_ends_with_code_2_and_the_remedy(

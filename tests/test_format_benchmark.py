@@ -50,6 +50,14 @@ def test_nothing_to_time_is_an_error(tmp_path, lines, num):
         bench_formats(SourceTree(tmp_path / "kitti"), lines[: 4 - 4 * num], RECIPE, num)
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_measurement(tmp_path):
+    words = ["launch/bench.py", "formats", "--kitti-root", "nowhere", "--split", "rule/train"]
+    command = [sys.executable, *words, "--output", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path} is a folder; expected the name of a file\n"
+
+
 @pytest.mark.slow
 def test_the_command_prints_a_row_per_format_without_the_libraries_of_training(tmp_path, lines):
     (tmp_path / "split.txt").write_text("\n".join(map(str, lines)))

@@ -14,7 +14,7 @@ from kitti_tree import (
 )
 
 from md2dist.data.kitti import load_calibration, read_scan
-from md2dist.data.kitti_layout import find_image, find_scan
+from md2dist.data.kitti_layout import find_image, find_scan, open_kitti
 from md2dist.data.source_tree import SourceTree
 from md2dist.errors import KittiError
 
@@ -110,3 +110,22 @@ def test_a_broken_scan_is_named(tree, content):
         scan_path(tree, 2).write_bytes(content)
     with pytest.raises(KittiError, match=r"laser scan .*0000000002\.bin"):
         read_scan(SourceTree(tree), find_scan(SourceTree(tree), DRIVE, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere", "nowhere does not exist; expected a folder"),
+        ("drive.zip", "drive.zip is a file; expected a folder"),
+        (DATE, f"{DATE} is the folder of a date; expected the one that it lies in, .*tree$"),
+        ("no_calibration", "no_calibration is the folder of a date"),
+    ],
+)
+def test_a_folder_that_cannot_be_that_of_kitti_is_refused_with_the_remedy(tmp_path, name, words):
+    root = tmp_path / "tree"
+    write_kitti_tree(root)
+    (root / "drive.zip").touch()
+    (root / "no_calibration" / DRIVE.partition("/")[2] / "image_02").mkdir(parents=True)
+    with pytest.raises(KittiError, match=f"--kitti-root .*{words}"):
+        open_kitti(root, root / name)
+    assert find_image(open_kitti(root), DRIVE, 0, "l")

@@ -1,31 +1,17 @@
 import io
-import os
-import signal
-import subprocess
-import sys
-import time
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kitti_tree import DATE, DRIVE, image_path, write_archives, write_kitti_tree
+from packing_command import finished_names, make_shards, request
 from PIL import Image
-from tiny_disk import needs_tiny_disk, run_on_tiny_disk
 
-from md2dist.data.packing_folder import PACKING_NAME
+from md2dist.config import load_config
 from md2dist.data.shard_format import MANIFEST_NAME, read_manifest, sample_members
 from md2dist.data.splits import read_split
-
-SCRIPT = Path(__file__).parent.parent / "shard_tools" / "make_shards.py"
-SMALL = ["--height", "32", "--width", "64"]
-
-
-def command(*options: object) -> list[str]:
-    return [sys.executable, str(SCRIPT), *map(str, options)]
-
-
-def make_shards(*options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*options), capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -33,11 +19,6 @@ def tree(tmp_path):
     lines = write_kitti_tree(tmp_path / "kitti", num_frames=4)
     (tmp_path / "split.txt").write_text("\n".join(lines))
     return tmp_path
-
-
-def request(folder: Path, *options: object) -> list[object]:
-    paths = ["--kitti-root", folder / "kitti", "--split", folder / "split.txt"]
-    return [*paths, "--output", folder / "out", *SMALL, *options]
 
 
 def members_of(folder: Path, shard: int, sample: int):
@@ -79,11 +60,15 @@ def test_a_rule_selects_frames_and_says_what_it_left_out(tree):
     records.mkdir(parents=True)
     for frame, speed in enumerate((5, 5, 0, 5)):
         (records / f"{frame:010d}.txt").write_text(f"0 0 0 0 0 0 {speed} 0")
-    done = make_shards(*request(tree, "--split", "rule/train"))
+    without = DRIVE.replace("0005", "0001")
+    shutil.copytree(tree / "kitti" / DRIVE / "image_02", tree / "kitti" / without / "image_02")
+    done = make_shards(*request(tree, "--split", "rule/train", "--skip-bad"))
     assert done.returncode == 0, done.stderr
     assert "rule/train: 2 samples of 1 drives; left out: 2 frames slower" in done.stdout
+    assert f"skipped {without}: its speed is not known: no file {without}/oxts" in done.stdout
     manifest = read_manifest(tree / "out")
     assert manifest.recipe.split == "rule/train"
+    assert [line for line, _ in manifest.skipped] == [without]
     keys = [members_of(tree / "out", 0, sample)["__key__"] for sample in range(2)]
     assert sorted(keys) == [f"{DRIVE.rpartition('/')[2]}_{side}_{1:010d}" for side in "lr"]
 
@@ -114,6 +99,18 @@ def test_the_next_command_fits_the_views(tree, options, command):
     assert command in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
+def test_the_next_command_fits_unusual_neighbours_and_names(tree):
+    shards = tree / "it's my shards"
+    done = make_shards(*request(tree, "--height", 64, "--output", shards, "--frame-offsets", -1))
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(done.stdout.splitlines()[-1].removeprefix("next: "))
+    config = load_config([words[3]], words[4:])
+    assert config.data.train_shards == str(shards)
+    recipe = read_manifest(shards).recipe
+    assert config.data.frame_offsets == recipe.frame_offsets == (-1,)
+
+
 def without(path: str):
     return lambda folder: (folder / "kitti" / path).unlink()
 
@@ -129,6 +126,10 @@ def break_split(folder: Path) -> None:
 
 def remove_camera(folder: Path) -> None:
     (folder / "kitti" / DRIVE / "image_03").rename(folder / "elsewhere")
+
+
+def hide_kitti(folder: Path) -> None:
+    (folder / "kitti").rename(folder / "elsewhere")
 
 
 def leave_archives(folder: Path) -> None:
@@ -158,7 +159,9 @@ def fill_output(folder: Path) -> None:
         (lambda folder: None, ["--height", "100"], "--height 100: expected a positive multiple"),
         (lambda folder: None, ["--task-index", "1"], "--task-index 1 --num-tasks 1: expected"),
         (lambda folder: None, ["--merge"], "1 of 1 shards are not packed yet: 0"),
-        (lambda folder: None, ["--processes", "0"], "--processes 0: expected 1 or more"),
+        (hide_kitti, [], "kitti does not exist; expected a folder"),
+        (hide_kitti, ["--processes", "0"], "--processes 0: expected 1 or more"),
+        (hide_kitti, ["--merge", "--num-tasks", "0"], "--num-tasks 0: expected"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_exit_code_2(tree, harm, options, words):
@@ -170,97 +173,6 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(tree, harm, options, words):
     assert last.startswith("error: ")
     assert words in last
     assert not list((tree / "out").glob("shard-*"))
-
-
-def wait_until(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def is_running(process_id: int) -> bool:
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def children_of(process_id: int) -> list[int]:
-    found = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
-    return [int(child) for child in found.split()]
-
-
-def finished_names(folder: Path) -> set[str]:
-    """What has a final name."""
-    return {path.name for path in folder.glob("*")} - {PACKING_NAME}
-
-
-@pytest.fixture
-def long_request(tmp_path):
-    """Seconds of work in several shards."""
-    lines = write_kitti_tree(tmp_path / "kitti", num_frames=42)
-    (tmp_path / "split.txt").write_text("\n".join(lines))
-    big = ["--height", "192", "--width", "640", "--samples-per-shard", "10"]
-    return request(tmp_path, *big)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(tmp_path, long_request, processes):
-    output = tmp_path / "out"
-    assert make_shards(*long_request).returncode == 0
-    output.rename(tmp_path / "expected")
-    options = [*long_request, "--processes", processes]
-    num_killed = 0
-    for delay in np.random.default_rng(processes).uniform(0, 1, 5):
-        running = subprocess.Popen(command(*options), stderr=subprocess.DEVNULL)
-        wait_until(lambda: list(output.glob(f"{PACKING_NAME}/*/plan.json")))
-        time.sleep(delay)
-        workers = children_of(running.pid)
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        wait_until(lambda workers=workers: not any(is_running(worker) for worker in workers))
-        if MANIFEST_NAME in finished_names(output):
-            break
-        num_killed += 1
-    assert num_killed
-    if MANIFEST_NAME not in finished_names(output):
-        assert make_shards(*options).returncode == 0
-    assert finished_names(output) == finished_names(tmp_path / "expected")
-    for name in finished_names(output):
-        assert (output / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
-
-
-@pytest.mark.slow
-def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path, long_request):
-    options = [*long_request, "--processes", 2]
-    running = subprocess.Popen(command(*options), stderr=subprocess.PIPE, text=True)
-    images = tmp_path / "out" / PACKING_NAME
-    wait_until(lambda: any(file.stat().st_size for file in images.glob("*/images/.*")))
-    # The last child: the first is multiprocessing's resource tracker.
-    os.kill(children_of(running.pid)[-1], signal.SIGKILL)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 2
-    assert "error: a packing process died" in errors
-    assert not finished_names(tmp_path / "out")
-
-
-@pytest.mark.slow
-@needs_tiny_disk
-def test_a_full_disk_is_told_and_packing_goes_on_when_there_is_room(tree):
-    disk = tree / "out"
-    disk.mkdir()
-    pack = '"$@"; echo "exit code $?: $(ls -A)"'
-    script = f"cd {disk} && {pack}; mount -o remount,size=10m {disk}; {pack}"
-    done = run_on_tiny_disk(disk, "100k", script, *command(*request(tree)))
-    full, roomy = (line for line in done.stdout.splitlines() if line.startswith("exit code"))
-    assert full == f"exit code 2: {PACKING_NAME}", done.stderr
-    assert "error: shards cannot be written to" in done.stderr
-    assert "No space left on device" in done.stderr
-    assert roomy == f"exit code 0: {MANIFEST_NAME}"
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -162,6 +163,16 @@ def test_what_a_sequence_lacks_is_named(root, tmp_path, harm, words):
     harm(root / "sequences" / "09")
     with pytest.raises(KittiError, match=words):
         pack(root, tmp_path / "out")
+
+
+def test_only_scans_need_to_know_where_the_scanner_was(root, tmp_path):
+    cut(root / "sequences" / "09", "Tr")
+    recipe = dataclasses.replace(RECIPE, ground_truth="none")
+    plan = plan_samples(SourceTree(root), LINES, recipe)
+    pack_shards(plan, tmp_path / "out")
+    assert merge_shards(plan, tmp_path / "out").num_samples == len(LINES)
+    with pytest.raises(KittiError, match=r"entry Tr .*velodyne needs; data_odometry_calib\.zip"):
+        plan_samples(SourceTree(root), LINES, RECIPE)
 
 
 def cut(folder, name):

@@ -44,7 +44,7 @@ def pack(plan, output, **options):
 
 
 def bytes_of(folder):
-    assert not (folder / PACKING_NAME).exists()
+    assert not list(folder.glob(".*"))
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -118,13 +118,16 @@ def test_stopped_at_every_single_moment_it_goes_on_to_the_same_bytes(
             except Killed:
                 pass
         check_manifest(output)
-        if list(output.glob(f"{PACKING_NAME}/*/{MANIFEST_NAME}")):  # only names are missing
+        is_merging = bool(list(output.glob(f"{PACKING_NAME}/*/{MANIFEST_NAME}")))
+        is_merged = bool(list(output.glob(".packed"))) or not stopped
+        if is_merging:  # only names are missing
             merge_shards(plan, output)
-        elif not (output / MANIFEST_NAME).exists() or is_old:
+        elif is_merged:
+            with pytest.raises(ShardError, match="holds shards already"):
+                pack_shards(plan, output)
+        else:
             pack_shards(plan, output, overwrite=is_old)
             merge_shards(plan, output, overwrite=is_old)
-        else:
-            shutil.rmtree(output / PACKING_NAME, ignore_errors=True)
         assert bytes_of(output) == expected, f"stopped at moment {moment}"
         moment += 1
     assert moment > 15
@@ -244,6 +247,12 @@ def test_a_task_that_does_not_exist_is_an_error(tree, tmp_path):
     for index, count in [(2, 2), (-1, 2), (0, 0)]:
         with pytest.raises(ConfigError, match=f"--task-index {index} --num-tasks {count}"):
             pack_shards(make_plan(tree), tmp_path / "out", task_index=index, num_tasks=count)
+    for count in (0, -2):
+        with pytest.raises(ConfigError, match=f"--num-tasks {count}"):
+            merge_shards(make_plan(tree), tmp_path / "out", num_tasks=count)
+    with pytest.raises(ConfigError, match="--processes 0: expected 1 or more"):
+        pack_shards(make_plan(tree), tmp_path / "out", num_processes=0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_more_tasks_than_shards_leave_some_without_work(tree, tmp_path):

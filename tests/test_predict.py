@@ -193,6 +193,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ImageError, match="cannot be written"):
         write_whole(tmp_path / "file" / "depth.png", lambda file: file.write(b""))
+    for folder in (tmp_path, Path()):
+        with pytest.raises(ImageError, match="is a folder; expected the name of a file"):
+            write_whole(folder, lambda file: file.write(b""))
 
 
 @pytest.mark.parametrize("use_stereo", [True, False], ids=["stereo", "mono"])

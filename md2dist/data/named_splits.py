@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from md2dist.data.published_splits import PUBLISHED_SPLITS, fetch_split
+from md2dist.data.shard_format import SkippedLine
 from md2dist.data.source_tree import SourceTree, telling_place
 from md2dist.data.split_rules import Part, select_samples
 from md2dist.data.splits import SplitLine, read_split
@@ -18,6 +19,7 @@ class Split(NamedTuple):
 
     lines: list[SplitLine]
     origin: str  # for the user
+    skipped: Sequence[SkippedLine] = ()  # drives that a rule could not judge
 
 
 def load_split(
@@ -27,6 +29,7 @@ def load_split(
     frame_offsets: Sequence[int] = (),
     use_stereo: bool = False,
     splits_dir: Path | None = None,
+    skip_bad: bool = False,
 ) -> Split:
     """Lists the samples of a split.
 
@@ -36,15 +39,18 @@ def load_split(
         frame_offsets: neighbours that each sample of a rule's split needs.
         use_stereo: whether each sample of a rule's split needs the other camera's image.
         splits_dir: where lists lie as ``NAME/PART_files.txt``, instead of being downloaded.
+        skip_bad: let a rule leave out drives with missing or broken files.
 
     Raises:
         SplitError: if the split is unknown, cannot be had, or is broken or empty.
         KittiError: if a rule meets a broken file.
     """
-    if name in _RULES and not Path(name).is_file():
+    if name in _RULES and not _is_file(name):
         with telling_place(tree):
-            selected = select_samples(tree, _RULES[name], frame_offsets, use_stereo)
-        return Split(selected.lines, f"{name}: {selected}")
+            selected = select_samples(
+                tree, _RULES[name], frame_offsets, use_stereo, skip_bad=skip_bad
+            )
+        return Split(selected.lines, f"{name}: {selected}", selected.skipped)
     path = find_split(name, splits_dir)
     lines = read_split(path)
     return Split(lines, f"{name_split(name)}: {len(lines)} samples, listed in {path}")
@@ -60,7 +66,7 @@ def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
     Raises:
         SplitError: if there is no such split, or it cannot be downloaded.
     """
-    if Path(name).is_file():
+    if _is_file(name):
         return Path(name)
     published = PUBLISHED_SPLITS.get(str(name))
     if splits_dir is None and published:
@@ -69,7 +75,7 @@ def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
         known, place = [*PUBLISHED_SPLITS, *_RULES], "here (others need --splits-dir)"
     else:
         path = Path(splits_dir) / (published.path if published else f"{name}_files.txt")
-        if path.is_file():
+        if _is_file(path):
             return path
         parts = sorted(Path(splits_dir).glob("*/*_files.txt"))
         known = [f"{part.parent.name}/{part.stem.removesuffix('_files')}" for part in parts]
@@ -81,4 +87,11 @@ def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
 
 def name_split(name: str) -> str:
     """What a manifest calls a split: its name, or its file's name without the folders."""
-    return Path(name).name if Path(name).is_file() else name
+    return Path(name).name if _is_file(name) else name
+
+
+def _is_file(path: str | Path) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # of a name that is too long for a file
+        return False

@@ -1,14 +1,21 @@
 """Where shards grow: a folder inside the output folder, which they leave when all are whole.
 
+OUTPUT/.packing/lock                shared by those who pack, held alone by the one who merges
 OUTPUT/.packing/PLAN/plan.json      what is packed here; PLAN is the digest of it
 OUTPUT/.packing/PLAN/images/        stored images
 OUTPUT/.packing/PLAN/000012.tar     a whole shard
 OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard has still to be packed
 OUTPUT/.packing/PLAN/index.json     the manifest, while the shards move to their final names
+OUTPUT/.packed                      what .packing is called when all is done but to clear it away
 """
 
+import fcntl
 import hashlib
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +27,9 @@ from md2dist.data.whole_files import write_whole
 from md2dist.errors import ShardError
 
 PACKING_NAME = ".packing"
+_PACKED_NAME = ".packed"
 _PLAN_NAME = "plan.json"
+_LOCK_NAME = "lock"
 
 
 class ShardRecord(NamedTuple):
@@ -50,7 +59,9 @@ class PackingFolder:
     def __init__(self, output: Path, plan: Plan, *, overwrite: bool = False):
         content = json.dumps(plan.identity(), sort_keys=True)
         name = hashlib.sha256(content.encode()).hexdigest()[:16]
+        self.output = output
         self.path = output / PACKING_NAME / name
+        clear_packed(output)  # of a merge that was stopped right before that
         if not overwrite:
             if list_finished(output) and not self.is_publishing:
                 raise ShardError(
@@ -61,6 +72,38 @@ class PackingFolder:
                     raise _refuse(output, json.loads(other.read_bytes()), json.loads(content))
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.path / _PLAN_NAME, content.encode())
+
+    @contextmanager
+    def lock(self, *, alone: bool) -> Iterator[None]:
+        """Works in the folder: anybody who packs beside others who pack, but who merges alone.
+
+        Where the file system knows no locks, nobody is kept out.
+
+        Raises:
+            ShardError: if another process merges, or, for who wants to be alone, packs.
+        """
+        path = self.path.parent / _LOCK_NAME
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+                is_free = _lies_at(file.fileno(), path)  # or somebody has just finished
+            except BlockingIOError:
+                is_free = False
+            except OSError:
+                is_free = True
+            if not is_free:
+                raise ShardError(
+                    f"another process packs or merges the shards of {self.output}; let it finish, "
+                    "then repeat the command if shards are still missing"
+                )
+            yield
+
+    def finish(self) -> None:
+        """Declares that nothing is left to do but what `clear_packed` does."""
+        for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # of a merge that was given up
+            if other.parent != self.path:
+                other.unlink()
+        self.path.parent.replace(self.output / _PACKED_NAME)
 
     @property
     def is_publishing(self) -> bool:
@@ -106,6 +149,21 @@ class PackingFolder:
 def list_finished(output: Path) -> list[Path]:
     """Lists the manifest, which must go first, and the shards of an output folder."""
     return [*output.glob(MANIFEST_NAME), *output.glob("shard-*.tar")]
+
+
+def clear_packed(output: Path) -> None:
+    """Gives a finished packing's manifest its final name, and removes what else is left of it."""
+    packed = output / _PACKED_NAME
+    for manifest in packed.glob(f"*/{MANIFEST_NAME}"):
+        with suppress(FileNotFoundError):  # another process ends it, too
+            manifest.replace(output / MANIFEST_NAME)
+    shutil.rmtree(packed, ignore_errors=True)
+
+
+def _lies_at(descriptor: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 def _refuse(output: Path, theirs: dict[str, object], ours: dict[str, object]) -> ShardError:

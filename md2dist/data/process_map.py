@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from md2dist.errors import ConfigError, ShardError
@@ -35,15 +37,42 @@ def map_in_processes(
         return
     # Spawned, not forked: a fork would copy the locks of whatever threads the caller runs.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_processes, context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(num_processes, context, initializer=_begin_worker)
     try:
-        yield from pool.map(function, jobs)
+        with _holding_interrupts():
+            results = pool.map(function, jobs)
+        yield from results
     except BrokenProcessPool:
         raise ShardError(
             "a packing process died, perhaps for want of memory; try fewer --processes"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _holding_interrupts() -> Iterator[None]:
+    """Lets Ctrl-C wait, also in processes that begin here, until they can take it in silence."""
+    if threading.current_thread() is not threading.main_thread():  # which alone has Ctrl-C
+        yield
+        return
+    held: list[object] = []  # what other threads of this process let through
+    handler = signal.signal(signal.SIGINT, lambda *interrupt: held.append(interrupt))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _begin_worker() -> None:
+    """Lets a worker end at Ctrl-C without a word, which the command has, and with the command."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

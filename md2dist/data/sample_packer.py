@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from md2dist.data.frames import scale_intrinsics
@@ -47,7 +47,8 @@ class SamplePacker:
         self.images = images
         self.broken = broken
         self.sources: dict[str, SourceFile] = {}
-        self._read_calibration = cache(read_calibration)
+        use_scans = recipe.ground_truth == "velodyne"
+        self._read_calibration = cache(partial(read_calibration, use_scans=use_scans))
 
     def pack(self, sample: PlannedSample) -> dict[str, str | bytes]:
         """Makes the members of one sample.

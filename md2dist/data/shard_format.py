@@ -67,7 +67,7 @@ class Section(Protocol):
 
 
 class SkippedLine(NamedTuple):
-    """A line of the split that could not be packed."""
+    """A line of the split that could not be packed, or a drive that its rule could not judge."""
 
     line: str
     reason: str

@@ -1,14 +1,18 @@
 """Merging: whole shards get their final names and their manifest once none is missing."""
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from md2dist.data.packing_folder import PackingFolder, ShardRecord, list_finished
+from md2dist.data.packing_folder import (
+    PackingFolder,
+    ShardRecord,
+    clear_packed,
+    list_finished,
+)
 from md2dist.data.shard_format import MANIFEST_NAME, Manifest, write_manifest
-from md2dist.data.shard_plan import Plan, library_versions
+from md2dist.data.shard_plan import Plan, check_tasks, library_versions
 from md2dist.data.source_files import SourceFile
 from md2dist.errors import KittiError, ShardError
 
@@ -32,15 +36,19 @@ def merge_shards(
         The manifest, which is also written, last of all.
 
     Raises:
+        ConfigError: if there would be no task.
         ShardError: if shards are missing, if the tasks read different sources, if the folder holds
-            other shards, or cannot be written.
+            other shards, cannot be written, or another process works in it.
         KittiError: if not a single sample could be packed.
     """
+    check_tasks(num_tasks)
     try:
         folder = PackingFolder(output, plan, overwrite=overwrite)
-        records = _read_records(folder, plan, num_tasks)
-        manifest, numbers = _describe(plan, records, folder)
-        _publish(folder, output, manifest, numbers)
+        with folder.lock(alone=True):
+            records = _read_records(folder, plan, num_tasks)
+            manifest, numbers = _describe(plan, records, folder)
+            _publish(folder, manifest, numbers)
+        clear_packed(output)  # now that the lock, which lies there, is closed
     except OSError as error:
         raise ShardError(f"shards cannot be written to {output}: {error}") from None
     return manifest
@@ -90,8 +98,9 @@ def _describe(
     return manifest, numbers
 
 
-def _publish(folder: PackingFolder, output: Path, manifest: Manifest, numbers: list[int]) -> None:
+def _publish(folder: PackingFolder, manifest: Manifest, numbers: list[int]) -> None:
     """Moves the shards; what lay in the output before goes away, its manifest first."""
+    output = folder.output
     write_manifest(manifest, folder.path)  # from here on, shards may be missing in the folder
     (output / MANIFEST_NAME).unlink(missing_ok=True)
     for number, entry in zip(numbers, manifest.shards, strict=True):
@@ -101,5 +110,4 @@ def _publish(folder: PackingFolder, output: Path, manifest: Manifest, numbers: l
     for path in list_finished(output):
         if path.name not in names:
             path.unlink()
-    (folder.path / MANIFEST_NAME).replace(output / MANIFEST_NAME)
-    shutil.rmtree(folder.path.parent, ignore_errors=True)
+    folder.finish()

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     tree: SourceTree  # of KITTI
     recipe: Recipe
     samples: Sequence[PlannedSample]  # in the order of the shards
-    skipped: Sequence[SkippedLine]  # lines of the split that lack a file
+    skipped: Sequence[SkippedLine]  # lines of the split, or drives of its rule, that lack a file
     skip_bad: bool  # leave out samples with a broken file, too
 
     @property
@@ -77,6 +77,21 @@ def check_request(recipe: Recipe) -> None:
         raise ConfigError(f"--seed {recipe.seed}: expected zero or a positive number")
 
 
+def check_tasks(num_tasks: int, task_index: int = 0, num_processes: int = 1) -> None:
+    """Checks how the work is shared.
+
+    Raises:
+        ConfigError: naming the options of the packing command.
+    """
+    if not 0 <= task_index < num_tasks:
+        raise ConfigError(
+            f"--task-index {task_index} --num-tasks {num_tasks}: expected an index from 0 to "
+            "one less than the number of tasks"
+        )
+    if num_processes < 1:
+        raise ConfigError(f"--processes {num_processes}: expected 1 or more")
+
+
 def library_versions() -> dict[str, str]:
     """Gives the versions of all that shapes the bytes of shards."""
     packages = {name: version(name) for name in ("md2dist", "numpy", "pillow", "webdataset")}
@@ -87,7 +102,12 @@ def library_versions() -> dict[str, str]:
 
 
 def plan_samples(
-    tree: SourceTree, lines: Iterable[SplitLine], recipe: Recipe, *, skip_bad: bool = False
+    tree: SourceTree,
+    lines: Iterable[SplitLine],
+    recipe: Recipe,
+    *,
+    skip_bad: bool = False,
+    skipped: Sequence[SkippedLine] = (),
 ) -> Plan:
     """Finds the files of all samples, and puts the samples in the order of the shards.
 
@@ -96,6 +116,7 @@ def plan_samples(
         lines: the split.
         recipe: what is to be packed.
         skip_bad: leave out samples that lack a file, instead of stopping at the first.
+        skipped: what the split left out for such a reason.
 
     Returns:
         The plan: its samples in the split's order, or shuffled with the recipe's seed.
@@ -103,9 +124,10 @@ def plan_samples(
     Raises:
         KittiError: if a file is missing, or with `skip_bad` from every single sample.
     """
-    check_calibration = cache(read_calibration)
+    use_scans = recipe.ground_truth == "velodyne"
+    check_calibration = cache(partial(read_calibration, use_scans=use_scans))
     samples: list[PlannedSample] = []
-    skipped: list[SkippedLine] = []
+    left_out = list(skipped)
     for line in lines:
         try:
             sample = _find_files(tree, line, recipe)
@@ -114,13 +136,13 @@ def plan_samples(
         except KittiError as error:
             if not skip_bad:
                 raise refuse_sample(tree, error) from None
-            skipped.append(SkippedLine(str(line), str(error)))
+            left_out.append(SkippedLine(str(line), str(error)))
     if not samples:
-        raise KittiError(f"nothing to pack from {tree}; first reason: {skipped[0].reason}")
+        raise KittiError(f"nothing to pack from {tree}; first reason: {left_out[0].reason}")
     if recipe.order == "shuffled":
         order = np.random.default_rng(recipe.seed).permutation(len(samples))
         samples = [samples[i] for i in order]
-    return Plan(tree, recipe, samples, skipped, skip_bad)
+    return Plan(tree, recipe, samples, left_out, skip_bad)
 
 
 def refuse_sample(tree: SourceTree, error: KittiError) -> KittiError:

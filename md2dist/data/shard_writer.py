@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
-from webdataset.writer import TarWriter
 
 from md2dist.data.image_store import StoredImage, store_images
 from md2dist.data.packing_folder import PackingFolder, ShardRecord
@@ -14,11 +13,11 @@ from md2dist.data.process_map import map_in_processes
 from md2dist.data.sample_packer import SamplePacker
 from md2dist.data.shard_entry import ShardEntry, describe_shard
 from md2dist.data.shard_format import SkippedLine
-from md2dist.data.shard_plan import Plan, PlannedSample, refuse_sample
+from md2dist.data.shard_plan import Plan, PlannedSample, check_tasks, refuse_sample
 from md2dist.data.source_files import is_as_before
 from md2dist.data.source_tree import SourceTree
 from md2dist.data.whole_files import whole_file
-from md2dist.errors import ConfigError, KittiError, ShardError
+from md2dist.errors import KittiError, ShardError
 
 
 class Progress(NamedTuple):
@@ -67,45 +66,53 @@ def pack_shards(
         show_progress: draw bars on the terminal.
 
     Raises:
-        ConfigError: if there is no such task.
-        ShardError: if the folder holds other shards, or cannot be written.
+        ConfigError: if there is no such task, or would be no process.
+        ShardError: if the folder holds other shards, cannot be written, or is being merged.
         KittiError: if a source file is broken and the plan does not skip bad ones.
     """
-    if not 0 <= task_index < num_tasks:
-        raise ConfigError(
-            f"--task-index {task_index} --num-tasks {num_tasks}: expected an index from 0 to "
-            "one less than the number of tasks"
-        )
+    check_tasks(num_tasks, task_index, num_processes)
     shards = list(enumerate(plan.shards))[task_index::num_tasks]
     try:
         folder = PackingFolder(output, plan, overwrite=overwrite)
-        kept = {number for number, _ in shards if _is_packed(folder, number, plan.tree)}
-        names = {n: _image_names(samples) for n, samples in shards if n not in kept}
-        store = store_images(
-            plan.tree,
-            set().union(*names.values()),
-            plan.recipe,
-            folder.images,
-            num_processes=num_processes,
-            skip_bad=plan.skip_bad,
-            show_progress=show_progress,
-        )
-        jobs = [
-            _Job(
-                folder=folder,
-                number=number,
-                plan=plan._replace(samples=samples, skipped=()),
-                images={name: store.images[name] for name in names[number] if name in store.images},
-                broken=store.broken,
-            )
-            for number, samples in shards
-            if number not in kept
-        ]
-        with tqdm(total=len(jobs), unit="shard", disable=not show_progress) as bar:
-            for _ in map_in_processes(_pack_shard, jobs, num_processes):
-                bar.update()
+        with folder.lock(alone=False):
+            return _pack_missing(folder, plan, shards, num_processes, show_progress)
     except OSError as error:
         raise ShardError(f"shards cannot be written to {output}: {error}") from None
+
+
+def _pack_missing(
+    folder: PackingFolder,
+    plan: Plan,
+    shards: Sequence[tuple[int, Sequence[PlannedSample]]],
+    num_processes: int,
+    show_progress: bool,
+) -> Progress:
+    """Packs those of some shards that are not there."""
+    kept = {number for number, _ in shards if _is_packed(folder, number, plan.tree)}
+    names = {n: _image_names(samples) for n, samples in shards if n not in kept}
+    store = store_images(
+        plan.tree,
+        set().union(*names.values()),
+        plan.recipe,
+        folder.images,
+        num_processes=num_processes,
+        skip_bad=plan.skip_bad,
+        show_progress=show_progress,
+    )
+    jobs = [
+        _Job(
+            folder=folder,
+            number=number,
+            plan=plan._replace(samples=samples, skipped=()),
+            images={name: store.images[name] for name in names[number] if name in store.images},
+            broken=store.broken,
+        )
+        for number, samples in shards
+        if number not in kept
+    ]
+    with tqdm(total=len(jobs), unit="shard", disable=not show_progress) as bar:
+        for _ in map_in_processes(_pack_shard, jobs, num_processes):
+            bar.update()
     return Progress(len(shards), len(kept), store.num_encoded, store.seconds)
 
 
@@ -148,6 +155,9 @@ def write_shard(path: Path, samples: Iterable[dict[str, str | bytes]]) -> ShardE
         path: the new file.
         samples: members by their name behind the key, with the key itself as ``__key__``.
     """
+    # Imported late: it imports torch, for seconds that processes which only encode images save.
+    from webdataset.writer import TarWriter
+
     offsets = [0]
     with whole_file(path) as stream, TarWriter(stream, encoder=False, mtime=0) as writer:
         # WebDataset would stamp the time of day; owner and mode are its constants.

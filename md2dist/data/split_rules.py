@@ -7,9 +7,10 @@ from typing import Literal, NamedTuple
 from md2dist.data.kitti import read_speed
 from md2dist.data.kitti_drives import EIGEN_TEST_DRIVES
 from md2dist.data.kitti_layout import OTHER_SIDE, Side, list_drives, list_frames
+from md2dist.data.shard_format import SkippedLine
 from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
-from md2dist.errors import SplitError
+from md2dist.errors import KittiError, SplitError
 
 Part = Literal["train", "val"]
 MIN_SPEED = 1.0  # m/s: a tenth of a metre between two frames
@@ -22,11 +23,14 @@ class RuleSplit(NamedTuple):
     num_drives: int
     num_static: int  # frames of a camera while the car stood or crept
     num_incomplete: int  # moving frames of a camera that lack a neighbour or the stereo view
+    skipped: list[SkippedLine]  # drives without speeds
 
     def __str__(self) -> str:
         return (
             f"{len(self.lines)} samples of {self.num_drives} drives; left out: {self.num_static} "
             f"frames slower than {MIN_SPEED:g} m/s, {self.num_incomplete} that lack a view"
+            + f", {len(self.skipped)} drives without speeds"
+            * bool(self.skipped)
         )
 
 
@@ -44,7 +48,12 @@ def is_held_out(drive: str) -> bool:
 
 
 def select_samples(
-    tree: SourceTree, part: Part, frame_offsets: Sequence[int], use_stereo: bool
+    tree: SourceTree,
+    part: Part,
+    frame_offsets: Sequence[int],
+    use_stereo: bool,
+    *,
+    skip_bad: bool = False,
 ) -> RuleSplit:
     """Lists the samples of all drives of a tree but the 28 of the eigen test.
 
@@ -53,6 +62,7 @@ def select_samples(
         part: ``val`` for the drives that are held out, ``train`` for the others.
         frame_offsets: neighbours that a sample needs.
         use_stereo: whether a sample needs the other camera's image.
+        skip_bad: leave out drives of which a navigation record cannot be read.
 
     Returns:
         Frames of both cameras in which the car moves, by drive, frame and side.
@@ -68,13 +78,21 @@ def select_samples(
         and is_held_out(drive) == (part == "val")
     ]
     lines: list[SplitLine] = []
+    skipped: list[SkippedLine] = []
     num_static = num_incomplete = 0
     for drive in drives:
         frames: dict[Side, set[int]] = {side: list_frames(tree, drive, side) for side in OTHER_SIDE}
-        is_moving = {
-            frame: read_speed(tree, drive, frame) >= MIN_SPEED
-            for frame in frames["l"] | frames["r"]
-        }
+        try:
+            is_moving = {
+                frame: read_speed(tree, drive, frame) >= MIN_SPEED
+                for frame in sorted(frames["l"] | frames["r"])
+            }
+        except KittiError as error:
+            reason = f"its speed is not known: {error}"
+            if not skip_bad:
+                raise KittiError(f"{drive}: {reason}; --skip-bad leaves such drives out") from None
+            skipped.append(SkippedLine(drive, reason))
+            continue
         for line in _lines(drive, frames):
             if not is_moving[line.frame]:
                 num_static += 1
@@ -82,7 +100,7 @@ def select_samples(
                 num_incomplete += 1
             else:
                 lines.append(line)
-    split = RuleSplit(lines, len(drives), num_static, num_incomplete)
+    split = RuleSplit(lines, len(drives) - len(skipped), num_static, num_incomplete, skipped)
     if not lines:
         raise SplitError(
             f"rule/{part} finds nothing in {tree}: {split}; it expects synced drives of KITTI "

@@ -34,13 +34,14 @@ def read_split(path: str | Path) -> list[SplitLine]:
     """Reads a split file; frame numbers may be padded with zeros, blank lines are ignored.
 
     Raises:
-        SplitError: if the file cannot be read or is empty, or a line does not parse or comes twice.
+        SplitError: if the file cannot be read or is empty, a line does not parse, or two samples
+            have one name.
     """
     try:
         texts = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SplitError(f"split file {path} cannot be read: {error}") from None
-    first_seen: dict[SplitLine, int] = {}
+    first_seen: dict[str, tuple[int, SplitLine]] = {}
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             continue
@@ -49,11 +50,13 @@ def read_split(path: str | Path) -> list[SplitLine]:
             raise SplitError(f"{path}, line {number}: {text!r}; expected {EXPECTED_LINE}")
         drive, frame, side = match.groups()
         line = SplitLine(drive.rjust(2, "0"), int(frame), cast(Side, side))
-        if line in first_seen:
+        first_number, first = first_seen.setdefault(line.key, (number, line))
+        if first_number != number:
+            fault = "repeats" if first == line else "has a drive of the same name as"
+            remedy = "remove one" if first == line else "rename one of the two drives"
             raise SplitError(
-                f"{path}, line {number}: {text!r} repeats line {first_seen[line]}; remove one"
+                f"{path}, line {number}: {text!r} {fault} line {first_number}; {remedy}"
             )
-        first_seen[line] = number
     if not first_seen:
         raise SplitError(f"split file {path} is empty; expected lines {EXPECTED_LINE}")
-    return list(first_seen)
+    return [line for _, line in first_seen.values()]

@@ -1,7 +1,7 @@
 """The files on both sides of a prediction: images in; depth, pictures and figures out."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -79,21 +79,35 @@ def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -
     write_whole(path, lambda file: Image.fromarray(picture).save(file, format="PNG"))
 
 
-def write_json(path: Path, content: Mapping[str, object]) -> None:
+def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
     """Writes figures as JSON for people and programs."""
     text = json.dumps(content, indent=2) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
+
+
+def prepare_file(path: Path) -> None:
+    """Refuses a file that cannot be written, before the work that it shall tell; makes its folder.
+
+    Raises:
+        ImageError: if the name is a folder's, or the folder cannot be made.
+    """
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; expected the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Lets `write` fill a file that takes its name only when it is complete; makes its folder.
 
     Raises:
-        ImageError: if the folder cannot be made or written to.
+        ImageError: if the name is a folder's, or the folder cannot be made or written to.
     """
+    prepare_file(path)
     aside = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
             write(file)
         aside.replace(path)

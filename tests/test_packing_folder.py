@@ -1,0 +1,122 @@
+"""Several processes at once in the folder of one packing, and what a stopped one left there."""
+
+import dataclasses
+import errno
+import fcntl
+import os
+from unittest.mock import Mock
+
+import pytest
+from kitti_tree import DRIVE, write_kitti_tree
+
+from md2dist.data import shard_writer
+from md2dist.data.packing_folder import PACKING_NAME, PackingFolder
+from md2dist.data.shard_format import MANIFEST_NAME, Recipe
+from md2dist.data.shard_merge import merge_shards
+from md2dist.data.shard_plan import plan_samples
+from md2dist.data.shard_writer import pack_shards
+from md2dist.data.source_tree import SourceTree
+from md2dist.data.splits import SplitLine
+from md2dist.errors import ShardError
+
+RECIPE = Recipe("small", 32, 64, (), use_stereo=False, samples_per_shard=2)
+BUSY = "another process packs or merges the shards of .*; let it finish"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    write_kitti_tree(tmp_path / "kitti")
+    lines = [SplitLine(DRIVE, frame, "l") for frame in range(4)]
+    return plan_samples(SourceTree(tmp_path / "kitti"), lines, RECIPE)
+
+
+@pytest.fixture
+def expected(plan, tmp_path):
+    return pack(plan, tmp_path / "expected")
+
+
+def pack(plan, output):
+    pack_shards(plan, output, overwrite=True)
+    merge_shards(plan, output, overwrite=True)
+    return bytes_of(output)
+
+
+def bytes_of(folder):
+    assert not list(folder.glob(".*"))
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def interrupt(monkeypatch, module, name, action):
+    """Lets something happen right before the first call of a function."""
+    original = getattr(module, name)
+
+    def interrupted(*arguments, **options):
+        monkeypatch.setattr(module, name, original)
+        action()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(module, name, interrupted)
+
+
+def refuse(function, *arguments):
+    with pytest.raises(ShardError, match=BUSY):
+        function(*arguments)
+
+
+def test_who_comes_while_another_merges_is_told_and_harms_nothing(
+    plan, expected, tmp_path, monkeypatch
+):
+    output = tmp_path / "out"
+    pack_shards(plan, output)
+
+    def come():
+        refuse(merge_shards, plan, output)
+        refuse(pack_shards, plan, output)
+
+    interrupt(monkeypatch, PackingFolder, "finish", come)
+    merge_shards(plan, output)
+    assert bytes_of(output) == expected
+
+
+def test_who_comes_when_another_has_just_merged_is_told_and_harms_nothing(
+    plan, expected, tmp_path, monkeypatch
+):
+    output = tmp_path / "out"
+    pack_shards(plan, output)
+    # The second has opened the lock already, and gets it when the first is done.
+    interrupt(monkeypatch, fcntl, "flock", lambda: merge_shards(plan, output))
+    refuse(merge_shards, plan, output)
+    assert bytes_of(output) == expected
+
+
+def test_many_pack_at_once_and_nobody_merges_meanwhile(plan, expected, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+
+    def come():
+        pack_shards(plan, output, task_index=1, num_tasks=2)
+        refuse(merge_shards, plan, output)
+
+    interrupt(monkeypatch, shard_writer, "store_images", come)
+    assert pack_shards(plan, output, task_index=0, num_tasks=2).num_shards == 1
+    merge_shards(plan, output)
+    assert bytes_of(output) == expected
+
+
+def test_a_file_system_without_locks_serves_too(plan, expected, tmp_path, monkeypatch):
+    no_locks = OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=no_locks))
+    assert pack(plan, tmp_path / "out") == expected
+
+
+def test_a_merge_that_was_given_up_does_not_name_the_shards_of_another(plan, expected, tmp_path):
+    other = plan._replace(recipe=dataclasses.replace(RECIPE, seed=1))
+    plans = [(plan, expected), (other, pack(other, tmp_path / "other"))]
+    for first, (last, result) in (plans[0][0], plans[1]), (plans[1][0], plans[0]):
+        output = tmp_path / f"seed {last.recipe.seed}"
+        pack_shards(first, output)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PackingFolder, "finish", Mock(side_effect=InterruptedError))
+            with pytest.raises(ShardError):
+                merge_shards(first, output)
+        assert list(output.glob(f"{PACKING_NAME}/*/{MANIFEST_NAME}"))
+        assert pack(last, output) == result
