@@ -37,7 +37,7 @@ def main() -> None:
                 if world.is_main:
                     open_run_dir(config)
             with failing_together(world):
-                check_agreement(world, config=config, **facts_of(prepared))
+                check_agreement(world, config=config, dtype=model.dtype, **facts_of(prepared))
             start_logging(config.log.run_dir, world)
             is_finished = train(config, prepared, model, world, watch)
     finally:

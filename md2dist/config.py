@@ -84,7 +84,7 @@ class OptimConfig:
 class PrecisionConfig:
     """The type in which the networks compute; heads, geometry and loss are always float32."""
 
-    dtype: Literal["fp32", "bf16", "fp16"] = "bf16"  # (published: fp32)
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # bf16 if native (published: fp32)
     initial_loss_scale: float = 65536.0  # fp16 only
 
 

@@ -18,7 +18,7 @@ from md2dist.geometry.disparity import scale_disparity
 from md2dist.geometry.pose import build_transform, invert_transform
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.networks.pose_decoder import PoseDecoder
-from md2dist.networks.precision import raise_half, without_autocast
+from md2dist.networks.precision import choose_dtype, raise_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.objective import Predictions, compute_loss
 from md2dist.records import Batch, StepOutput
@@ -32,7 +32,6 @@ BATCH_SHAPES = {
     "T_stereo": "B 4 4",
     "sample_id": "B",
 }
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class MonodepthModel(nn.Module):
@@ -91,7 +90,7 @@ class MonodepthModel(nn.Module):
             config.data.frame_offsets,
             config.data.use_stereo,
             config.loss,
-            DTYPES[config.precision.dtype],
+            choose_dtype(config.precision.dtype),
             config.network.freeze_batchnorm,
         )
 

@@ -1,6 +1,27 @@
-"""Full precision for the last layer of a network, whatever autocast its other layers run under."""
+"""The type in which networks compute, and full precision for their last layers."""
 
 import torch
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_dtype(name: str) -> torch.dtype:
+    """Gives the type of a `precision.dtype`; for `auto`, the one that suits this machine.
+
+    Others than that of bf16 instructions compute with it, too, but emulated: on a CPU several tens
+    of times as slowly as in float32.
+
+    Args:
+        name: fp32, bf16, fp16, or auto: bf16 where its GPU or CPU has instructions for it, else
+            fp32.
+    """
+    if name != "auto":
+        return _DTYPES[name]
+    if torch.cuda.is_available():
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        is_native = torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if is_native else torch.float32
 
 
 def raise_half(tensor: torch.Tensor) -> torch.Tensor:

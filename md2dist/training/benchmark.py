@@ -14,6 +14,7 @@ from md2dist.data.collate import recipe_intrinsics
 from md2dist.data.loader import make_loader
 from md2dist.errors import ConfigError
 from md2dist.model import MonodepthModel
+from md2dist.networks.precision import choose_dtype
 from md2dist.records import FrameBatch
 from md2dist.training.batch_plan import plan_batches
 from md2dist.training.engine import make_engine
@@ -109,7 +110,7 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
         "ratio": step / networks,
         "samples_per_second": plan.global_batch_size / step,
         "peak_memory_gib": memory / 2**30,
-        "precision": config.precision.dtype,
+        "precision": str(choose_dtype(config.precision.dtype)).removeprefix("torch."),
         **_describe(config, plan.micro_batch_size),
     }
 
@@ -118,14 +119,14 @@ def _networks_alone(
     model: MonodepthModel, config: Config, batch_size: int, device: torch.device
 ) -> Callable[[], None]:
     """Gives a function that trains the networks on noise with a loss that costs nothing."""
-    data, dtype = config.data, config.precision.dtype
+    data = config.data
     shape = (batch_size, 3, data.height, data.width)
     image = torch.rand(shape, device=device).to(memory_format=torch.channels_last)
     pair = torch.cat([image, image], 1).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
 
     def run() -> None:
-        with torch.autocast(device.type, model.dtype, enabled=dtype != "fp32"):
+        with torch.autocast(device.type, model.dtype, enabled=model.dtype != torch.float32):
             outputs = list(model.depth(model.encoder(image)))
             for _ in data.frame_offsets:
                 outputs += model.pose(model.pose_encoder(pair)[-1])
