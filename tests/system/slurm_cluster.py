@@ -66,8 +66,8 @@ class Cluster:
 
     def wait_for_end(self, number: str) -> dict[str, str]:
         """Waits until a job has left all nodes for good."""
-        running = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
-        wait_until(lambda: self.job(number)["JobState"] not in running)
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        wait_until(lambda: self.job(number)["JobState"] in ends)
         return self.job(number)
 
 
