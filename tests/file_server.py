@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[: int(number)] if number else content)
             self.wfile.flush()
             if word == "stall":
-                self.server.end_of_stalls.wait(10)
+                self.server.end_of_stalls.wait(30)
 
     def log_message(self, format, *args):  # the protocol's name
         pass

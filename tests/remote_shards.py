@@ -7,7 +7,7 @@ from file_server import FileServer
 from md2dist.data.retries import Patience
 from md2dist.data.shard_reader import ShardDataset
 
-HASTY = Patience(num_tries=3, first_wait=0.001, timeout=0.5)
+HASTY = Patience(num_tries=3, first_wait=0.001, timeout=1.0)
 
 
 def serve_folder(server: FileServer, folder: Path) -> str:

@@ -14,7 +14,7 @@ from md2dist.data.retries import Patience
 from md2dist.errors import DownloadError
 
 CONTENT = bytes(range(256)) * 40  # 10240 bytes, of which no two stretches begin alike
-HASTY = Patience(num_tries=3, first_wait=0.001, timeout=0.3)
+HASTY = Patience(num_tries=3, first_wait=0.001, timeout=1.0)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from md2dist.data.retries import Patience
 from md2dist.errors import ConfigError, DownloadError
 
 SCRIPT = Path(__file__).parent.parent / "shard_tools" / "download_kitti.py"
-HASTY = Patience(num_tries=2, first_wait=0.001, timeout=0.3)
+HASTY = Patience(num_tries=2, first_wait=0.001, timeout=1.0)
 NAMES = list_archives(["2011_09_28"])  # calibration and two drives
 
 

@@ -12,7 +12,7 @@ from md2dist.errors import SplitError
 
 DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"
 TEXT = f"{DRIVE} 1 l\n"
-HASTY = Patience(num_tries=2, first_wait=0.001, timeout=0.3)
+HASTY = Patience(num_tries=2, first_wait=0.001, timeout=1.0)
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,7 @@ def test_a_job_is_saved_whoever_is_told_to_stop_and_goes_on_bit_for_bit(
         start = job.status().get("step", 0)
         wait(job)
         job.send(number, receiver)
-        code, output = job.wait_for_end(seconds=60)
+        code, output = job.wait_for_end(seconds=120)
         assert code == expected_code, name + output
         assert job.status()["status"] == "preempted", name + output
         assert start < job.status()["step"] == saved_step(job), name
@@ -94,7 +94,7 @@ def test_a_job_that_loses_a_rank_or_stands_still_ends_with_the_reason_and_can_go
     wait_for_steps(job)
     pid = job.pid("rank 1")
     job.send(signal.SIGKILL, "rank 1")
-    code, output = job.wait_for_end(seconds=60)
+    code, output = job.wait_for_end(seconds=120)
     assert code not in (0, EXIT_PREEMPTED)
     assert output.count("error: ") == 1
     assert f"error: rank 1 (process {pid} on {os.uname().nodename}" in output
@@ -105,7 +105,7 @@ def test_a_job_that_loses_a_rank_or_stands_still_ends_with_the_reason_and_can_go
     job = start_job("run", "log.hang_timeout_s=20", "checkpoint.resume=auto")
     wait_for_steps(job)
     job.send(signal.SIGSTOP, "worker")
-    code, output = job.wait_for_end(seconds=60)
+    code, output = job.wait_for_end(seconds=120)
     assert code == 1
     assert "rank 0: at step" in job.status()["message"]
     assert "rank 1: reading the data of step" in job.status()["message"]

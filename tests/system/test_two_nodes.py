@@ -58,7 +58,7 @@ def test_when_the_first_node_is_lost_the_other_ends_and_says_so(
     try:
         first.wait_until(lambda: first.status().get("step", 0) > 0)
         first.kill()
-        code, output = second.wait_for_end(seconds=60)
+        code, output = second.wait_for_end(seconds=120)
     finally:
         first.kill()
         second.kill()
