@@ -1,11 +1,13 @@
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from md2dist.config import load_config
 from md2dist.errors import ConfigError
-from md2dist.training.run_dir import open_run_dir
+from md2dist.training import run_dir
+from md2dist.training.run_dir import lock_run_dir, open_run_dir
 
 OTHER_TRAINING = """
 import fcntl, sys
@@ -20,16 +22,28 @@ def configure(run_dir, *words):
     return load_config([], [f"log.run_dir={run_dir}", *words])
 
 
-def test_a_folder_in_which_a_training_is_at_work_is_closed_to_others_until_it_ends(tmp_path):
+def test_a_folder_in_which_a_training_is_at_work_is_closed_to_others_until_it_ends(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run_dir, "_PATIENCE_S", 0)
     command = [sys.executable, "-c", OTHER_TRAINING, tmp_path / "other" / ".lock"]
     (tmp_path / "other").mkdir()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"locked\n"
         with pytest.raises(ConfigError, match=r"another training is at work in .*other"):
-            open_run_dir(configure(tmp_path / "other", "checkpoint.resume=never"))
+            lock_run_dir(configure(tmp_path / "other"))
         assert [path.name for path in (tmp_path / "other").iterdir()] == [".lock"]
-        other.kill()
+        monkeypatch.setattr(run_dir, "_PATIENCE_S", 60)
+        threading.Timer(1.5, other.kill).start()
+        lock_run_dir(configure(tmp_path / "other"))
     open_run_dir(configure(tmp_path / "other"))
+
+
+def test_what_is_not_there_yet_is_locked_when_it_is_made(tmp_path):
+    lock_run_dir(configure(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    open_run_dir(configure(tmp_path / "run"))
+    assert (tmp_path / "run" / ".lock").exists()
 
 
 def test_a_run_that_starts_over_sets_the_old_folder_aside(tmp_path):

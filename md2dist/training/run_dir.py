@@ -2,6 +2,9 @@
 
 import fcntl
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -11,29 +14,38 @@ from md2dist.training.world import World
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE_S = 120.0  # on a network file system, the locks of a lost node live on for a while
 _locks: list[TextIO] = []  # open until the end of the process, and a lock with each
 
 
-def open_run_dir(config: Config) -> None:
-    """Makes the run's folder and writes the resolved settings to its `config.yaml`.
-
-    With `checkpoint.resume=never` the folder of an earlier run is set aside under another name;
-    nothing of it is lost. Until this process ends, the folder is closed to other trainings.
+def lock_run_dir(config: Config) -> None:
+    """Closes a run's folder, where there is one, to other trainings until this process ends.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, or another training is at work in it.
+        ConfigError: if `log.run_dir` cannot be written, or another training stays at work in it.
     """
     run_dir = Path(config.log.run_dir)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _lock(run_dir)
+    if run_dir.is_dir():
+        with _writing(run_dir):
+            _lock(run_dir)
+
+
+def open_run_dir(config: Config) -> None:
+    """Makes the run's folder, closed to others, and writes the settings to its `config.yaml`.
+
+    With `checkpoint.resume=never` the folder of an earlier run is set aside under another name;
+    nothing of it is lost.
+
+    Raises:
+        ConfigError: if `log.run_dir` cannot be written.
+    """
+    run_dir = Path(config.log.run_dir)
+    with _writing(run_dir):
         if config.checkpoint.resume == "never" and (run_dir / "config.yaml").exists():
             run_dir.rename(_free_name(run_dir))
-            run_dir.mkdir()
-            _lock(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        _lock(run_dir)
         save_config(config, run_dir / "config.yaml")
-    except OSError as error:
-        raise ConfigError(f"log.run_dir={run_dir} cannot be written: {error.strerror}") from None
 
 
 def start_logging(run_dir: str, world: World) -> None:
@@ -52,18 +64,35 @@ def start_logging(run_dir: str, world: World) -> None:
         logger.addHandler(handler)
 
 
+@contextmanager
+def _writing(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"log.run_dir={run_dir} cannot be written: {error.strerror}") from None
+
+
 def _lock(run_dir: Path) -> None:
     file = (run_dir / ".lock").open("a")
+    deadline = time.monotonic() + _PATIENCE_S
+    while not _try_lock(file):
+        if time.monotonic() >= deadline:
+            raise ConfigError(
+                f"another training is at work in log.run_dir={run_dir}; wait for its end, or give "
+                "this one another folder"
+            )
+        time.sleep(1)
+    _locks.append(file)
+
+
+def _try_lock(file: TextIO) -> bool:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process, not of those it forks
     except (BlockingIOError, PermissionError):
-        raise ConfigError(
-            f"another training is at work in log.run_dir={run_dir}; wait for its end, or give this "
-            "one another folder"
-        ) from None
+        return False
     except OSError as error:
-        logger.warning("%s cannot be locked against a second training: %s", run_dir, error.strerror)
-    _locks.append(file)
+        logger.warning("%s cannot be locked against others: %s", file.name, error.strerror)
+    return True
 
 
 def _free_name(run_dir: Path) -> Path:
