@@ -122,4 +122,8 @@ def all_processes():
 
 def command_of(pid):
     """A process's command line, for messages."""
-    return pid, Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return pid, "(gone)"
+    return pid, words.replace(b"\0", b" ").decode()
