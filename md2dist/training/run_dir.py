@@ -37,7 +37,7 @@ def open_run_dir(config: Config) -> None:
     nothing of it is lost.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written.
+        ConfigError: if `log.run_dir` cannot be written, or another training stays at work in it.
     """
     run_dir = Path(config.log.run_dir)
     with _writing(run_dir):
@@ -74,13 +74,16 @@ def _writing(run_dir: Path) -> Iterator[None]:
 
 def _lock(run_dir: Path) -> None:
     file = (run_dir / ".lock").open("a")
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline, is_told = time.monotonic() + _PATIENCE_S, False
     while not _try_lock(file):
         if time.monotonic() >= deadline:
             raise ConfigError(
                 f"another training is at work in log.run_dir={run_dir}; wait for its end, or give "
                 "this one another folder"
             )
+        if not is_told:
+            logger.warning("another training is at work in %s; waiting for its end", run_dir)
+            is_told = True
         time.sleep(1)
     _locks.append(file)
 
