@@ -35,10 +35,9 @@ print("gone", Launcher(is_launched=True).is_gone(), Launcher(False).is_gone(), f
 PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
 
 
-def start(*command):
-    return subprocess.Popen(
-        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def start(*command, **options):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *command], **pipes, text=True, **options)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -55,7 +54,8 @@ def test_a_signal_is_received_while_the_main_thread_waits_and_later_ones_are_ign
 
 
 def test_the_end_of_a_launcher_is_noticed_also_by_whoever_looks_later():
-    parent = start("-c", PARENT, ORPHAN)
+    """In a session of its own, as under a terminal, ssh or SLURM: else nothing is left to see."""
+    parent = start("-c", PARENT, ORPHAN, start_new_session=True)
     assert parent.stdout.readline() == "False\n"
     parent.kill()
     assert parent.stdout.read() == "gone True False\n"

@@ -67,7 +67,11 @@ class Launcher:
             self._parents[parent] = _parent_of(parent)
 
     def is_gone(self) -> bool:
-        """Whether any of them has ended, be it before this object was made."""
+        """Whether any of them has ended.
+
+        One that ended before this object was made is missed where the reaper of orphans shares its
+        session, as the first process of a container may.
+        """
         return any(
             _parent_of(child) != parent or _is_adopted(child, parent)
             for child, parent in self._parents.items()
