@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 READY := $(VENV)/.ready
+# Two at a time, a file each: a test may start two ranks.
+PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -24,10 +26,10 @@ drill: $(READY)  ## Hit a training with faults, one after another, and see what 
 	python tests/run_drill.py --output drill_output
 
 test: lint types  ## All checks and all tests
-	python -m pytest --maxfail 10
+	$(PYTEST) --maxfail 10
 
 test-quick: $(READY)  ## The everyday tests, under five minutes
-	python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(READY)  ## Style
 	ruff check .

@@ -1,12 +1,15 @@
 """Fixtures shared by all tests: the folder of golden tensors and real frames, and one thread."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# What tests start listens to Ctrl-C, also where a script started the tests in its background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 

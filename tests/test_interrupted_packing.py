@@ -125,6 +125,17 @@ def test_ctrl_c_ends_all_processes_with_one_word(tmp_path, long_request, moment)
     wait_until(lambda: not any(is_running(worker) for worker in workers))
 
 
+@needs_proc
+def test_ctrl_c_does_not_reach_a_command_in_the_background_of_a_script(tmp_path, long_request):
+    words = command(*long_request, "--processes", 2)
+    running = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *words], start_new_session=True
+    )
+    wait_until(lambda: len(children_of(running.pid)) == 3)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait() == 0
+
+
 @needs_tiny_disk
 def test_a_full_disk_is_told_and_packing_goes_on_when_there_is_room(tmp_path):
     (tmp_path / "split.txt").write_text("\n".join(write_kitti_tree(tmp_path / "kitti")))

@@ -37,7 +37,10 @@ def map_in_processes(
         return
     # Spawned, not forked: a fork would copy the locks of whatever threads the caller runs.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_processes, context, initializer=_begin_worker)
+    is_deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in a script's background
+    pool = ProcessPoolExecutor(
+        num_processes, context, initializer=_begin_worker, initargs=(is_deaf,)
+    )
     try:
         with _holding_interrupts():
             results = pool.map(function, jobs)
@@ -68,9 +71,9 @@ def _holding_interrupts() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-def _begin_worker() -> None:
+def _begin_worker(is_deaf: bool) -> None:
     """Lets a worker end at Ctrl-C without a word, which the command has, and with the command."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if is_deaf else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _end_with_parent()
 

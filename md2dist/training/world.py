@@ -1,10 +1,11 @@
 """The processes of a job: who this one is, and the few things that all of them do together."""
 
 import os
+import random
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -215,10 +216,16 @@ def _gather(value: Any, world: World) -> list[Any]:
 
 
 def find_free_port() -> int:
-    """Finds a port of this machine on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Finds a port of this machine on which nobody listens.
+
+    It lies below those that a system gives to outgoing connections, which could take it before its
+    user listens; and it is another one in every process, whatever the seeds.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def _share_cores(world: World) -> None:
