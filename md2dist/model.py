@@ -17,6 +17,7 @@ from md2dist.errors import ConfigError, check_shape
 from md2dist.geometry.disparity import scale_disparity
 from md2dist.geometry.pose import build_transform, invert_transform
 from md2dist.networks.depth_decoder import DepthDecoder
+from md2dist.networks.memory_format import choose_memory_format
 from md2dist.networks.pose_decoder import PoseDecoder
 from md2dist.networks.precision import choose_dtype, raise_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
@@ -126,7 +127,7 @@ class MonodepthModel(nn.Module):
         self._check_shapes(batch)
         batch = Batch(*map(raise_half, batch))
         with self._autocast(batch.target_aug):
-            features = self.encoder(_to_channels_last(batch.target_aug))
+            features = self.encoder(self._arrange(batch.target_aug))
             predictions = Predictions(
                 disparities=self.depth(features),
                 masks=self.mask(features) if self.settings.use_predictive_mask else (),
@@ -154,7 +155,7 @@ class MonodepthModel(nn.Module):
         """
         check_shape(images, "B 3 H W", "images", H=self.height, W=self.width)
         with self._autocast(images):
-            disparity = self.depth(self.encoder(_to_channels_last(images)))[0]
+            disparity = self.depth(self.encoder(self._arrange(images)))[0]
         return scale_disparity(disparity, self.settings.min_depth, self.settings.max_depth)
 
     @torch.no_grad()
@@ -185,7 +186,7 @@ class MonodepthModel(nn.Module):
 
     def _run_pose_network(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         pair = torch.cat((first, second), dim=1)
-        return build_transform(*self.pose(self.pose_encoder(_to_channels_last(pair))[-1]))
+        return build_transform(*self.pose(self.pose_encoder(self._arrange(pair))[-1]))
 
     def _predict_transforms(self, batch: Batch) -> torch.Tensor:
         """Returns T_source_target (B, S, 4, 4): predicted, and for stereo, known.
@@ -207,12 +208,10 @@ class MonodepthModel(nn.Module):
         is_half = self.dtype != torch.float32
         return torch.autocast(images.device.type, self.dtype, enabled=is_half)
 
+    def _arrange(self, images: torch.Tensor) -> torch.Tensor:
+        return images.contiguous(memory_format=choose_memory_format(self.dtype, images.device))
+
     def _check_shapes(self, batch: Batch) -> None:
         sizes = {"H": self.height, "W": self.width, "S": self.num_sources}
         for name, expected in BATCH_SHAPES.items():
             sizes = check_shape(getattr(batch, name), expected, f"batch.{name}", **sizes)
-
-
-def _to_channels_last(images: torch.Tensor) -> torch.Tensor:
-    """Puts the channels innermost, the order in which convolutions are fastest."""
-    return images.contiguous(memory_format=torch.channels_last)

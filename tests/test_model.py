@@ -175,6 +175,20 @@ def test_in_half_precision_all_convolutions_are_half_but_the_last_of_each_networ
     assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "memory_format"),
+    [("fp32", torch.contiguous_format), ("bf16", torch.channels_last)],
+)
+def test_images_reach_the_networks_in_the_order_that_suits_their_type(name, memory_format):
+    model = make_model(f"precision.dtype={name}")
+    seen = []
+    for encoder in model.encoders():
+        encoder.conv1.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    model(make_batch())
+    assert len(seen) == 3
+    assert all(images.is_contiguous(memory_format=memory_format) for images in seen)
+
+
 class NoWaiting(TorchDispatchMode):
     """Refuses the operations whose result the host reads, for which a GPU would be waited for."""
 

@@ -14,6 +14,7 @@ from md2dist.data.collate import recipe_intrinsics
 from md2dist.data.loader import make_loader
 from md2dist.errors import ConfigError
 from md2dist.model import MonodepthModel
+from md2dist.networks.memory_format import choose_memory_format
 from md2dist.networks.precision import choose_dtype
 from md2dist.records import FrameBatch
 from md2dist.training.batch_plan import plan_batches
@@ -121,8 +122,9 @@ def _networks_alone(
     """Gives a function that trains the networks on noise with a loss that costs nothing."""
     data = config.data
     shape = (batch_size, 3, data.height, data.width)
-    image = torch.rand(shape, device=device).to(memory_format=torch.channels_last)
-    pair = torch.cat([image, image], 1).to(memory_format=torch.channels_last)
+    memory_format = choose_memory_format(model.dtype, device)
+    image = torch.rand(shape, device=device).to(memory_format=memory_format)
+    pair = torch.cat([image, image], 1).to(memory_format=memory_format)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
 
     def run() -> None:
