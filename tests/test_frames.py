@@ -58,6 +58,16 @@ def test_whatever_the_file_holds_becomes_rgb(tmp_path, mode):
     assert decode_frame(path.read_bytes(), path.name).mode == "RGB"
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_more_than_8_bits_per_channel_are_refused_not_clipped(tmp_path, mode):
+    path = tmp_path / "frame.tiff"
+    dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    Image.fromarray(np.full((4, 8), 40000, dtype)).save(path)
+    words = rf"frame\.tiff is broken \(its mode is {mode}; expected 8 bits per channel\)"
+    with pytest.raises(KittiError, match=words):
+        decode_frame(path.read_bytes(), path.name)
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("keep", [0, 20, 0.5])
 def test_a_truncated_image_is_an_error_that_names_it_in_reproducible_words(suffix, keep):

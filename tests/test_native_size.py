@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -33,9 +34,9 @@ def tree(tmp_path):
     return root
 
 
-def pack(tree, output, *, skip_bad=False):
-    check_request(RECIPE)
-    plan = plan_samples(SourceTree(tree), LINES, RECIPE, skip_bad=skip_bad)
+def pack(tree, output, *, recipe=RECIPE, skip_bad=False):
+    check_request(recipe)
+    plan = plan_samples(SourceTree(tree), LINES, recipe, skip_bad=skip_bad)
     pack_shards(plan, output)
     return merge_shards(plan, output)
 
@@ -63,12 +64,15 @@ def test_the_intrinsics_are_in_pixels_of_each_samples_own_size(tree, tmp_path):
     assert (small[0, 0], small[0, 2]) == pytest.approx((FX * scale, (CX + 0.5) * scale - 0.5))
 
 
-def test_views_of_different_sizes_make_no_native_sample(tree, tmp_path):
+@pytest.mark.parametrize("size", [(None, None), (32, 64)], ids=["native", "resized"])
+def test_an_image_of_another_size_than_the_others_of_its_sample_is_named(tree, tmp_path, size):
     path = image_path(tree, DRIVE, 3, "r")
     Image.open(path).resize((100, 30)).save(path)
-    with pytest.raises(KittiError, match=r"drive_0005_sync 2 r differ in size.*--height"):
-        pack(tree, tmp_path / "out")
-    manifest = pack(tree, tmp_path / "out", skip_bad=True)
+    recipe = dataclasses.replace(RECIPE, height=size[0], width=size[1])
+    words = r"drive_0005_sync 2 r differ in size: .*image_03/data/0000000003\.png is 30x100"
+    with pytest.raises(KittiError, match=words):
+        pack(tree, tmp_path / "out", recipe=recipe)
+    manifest = pack(tree, tmp_path / "out", recipe=recipe, skip_bad=True)
     assert [line for line, _ in manifest.skipped] == [f"{DRIVE} 2 r"]
 
 

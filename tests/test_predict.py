@@ -175,6 +175,12 @@ def test_grey_and_transparent_images_are_read_as_rgb(tmp_path, image):
         assert read_image(tmp_path / "image.png").mode == "RGB"
 
 
+def test_an_image_of_16_bits_is_refused_not_clipped(tmp_path):
+    Image.fromarray(np.full((4, 8), 40000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ImageError, match=r"deep\.png cannot be read.*expected 8 bits per channel"):
+        read_image(tmp_path / "deep.png")
+
+
 def test_images_that_would_share_their_results_are_refused(photographs, image):
     image.save(photographs / "b.jpg")
     with pytest.raises(ImageError, match=r"b\.jpg and b\.png .* would share"):

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from md2dist.data.shard_format import ImageFormat
-from md2dist.errors import KittiError
+from md2dist.errors import ImageError, KittiError
 
 # Mean over 21 KITTI frames at 640x192, one core: kB, ms to encode, ms to decode, dB against the
 # original. Run-length matching finds all that deflate finds in filtered pixels; chroma at half
@@ -19,8 +19,26 @@ _RUN_LENGTHS = 3  # zlib's Z_RLE
 
 
 def decode_frame(content: bytes, name: str) -> Image.Image:
-    """Decodes an image file to RGB; arguments and errors are those of `decode_pixels`."""
-    return decode_pixels(content, name).convert("RGB")
+    """Decodes an image file to RGB.
+
+    Arguments and errors are those of `decode_pixels`; more than 8 bits per channel are an error
+    too.
+    """
+    try:
+        return convert_to_rgb(decode_pixels(content, name))
+    except ImageError as error:
+        raise _broken(name, str(error)) from None
+
+
+def convert_to_rgb(image: Image.Image) -> Image.Image:
+    """Converts an image of any mode with 8 bits per channel to RGB.
+
+    Raises:
+        ImageError: of deeper modes, of which Pillow would make white all that exceeds 255.
+    """
+    if image.mode.startswith(("I", "F")):  # integers of 16 or 32 bits, floating point
+        raise ImageError(f"its mode is {image.mode}; expected 8 bits per channel")
+    return image.convert("RGB")
 
 
 def decode_pixels(content: bytes, name: str) -> Image.Image:
@@ -41,7 +59,11 @@ def decode_pixels(content: bytes, name: str) -> Image.Image:
         reason = "it begins as no image does"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error)
-    raise KittiError(f"image {name} is broken ({reason}); extract or download it again")
+    raise _broken(name, reason)
+
+
+def _broken(name: str, reason: str) -> KittiError:
+    return KittiError(f"image {name} is broken ({reason}); extract or download it again")
 
 
 def resize_frame(frame: Image.Image, height: int, width: int) -> Image.Image:

@@ -58,13 +58,14 @@ class SamplePacker:
             depth map in native size.
 
         Raises:
-            KittiError: if a file is broken, or the calibration missing.
+            KittiError: if a file is broken, the calibration missing, or an image of another size
+                than the others.
         """
         line, suffix = sample.line, self.recipe.image_format
         views = {name: self._find_image(file) for name, file in sample.views.items()}
+        native_size = _common_native_size(sample, views)
         members: dict[str, str | bytes] = {"__key__": line.key}
         members |= {f"{name}.{suffix}": self._read_image(view) for name, view in views.items()}
-        native_size = self._common_native_size(line, views)
         calibration = self._read_calibration(self.tree, line.drive).with_size(*native_size)
         info = self._describe(line, calibration, native_size)
         members["json"] = json.dumps(info, separators=(",", ":")).encode()
@@ -103,18 +104,6 @@ class SamplePacker:
             "baseline": calibration.baseline,
         }
 
-    def _common_native_size(
-        self, line: SplitLine, views: Mapping[str, StoredImage]
-    ) -> tuple[int, int]:
-        """Native height and width of the target, which all views share where they keep it."""
-        sizes = {name: (view.native_height, view.native_width) for name, view in views.items()}
-        if self.recipe.height is None and len(set(sizes.values())) > 1:
-            raise KittiError(
-                f"the views of {line} differ in size: {sizes}; extract them again, "
-                "or pack with --height and --width"
-            )
-        return sizes["0"]
-
     def _find_image(self, name: str) -> StoredImage:
         if name in self.broken:
             raise KittiError(self.broken[name])
@@ -124,3 +113,12 @@ class SamplePacker:
         with (self.folder / image.file).open("rb") as stream:
             stream.seek(image.start)
             return stream.read(image.stop - image.start)
+
+
+def _common_native_size(sample: PlannedSample, views: Mapping[str, StoredImage]) -> tuple[int, int]:
+    """Height and width that the camera's files of all views share, as they share K."""
+    sizes = {(v.native_height, v.native_width): sample.views[name] for name, v in views.items()}
+    if len(sizes) > 1:
+        told = ", ".join(f"{file} is {h}x{w}" for (h, w), file in sizes.items())
+        raise KittiError(f"the images of {sample.line} differ in size: {told}; extract them again")
+    return next(iter(sizes))

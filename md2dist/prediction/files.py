@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from md2dist.data.frames import convert_to_rgb
 from md2dist.errors import ImageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -54,11 +55,11 @@ def read_image(path: Path) -> Image.Image:
     """Reads an image as RGB, turned as its camera was held.
 
     Raises:
-        ImageError: if it cannot be read.
+        ImageError: if it cannot be read, or has more than 8 bits per channel.
     """
     try:
         with Image.open(path) as file:
-            return ImageOps.exif_transpose(file).convert("RGB")
+            return convert_to_rgb(ImageOps.exif_transpose(file))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} cannot be read as an image: {error}") from None
 
