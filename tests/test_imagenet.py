@@ -13,7 +13,7 @@ from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.weights import load_imagenet
-from md2dist.weights.imagenet import TORCHVISION_FILES
+from md2dist.weights.imagenet import TORCHVISION_SHA256
 
 
 def make_model(num_layers=18, *overrides: str) -> MonodepthModel:
@@ -54,7 +54,7 @@ def server(file, tmp_path):
     folder.mkdir()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     (folder / "plain.pth").write_bytes(file.read_bytes())
-    (folder / f"r18-{digest[:8]}.pth").write_bytes(file.read_bytes())
+    (folder / f"resnet18-{digest[:8]}.pth").write_bytes(file.read_bytes())
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format, *args):
@@ -112,8 +112,8 @@ def test_a_pinned_url_is_downloaded_once_and_checked(server, cache):
 
 def test_a_name_that_ends_with_the_digits_is_a_pin(server, cache):
     url, digest, _ = server
-    load_imagenet(make_model(), f"{url}/r18-{digest[:8]}.pth")
-    assert [path.name for path in cache.iterdir()] == [f"r18-{digest[:8]}.pth"]
+    load_imagenet(make_model(), f"{url}/resnet18-{digest[:8]}.pth")
+    assert [path.name for path in cache.iterdir()] == [f"resnet18-{digest[:8]}.pth"]
 
 
 def test_a_file_url_will_do(file, cache):
@@ -125,15 +125,31 @@ def test_a_file_url_will_do(file, cache):
 def test_the_word_imagenet_means_torchvisions_file_of_that_depth(server, cache, monkeypatch):
     url, digest, requests = server
     monkeypatch.setattr("md2dist.weights.imagenet.TORCHVISION_URL", f"{url}/")
-    monkeypatch.setitem(TORCHVISION_FILES, 18, f"r18-{digest[:8]}.pth")
+    monkeypatch.setitem(TORCHVISION_SHA256, 18, digest)
     load_imagenet(make_model(), "imagenet")
-    assert requests == [f"/r18-{digest[:8]}.pth"]
+    assert requests == [f"/resnet18-{digest[:8]}.pth"]
+    assert [path.name for path in cache.iterdir()] == [f"resnet18-{digest[:8]}.pth"]
 
 
 def test_a_download_with_another_checksum_is_not_kept(server, cache):
     with pytest.raises(WeightsError, match=r"not the file that its checksum names.*invalid hash"):
         load_imagenet(make_model(), f"{server[0]}/plain.pth#sha256={'0' * 64}")
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["resnet18-{0}.pth", "resnet18-{0}.pth#sha256={1}", "plain.pth#sha256={1}"]
+)
+def test_a_downloaded_file_that_has_changed_since_is_refused(server, cache, address):
+    url, digest, _ = server
+    pinned = f"{url}/{address.format(digest[:8], digest)}"
+    load_imagenet(make_model(), pinned)
+    [path] = cache.iterdir()
+    torch.save(make_classifier() | {"bn1.weight": torch.zeros(64)}, path)
+    with pytest.raises(WeightsError, match=rf"{path.name} is not the file .*; delete it"):
+        load_imagenet(make_model(), pinned)
+    path.unlink()
+    load_imagenet(make_model(), pinned)
 
 
 def test_a_url_without_a_checksum_is_refused_before_any_request(server, cache):

@@ -1,5 +1,6 @@
 """ImageNet weights for the encoders: from a file, from a pinned URL, or torchvision's own."""
 
+import hashlib
 import re
 import sys
 from http.client import HTTPException
@@ -14,12 +15,12 @@ from md2dist.model import MonodepthModel
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.weights.files import check_fit, check_num_layers, read_weights
 
-TORCHVISION_FILES = {  # IMAGENET1K_V1; the names end with the first digits of the sha256
-    18: "resnet18-f37072fd.pth",
-    34: "resnet34-b627a593.pth",
-    50: "resnet50-0676ba61.pth",
-    101: "resnet101-63fe2227.pth",
-    152: "resnet152-394f9c45.pth",
+TORCHVISION_SHA256 = {  # of IMAGENET1K_V1; the files' names end with the first 8 digits
+    18: "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+    34: "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
+    50: "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+    101: "63fe2227b86e8f1f2063f43a75c84d195911b6a0eace650907dd3dc62dd49a0a",
+    152: "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
 }
 TORCHVISION_URL = "https://download.pytorch.org/models/"
 
@@ -34,13 +35,15 @@ def load_imagenet(model: MonodepthModel, source: str) -> None:
         model: the model whose encoders are filled.
         source: ``imagenet`` (torchvision's file for the model's depth), a file with torchvision's
             names, or a URL of one whose sha256 is known: ``URL#sha256=HEX`` or ``NAME-HEX.pth``.
-            Downloads are kept in `torch.hub`'s folder.
+            Downloads are kept in `torch.hub`'s folder, and checked whenever they are used.
 
     Raises:
         WeightsError: if the file cannot be had, is damaged, or belongs to another network.
     """
     if source == "imagenet":
-        source = TORCHVISION_URL + TORCHVISION_FILES[model.num_layers]
+        sha256 = TORCHVISION_SHA256[model.num_layers]
+        name = f"resnet{model.num_layers}-{sha256[:8]}.pth"
+        source = f"{TORCHVISION_URL}{name}#sha256={sha256}"
     path = _fetch(source) if "://" in source else Path(source).expanduser()
     if not path.is_file():
         raise WeightsError(
@@ -68,19 +71,25 @@ def _fill_encoder(encoder: ResNetEncoder, state: dict[str, torch.Tensor], path: 
 
 
 def _fetch(url: str) -> Path:
-    """Downloads a file once and returns its place; an unverified file never gets its final name."""
+    """Downloads a file once and returns its place; an unverified file never gets its final name.
+
+    Its name there ends with digits of its sha256, so it may share the folder with its namesakes.
+    """
     address, _, fragment = url.partition("#")
     name = Path(urlparse(address).path)
     pin = re.fullmatch(r"sha256=([0-9a-f]{64})", fragment.lower())
-    digest = pin or (None if fragment else re.search(r"-([0-9a-f]{8,64})$", name.stem))
+    named = re.search(r"-([0-9a-f]{8,64})$", name.stem)
+    digest = pin or (None if fragment else named)
     if digest is None:
         raise WeightsError(
             f"network.weights={url} has no checksum; append #sha256= and the 64 digits of the "
             "file's sha256"
         )
     folder = Path(hub.get_dir()) / "checkpoints"
-    target = folder / (f"{name.stem}-{digest[1]}{name.suffix}" if pin else name.name)
-    if target.exists():
+    is_named = named is not None and digest[1].startswith(named[1])
+    target = folder / (name.name if is_named else f"{name.stem}-{digest[1]}{name.suffix}")
+    if target.is_file():
+        _check_again(target, digest[1])
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,3 +107,17 @@ def _fetch(url: str) -> Path:
             "of a file that you copied here"
         ) from None
     return target
+
+
+def _check_again(path: Path, digest: str) -> None:
+    """Raises a WeightsError if a file that was there before has not the sha256 pinned now."""
+    try:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}; check its rights") from None
+    if not found.startswith(digest):
+        raise WeightsError(
+            f"{path} is not the file that its checksum names: its sha256 is {found}, expected "
+            f"{digest}; delete it, and it will be downloaded again"
+        )
