@@ -76,46 +76,6 @@ def test_folders_are_at_most_two_levels_deep():
             assert len(path.relative_to(ROOT).parts) <= 3, path
 
 
-def readme_commands():
-    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-
-
-def test_every_command_of_the_readme_names_an_existing_script_or_target():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    found = 0
-    for command in readme_commands():
-        words = command.split()
-        for word in words:
-            if word.endswith((".py", ".sbatch")) or word.startswith("configs/"):
-                assert (ROOT / word).is_file(), command
-                found += 1
-        if words[0] == "make":
-            assert set(words[1:]) <= targets, command
-            found += 1
-    assert found > 5
-
-
-def test_every_option_that_the_readme_uses_exists():
-    for command in readme_commands():
-        script = next((w for w in command.split() if w.endswith((".py", ".sbatch"))), None)
-        if script is None:
-            continue
-        source = (ROOT / script).read_text()
-        if script.endswith(".sbatch"):  # which hands its options on
-            source = (ROOT / re.search(r"\S+\.py", uncommented(source)).group()).read_text()
-        own = command.split(script, 1)[1]
-        for option in re.findall(r"(?<=\s)--([a-z-]+)", own):
-            plain = option.removeprefix("no-")
-            assert f'"--{option}"' in source or f'"--{plain}"' in source, command
-
-
-def uncommented(script):
-    """The lines of a shell script that do something."""
-    return re.sub(r"^#.*\n", "", script, flags=re.MULTILINE)
-
-
 def first_sentence(path):
     """What a file says of itself: its docstring's, or its comment's, first line."""
     text = path.read_text().removeprefix("#!/usr/bin/env bash\n")
