@@ -9,6 +9,7 @@ another world than the training drives.
 import argparse
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -93,7 +94,8 @@ def make_shards(output: Path, shards: Path) -> None:
 
 
 def train(shards: Path, run: Path, overrides: list[str]) -> None:
-    """Trains on two GPUs, on the one there is, or on two CPU ranks."""
+    """Trains on two GPUs, on the one there is, or on two CPU ranks; replaces an earlier run."""
+    shutil.rmtree(run, ignore_errors=True)
     launcher = Path(sys.executable).with_name("deepspeed")
     num_ranks = min(torch.cuda.device_count(), 2) or 2
     call(
