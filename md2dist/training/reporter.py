@@ -12,7 +12,6 @@ from md2dist.records import FrameBatch
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.meter import DelayedMeans, Meter
 from md2dist.training.run_log import RunLog
-from md2dist.training.schedule import learning_rate
 from md2dist.training.step import StepResult
 from md2dist.training.world import World
 
@@ -30,7 +29,8 @@ class Reporter:
     def __init__(self, log: RunLog, config: Config, plan: BatchPlan, world: World):
         self._log, self._config, self._plan, self._world = log, config, plan, world
         self._meter = Meter(world.world_size)
-        self._pending: tuple[int, int, DelayedMeans] | None = None
+        self._learning_rate = 0.0  # of the last step
+        self._pending: tuple[int, int, float, DelayedMeans] | None = None
 
     def timed(self, data: Iterator[Sequence[FrameBatch]]) -> Iterator[Sequence[FrameBatch]]:
         """Yields the same data of each step, and notes how long it was waited for."""
@@ -51,11 +51,11 @@ class Reporter:
             result: of this step.
         """
         self._tell_pending()
-        norm = result.gradient_norm
+        norm, self._learning_rate = result.gradient_norm, result.learning_rate
         is_skipped = torch.isfinite(norm).logical_not()
         self._meter.add(torch.cat([result.losses, torch.stack([norm, is_skipped.float()])]))
         if num_done % self._config.log.every_steps == 0:
-            self._pending = (num_done, epoch, self._meter.flush())
+            self._pending = (num_done, epoch, self._learning_rate, self._meter.flush())
         pictures_every = self._config.log.pictures_every_steps
         if pictures_every and num_done % pictures_every == 0 and self._world.is_main:
             self._log.log_picture("train/panel", draw_panel(result), num_done)
@@ -70,7 +70,7 @@ class Reporter:
         """Tells all steps until now, before a pause or the end."""
         self._tell_pending()
         if self._meter.num_steps:
-            self._pending = (num_done, epoch, self._meter.flush())
+            self._pending = (num_done, epoch, self._learning_rate, self._meter.flush())
             self._tell_pending()
 
     def go_on(self) -> None:
@@ -80,7 +80,7 @@ class Reporter:
     def _tell_pending(self) -> None:
         if self._pending is None:
             return
-        num_done, epoch, means = self._pending
+        num_done, epoch, learning_rate, means = self._pending
         self._pending = None
         loss, *scale_losses, gradient_norm, skipped = means.read()
         num_samples = means.num_steps * self._plan.global_batch_size
@@ -90,9 +90,7 @@ class Reporter:
             **{f"train/loss_scale_{scale}": value for scale, value in enumerate(scale_losses)},
             "train/gradient_norm": gradient_norm,
             "train/skipped_steps": round(skipped * means.num_steps),
-            "train/lr": learning_rate(
-                self._config.optim, self._plan.global_batch_size, epoch, num_done - 1
-            ),
+            "train/lr": learning_rate,
             "train/samples_per_second": num_samples / means.seconds,
             "train/data_wait": means.waited / means.seconds,
         }

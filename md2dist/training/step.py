@@ -20,11 +20,12 @@ from md2dist.training.world import World, sum_over_ranks
 
 
 class StepResult(NamedTuple):
-    """What a step leaves for the log, on the device."""
+    """What a step leaves for the log; tensors are on the device."""
 
     losses: torch.Tensor  # (1 + num_scales,): loss and scale_losses, mean over this rank's share
     flags: HostCopy  # (world_size + 1,): what was bad on each rank; whether the step was skipped
     gradient_norm: torch.Tensor  # (), over all ranks; not finite where the step was skipped
+    learning_rate: float  # that of the optimizer, on the host
     batch: Batch  # the last micro-batch
     output: StepOutput  # of the last micro-batch
 
@@ -73,7 +74,12 @@ class TrainingStep:
             self.engine.step()
         self._statistics.average()
         return StepResult(
-            torch.stack(losses).mean(0), self._share_flags(), self.guard.norm, batch, output
+            losses=torch.stack(losses).mean(0),
+            flags=self._share_flags(),
+            gradient_norm=self.guard.norm,
+            learning_rate=self.engine.optimizer.param_groups[0]["lr"],
+            batch=batch,
+            output=output,
         )
 
     def _share_flags(self) -> HostCopy:
