@@ -9,6 +9,7 @@ from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.weights import export_published, initialise, load_model
+from md2dist.weights.run_folder import import_checkpoint
 
 STATES = "mp_rank_00_model_states.pt"
 STEREO = ("data.frame_offsets=[]", "data.use_stereo=true")
@@ -158,3 +159,18 @@ def test_a_mono_model_does_not_start_from_a_stereo_run_or_another_depth(tmp_path
         initialise(make_model(), "scratch", str(tmp_path))
     with pytest.raises(WeightsError, match=r"is a ResNet-18; .*set network\.num_layers=18"):
         initialise(make_model("network.num_layers=34"), "scratch", str(tmp_path))
+
+
+def test_a_run_goes_on_with_the_networks_that_it_was_begun_with(tmp_path):
+    source, checkpoint = save_run(tmp_path, "data.use_stereo=true", seed=1)
+    model = make_model()
+    import_checkpoint(model, checkpoint, is_resuming=True)
+    assert_same_weights(model, source)
+    fewer, more = "encoder, depth", "encoder, depth, pose_encoder, pose"
+    told = rf"begun with the networks {more}, now they are {fewer};.*network\.init_from={tmp_path}"
+    with pytest.raises(CheckpointError, match=told):
+        import_checkpoint(make_model(*STEREO), checkpoint, is_resuming=True)
+    _, checkpoint = save_run(tmp_path / "stereo", *STEREO)
+    told = rf"begun with the networks {fewer}, now they are {more};.*a new log\.run_dir$"
+    with pytest.raises(CheckpointError, match=told):
+        import_checkpoint(make_model(), checkpoint, is_resuming=True)

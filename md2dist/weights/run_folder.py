@@ -44,23 +44,45 @@ def find_config(checkpoint: Path) -> Path:
     raise CheckpointError(f"no config.yaml in {checkpoint} or its run; copy the run's there")
 
 
-def import_checkpoint(model: MonodepthModel, checkpoint: Path) -> None:
-    """Loads the weights that the model has a network for; others of the checkpoint are left aside.
+def import_checkpoint(
+    model: MonodepthModel, checkpoint: Path, *, is_resuming: bool = False
+) -> None:
+    """Loads the weights that the model has a network for.
 
     Args:
         model: takes the weights.
         checkpoint: the checkpoint's folder.
+        is_resuming: its run goes on, optimizer and all, so that model and checkpoint must have the
+            same networks; else those that only the checkpoint has are left aside.
 
     Raises:
         WeightsError: if the file is damaged, or of another network.
-        CheckpointError: if it is not one of DeepSpeed's.
+        CheckpointError: if it is not one of DeepSpeed's, or a run would go on with other networks.
     """
     path = checkpoint / STATES_NAME
     state = read_weights(path, use_mmap=True).get("module")
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} has no weights under the key `module`; was it cut down?")
     check_num_layers(select(state, "encoder."), model.num_layers, path)
-    networks = dict(model.named_children())
-    state = {key: state[key] for key in state if key.split(".")[0] in networks}
+    networks = [name for name, _ in model.named_children()]
+    if is_resuming:
+        _check_networks(list(dict.fromkeys(map(_network_of, state))), networks, checkpoint)
+    state = {key: state[key] for key in state if _network_of(key) in networks}
     check_fit(state, model.state_dict(), path)
     model.load_state_dict(state)
+
+
+def _network_of(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _check_networks(before: list[str], now: list[str], checkpoint: Path) -> None:
+    if set(before) == set(now):
+        return
+    run_dir = checkpoint.parent.parent
+    start = f" with network.init_from={run_dir}" if set(now) <= set(before) else ""
+    raise CheckpointError(
+        f"the run in {run_dir} was begun with the networks {', '.join(before)}, now they are "
+        f"{', '.join(now)}; go on with the former data.frame_offsets and loss.use_predictive_mask, "
+        f"or start a new log.run_dir{start}"
+    )
