@@ -37,10 +37,10 @@ def main() -> None:
             with failing_together(world):
                 prepared = prepare(config, world.world_size, world.local_rank, world.node_size)
                 model = build_model(config, prepared, world.is_main)
-                if world.is_main:
-                    open_run_dir(config)
             with failing_together(world):
-                check_agreement(world, config=config, dtype=model.dtype, **facts_of(prepared))
+                check_agreement(world, config=config, **facts_of(prepared))
+                if world.is_main:  # now that nothing is wrong
+                    open_run_dir(config, prepared.resolved)
             start_logging(config.log.run_dir, world)
             is_finished = train(config, prepared, model, world, watch)
     finally:

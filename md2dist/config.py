@@ -170,9 +170,9 @@ def load_words(words: Sequence[str]) -> Config:
     return load_config([word for word in words if "=" not in word], overrides)
 
 
-def save_config(config: Config, path: str | Path) -> None:
-    """Writes all settings to a YAML file that `load_config` reads back to the same tree."""
-    Path(path).write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+def save_config(config: Config, path: str | Path, heading: str = "") -> None:
+    """Writes all settings, below a heading, to a YAML file that `load_config` reads back."""
+    Path(path).write_text(heading + OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

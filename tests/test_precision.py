@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from md2dist.networks.precision import choose_dtype
+from md2dist.networks.precision import choose_dtype, name_dtype
 
 
 @pytest.mark.parametrize("is_native", [False, True])
@@ -16,5 +16,6 @@ def test_the_type_is_bf16_only_where_the_device_has_instructions_for_it(monkeypa
 
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
 def test_a_type_that_is_asked_for_is_taken_on_any_machine(name):
+    assert name_dtype(choose_dtype(name)) == name
     bits = torch.finfo(choose_dtype(name)).bits
     assert bits == int(name[2:])

@@ -80,6 +80,7 @@ def test_a_resumed_run_keeps_its_global_batch_on_another_number_of_ranks(tmp_pat
         prepared = prepare(configure(tmp_path, shards), world_size)
         assert prepared.plan == (4, 2, accumulation)
         assert prepared.first_step == 4
+        assert prepared.resolved["optim.grad_accum_steps"] == accumulation
 
 
 @pytest.mark.parametrize(
@@ -177,6 +178,9 @@ def test_no_validation_is_due_in_mid_epoch(tmp_path, shards):
     assert not prepare(configure(tmp_path, shards, f"data.val_shards={val}"), 2).needs_validation
     ended = configure(tmp_path, shards, f"data.val_shards={val}", "optim.max_steps=4")
     assert prepare(ended, 2).needs_validation
+    past = configure(tmp_path, shards, f"data.val_shards={val}", "optim.num_epochs=1")
+    prepared = prepare(past, 2)
+    assert (prepared.first_step, prepared.last_step, prepared.needs_validation) == (4, 3, True)
 
 
 def test_resume_never_does_not_look_at_checkpoints(tmp_path, shards):

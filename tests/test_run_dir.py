@@ -36,20 +36,20 @@ def test_a_folder_in_which_a_training_is_at_work_is_closed_to_others_until_it_en
         monkeypatch.setattr(run_dir, "_PATIENCE_S", 60)
         threading.Timer(1.5, other.kill).start()
         lock_run_dir(configure(tmp_path / "other"))
-    open_run_dir(configure(tmp_path / "other"))
+    open_run_dir(configure(tmp_path / "other"), {})
 
 
 def test_what_is_not_there_yet_is_locked_when_it_is_made(tmp_path):
     lock_run_dir(configure(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-    open_run_dir(configure(tmp_path / "run"))
+    open_run_dir(configure(tmp_path / "run"), {})
     assert (tmp_path / "run" / ".lock").exists()
 
 
 def test_a_run_that_starts_over_sets_the_old_folder_aside(tmp_path):
     for seed in (1, 2, 3):
         words = [f"seed={seed}", "checkpoint.resume=never"]
-        open_run_dir(configure(tmp_path / "run", *words))
+        open_run_dir(configure(tmp_path / "run", *words), {})
     for name, seed in {"run.before-1": 1, "run.before-2": 2, "run": 3}.items():
         assert f"seed: {seed}\n" in (tmp_path / name / "config.yaml").read_text()
 
@@ -57,4 +57,13 @@ def test_a_run_that_starts_over_sets_the_old_folder_aside(tmp_path):
 def test_a_folder_that_cannot_be_written_is_an_error_of_use(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
-        open_run_dir(configure(tmp_path / "file" / "run"))
+        open_run_dir(configure(tmp_path / "file" / "run"), {})
+
+
+def test_what_was_left_open_stands_in_a_comment_above_the_settings(tmp_path):
+    config = configure(tmp_path / "run")
+    open_run_dir(config, {"precision.dtype": "bf16", "ranks": 2})
+    path = tmp_path / "run" / "config.yaml"
+    assert path.read_text().startswith("# ")
+    assert path.read_text().splitlines()[0].endswith("precision.dtype=bf16 ranks=2")
+    assert load_config([path]) == config

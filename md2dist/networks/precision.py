@@ -24,6 +24,11 @@ def choose_dtype(name: str) -> torch.dtype:
     return torch.bfloat16 if is_native else torch.float32
 
 
+def name_dtype(dtype: torch.dtype) -> str:
+    """Gives the `precision.dtype` that asks for a type: fp32, bf16 or fp16."""
+    return next(name for name, known in _DTYPES.items() if known == dtype)
+
+
 def raise_half(tensor: torch.Tensor) -> torch.Tensor:
     """Raises float16 and bfloat16 to float32; float32 and float64 stay as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

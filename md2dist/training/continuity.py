@@ -47,12 +47,17 @@ def check_continuity(
         )
 
 
-def describe_changes(saved: Path, config: Config) -> list[str]:
+def describe_changes(
+    saved: Path, config: Config, resolved_before: dict[str, Any], resolved_now: dict[str, Any]
+) -> list[str]:
     """Lists the settings in which a run differs from the one that a checkpoint was saved by.
 
     Args:
         saved: the checkpoint's `config.yaml`.
         config: the settings now.
+        resolved_before: what the checkpoint knows of settings that were left open, by their names;
+            empty in those of earlier versions.
+        resolved_now: the same of this start. Both are compared in place of the settings.
 
     Returns:
         For each: "key: before -> now", in the order of the schema. One line that says why, if the
@@ -63,6 +68,8 @@ def describe_changes(saved: Path, config: Config) -> list[str]:
     except ConfigError as error:
         return [f"the settings of before cannot be compared: {error}"]
     now = _flatten(dataclasses.asdict(config))
+    before |= resolved_before
+    now |= {key: value for key, value in resolved_now.items() if key in resolved_before}
     return [
         f"{key}: {before[key]} -> {value}" for key, value in now.items() if before[key] != value
     ]

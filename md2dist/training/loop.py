@@ -23,6 +23,7 @@ from md2dist.training.lockstep import Lockstep
 from md2dist.training.milestones import Milestones
 from md2dist.training.preflight import Preparation
 from md2dist.training.reporter import Reporter
+from md2dist.training.resolved import describe
 from md2dist.training.run_log import RunLog
 from md2dist.training.skipped_steps import SkippedSteps
 from md2dist.training.step import TrainingStep
@@ -46,7 +47,8 @@ def build_model(config: Config, prepared: Preparation, is_main: bool) -> Monodep
     if is_main and prepared.checkpoint is None:
         initialise(model, config.network.weights, config.network.init_from)
     elif is_main and prepared.checkpoint is not None:
-        import_checkpoint(model, prepared.checkpoint)  # the engine would not tell what does not fit
+        # The engine would not tell what does not fit.
+        import_checkpoint(model, prepared.checkpoint, is_resuming=True)
     return model
 
 
@@ -69,16 +71,14 @@ def train(
     """
     run_dir = Path(config.log.run_dir)
     wandb_id = prepared.facts.get("wandb_id")
-    wandb = _open_wandb(config, wandb_id, world)
+    wandb = _open_wandb(config, prepared.resolved, wandb_id, world)
     log = RunLog(run_dir, wandb, world.is_main, prepared.first_step, prepared.last_step)
     watch.report_to(run_dir / "logs" / f"rank-{world.rank}.log", on_failure=log.fail)
     engine, guard = make_engine(model, config, prepared.plan, world)
     if prepared.checkpoint is not None:
         load_checkpoint(engine, prepared.checkpoint)
         guard.restore(prepared.facts["guard"])
-        logger.info("going on at step %d from %s", prepared.first_step, prepared.checkpoint)
-        for change in describe_changes(prepared.checkpoint / "config.yaml", config):
-            logger.info("changed since then: %s", change)
+    _tell_start(config, prepared)
     engine.train()
     take_step = TrainingStep(engine, guard, config, prepared.plan, world)
     report = Reporter(log, config, prepared.plan, world)
@@ -101,11 +101,33 @@ def train(
         skipped.after_step(num_done - 1, result.flags)
         milestones.after_step(num_done, epoch)
     skipped.settle()
-    is_finished = num_done == prepared.last_step and not milestones.owes_validation
+    is_finished = num_done >= prepared.last_step and not milestones.owes_validation
     if not is_finished:
         milestones.before_stop(num_done, epoch)
     log.close("finished" if is_finished else "preempted")
     return is_finished
+
+
+def _tell_start(config: Config, prepared: Preparation) -> None:
+    """Tells where the run goes on, what has changed, and what was left open."""
+    first_step, last_step = prepared.first_step, prepared.last_step
+    if prepared.checkpoint is not None:
+        logger.info("going on at step %d from %s", first_step, prepared.checkpoint)
+        saved, before = prepared.checkpoint / "config.yaml", prepared.facts.get("resolved", {})
+        for change in describe_changes(saved, config, before, prepared.resolved):
+            logger.info("changed since then: %s", change)
+    logger.info("resolved: %s", describe(prepared.resolved))
+    if first_step >= last_step:
+        limits = f"optim.num_epochs={config.optim.num_epochs}"
+        if config.optim.max_steps is not None:
+            limits += f", optim.max_steps={config.optim.max_steps}"
+        logger.info(
+            "nothing is left to train: step %d is done, and the run ends at step %d; raise what "
+            "ends it (%s) to go on",
+            first_step,
+            last_step,
+            limits,
+        )
 
 
 def _data_of_steps(
@@ -170,7 +192,9 @@ def _open_loader(config: Config, prepared: Preparation, world: World) -> Any:
     )
 
 
-def _open_wandb(config: Config, run_id: str | None, world: World) -> WandbLog:
+def _open_wandb(
+    config: Config, resolved: dict[str, Any], run_id: str | None, world: World
+) -> WandbLog:
     mode = config.log.wandb_mode if world.is_main else "disabled"
-    settings = dataclasses.asdict(config)
+    settings = dataclasses.asdict(config) | {"resolved": resolved}
     return WandbLog(mode, config.log.wandb_project, Path(config.log.run_dir), run_id, settings)

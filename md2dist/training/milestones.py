@@ -119,6 +119,7 @@ class Milestones:
             "shard_digest": prepared.train_set.manifest.digest,
             "zero_stage": config.deepspeed.zero_stage,
             "world_size": self._world.world_size,
+            "resolved": prepared.resolved,
             "guard": self._guard.state(),
             "wandb_id": self._wandb_id,
         }

@@ -15,6 +15,7 @@ from md2dist.evaluation.protocols import choose_protocol
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.checkpoint_folder import find_checkpoint, read_validation
 from md2dist.training.continuity import check_continuity
+from md2dist.training.resolved import resolve
 from md2dist.training.schedule import count_steps
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,9 @@ class Preparation(NamedTuple):
     order: GlobalOrder
     checkpoint: Path | None  # where the run goes on
     facts: dict[str, Any]  # what that checkpoint knows; empty at a fresh start
+    resolved: dict[str, Any]  # what the settings leave open, decided
     first_step: int
-    last_step: int
+    last_step: int  # smaller than first_step where the settings now end the run earlier
     needs_validation: bool  # an earlier life of the run did not come to it
 
 
@@ -92,12 +94,13 @@ def prepare(config: Config, world_size: int, part: int = 0, num_parts: int = 1) 
         order=order,
         checkpoint=checkpoint,
         facts=facts,
+        resolved=resolve(config, plan, world_size),
         first_step=first_step,
         last_step=last_step,
         needs_validation=val_set is not None
         and checkpoint is not None
         and first_step > 0
-        and (first_step % order.num_steps == 0 or first_step == last_step)
+        and (first_step % order.num_steps == 0 or first_step >= last_step)
         and read_validation(checkpoint) is None,
     )
 
@@ -110,6 +113,7 @@ def facts_of(prepared: Preparation) -> dict[str, Any]:
         "last_step": prepared.last_step,
         "needs_validation": prepared.needs_validation,
         "train_shards": prepared.train_set.manifest.digest,
+        **prepared.resolved,
     }
 
 

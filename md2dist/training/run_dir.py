@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from md2dist.config import Config, save_config
 from md2dist.errors import ConfigError
+from md2dist.training.resolved import describe
 from md2dist.training.world import World
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,15 @@ def lock_run_dir(config: Config) -> None:
             _lock(run_dir)
 
 
-def open_run_dir(config: Config) -> None:
+def open_run_dir(config: Config, resolved: dict[str, Any]) -> None:
     """Makes the run's folder, closed to others, and writes the settings to its `config.yaml`.
 
     With `checkpoint.resume=never` the folder of an earlier run is set aside under another name;
     nothing of it is lost.
+
+    Args:
+        config: all settings.
+        resolved: what they leave open, decided; it stands on top of `config.yaml` as a comment.
 
     Raises:
         ConfigError: if `log.run_dir` cannot be written, or another training stays at work in it.
@@ -45,7 +50,8 @@ def open_run_dir(config: Config) -> None:
             run_dir.rename(_free_name(run_dir))
         run_dir.mkdir(parents=True, exist_ok=True)
         _lock(run_dir)
-        save_config(config, run_dir / "config.yaml")
+        heading = f"# what is left open below was, at the last start: {describe(resolved)}\n"
+        save_config(config, run_dir / "config.yaml", heading)
 
 
 def start_logging(run_dir: str, world: World) -> None:

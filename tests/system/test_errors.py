@@ -36,11 +36,16 @@ def test_a_mistake_is_told_once_for_all_ranks(run_training):
     assert not run_dir.exists()
 
 
-def test_a_run_does_not_go_on_with_another_network(run_training):
-    run_training("run", "optim.max_steps=1")
-    process, _ = run_training("run", "network.num_layers=34", "optim.max_steps=2", expected_code=2)
-    assert "is a ResNet-18; this model is ResNet-34" in process.stderr
-    assert "Traceback" not in process.stderr
+def test_a_run_does_not_go_on_with_other_networks(run_training):
+    _, run_dir = run_training("run", "optim.max_steps=1")
+    settings = (run_dir / "config.yaml").read_text()
+    words = ["data.frame_offsets=[]", "optim.micro_batch_size=1", "optim.max_steps=2"]
+    process, _ = run_training("run", *words, num_ranks=2, expected_code=2)
+    output = process.stdout + process.stderr
+    assert output.count("error: ") == 1
+    assert "now they are encoder, depth; go on with the former data.frame_offsets" in output
+    assert "Traceback" not in output
+    assert (run_dir / "config.yaml").read_text() == settings
 
 
 def test_missing_shards_are_told_without_a_launcher():

@@ -1,0 +1,34 @@
+"""The settings that were left open, as a start decides them."""
+
+from typing import Any
+
+from md2dist.config import Config
+from md2dist.networks.precision import choose_dtype, name_dtype
+from md2dist.training.batch_plan import BatchPlan
+
+
+def resolve(config: Config, plan: BatchPlan, world_size: int) -> dict[str, Any]:
+    """Gives what `auto` and null have come to.
+
+    It is kept beside the settings, not in their place: another machine or another number of ranks,
+    which may resume or evaluate the run, decides anew.
+
+    Args:
+        config: all settings.
+        plan: the batch sizes.
+        world_size: number of ranks.
+
+    Returns:
+        Plain values by the names of the settings, and the number of ranks.
+    """
+    return {
+        "precision.dtype": name_dtype(choose_dtype(config.precision.dtype)),
+        "optim.global_batch_size": plan.global_batch_size,
+        "optim.grad_accum_steps": plan.grad_accum_steps,
+        "ranks": world_size,
+    }
+
+
+def describe(resolved: dict[str, Any]) -> str:
+    """Puts resolved values on one line."""
+    return " ".join(f"{name}={value}" for name, value in resolved.items())

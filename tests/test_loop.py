@@ -1,0 +1,92 @@
+import json
+import logging
+from functools import partial
+
+import pytest
+from connected_ranks import run_ranks
+from small_shards import write_small_shards
+
+from md2dist.config import load_config
+from md2dist.training.checkpoint_folder import find_best, verify_checkpoint
+from md2dist.training.loop import build_model, train
+from md2dist.training.preflight import prepare
+from md2dist.training.run_dir import open_run_dir
+
+
+class CalmWatch:
+    """A watch that neither stops nor ends anything."""
+
+    def report_to(self, path, on_failure): ...
+
+    def limit_standstill(self, seconds): ...
+
+    def note(self, what): ...
+
+    def is_stopping(self):
+        return False
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def emit(self, record):
+        self.told.append(record.getMessage())
+
+
+def live(lives, world):
+    """Trains once for each list of words; gives whether the run was finished, and the log."""
+    results = []
+    for words in lives:
+        lines = Lines()
+        logger = logging.getLogger("md2dist")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(lines)
+        config = load_config([], words)
+        prepared = prepare(config, world.world_size)
+        model = build_model(config, prepared, world.is_main)
+        open_run_dir(config, prepared.resolved)
+        results.append((train(config, prepared, model, world, CalmWatch()), lines.told))
+        logger.removeHandler(lines)
+    return results
+
+
+@pytest.mark.slow
+def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_there(tmp_path):
+    shards = write_small_shards(
+        tmp_path / "shards", 12, height=64, width=64, ground_truth="velodyne"
+    )
+    run = tmp_path / "run"
+    words = [
+        *(f"data.train_shards={shards}", f"log.run_dir={run}", "data.height=64", "data.width=64"),
+        *("data.use_stereo=true", "data.num_workers=0", "network.weights=scratch"),
+        *("optim.micro_batch_size=2", "log.wandb_mode=disabled", "precision.dtype=fp32"),
+    ]
+    longer = [*words, "optim.max_steps=2", "optim.grad_accum_steps=2"]
+    shorter = [*words, "optim.max_steps=1", f"data.val_shards={shards}"]
+    ((first, second),) = run_ranks(partial(live, [longer, shorter]), 1)
+
+    assert first[0]
+    line = "precision.dtype=fp32 optim.global_batch_size=4 optim.grad_accum_steps=2 ranks=1"
+    assert f"resolved: {line}" in first[1]
+    assert not any("nothing is left" in told for told in first[1])
+
+    assert second[0]
+    assert (
+        "nothing is left to train: step 2 is done, and the run ends at step 1; raise what ends it "
+        "(optim.num_epochs=20, optim.max_steps=1) to go on"
+    ) in second[1]
+    assert "changed since then: optim.max_steps: 2 -> 1" in second[1]
+    assert not any("global_batch_size" in told for told in second[1] if "changed" in told)
+    status = json.loads((run / "status.json").read_text())
+    assert (status["status"], status["step"]) == ("finished", 2)
+    best = find_best(run / "checkpoints")
+    facts = verify_checkpoint(best)
+    assert facts["step"] == 2
+    assert facts["resolved"]["precision.dtype"] == "fp32"
+    settings = (run / "config.yaml").read_text()
+    assert line in settings.splitlines()[0]
+    assert load_config([run / "config.yaml"]) == load_config([], shorter)
