@@ -10,11 +10,12 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from md2dist.config_merge import ConfigMerge
 from md2dist.errors import ConfigError
+
+SMALLEST_SIZE = 64  # rows or columns; features of a single one cannot be padded by reflection
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ def load_config(paths: Sequence[str | Path] = (), overrides: Sequence[str] = ())
 
     Args:
         paths: YAML files, later ones win.
-        overrides: ``section.key=value`` with a YAML value, e.g. ``optim.lr=1e-4``; they win last.
+        overrides: ``section.key=value``, e.g. ``optim.lr=1e-4``; they win last. The value is YAML,
+            or, for settings of type str, text as it stands.
 
     Returns:
         The frozen tree of settings. No file that it names is opened.
@@ -145,17 +147,12 @@ def load_config(paths: Sequence[str | Path] = (), overrides: Sequence[str] = ())
         ConfigError: for a missing or malformed file, an unknown key (with the nearest known one), a
             value of the wrong type, or settings that contradict each other.
     """
-    merged = OmegaConf.structured(Config)
+    merge = ConfigMerge(Config)
     for path in paths:
-        merged = _merge(merged, _read_yaml(Path(path)), str(path))
+        merge.add_file(Path(path))
     for override in overrides:
-        if "=" not in override:
-            raise ConfigError(f"override {override!r} is not of the form section.key=value")
-        merged = _merge(merged, [override], "the command line")
-    try:
-        config = cast(Config, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-        raise ConfigError(" ".join(str(error).split())) from None
+        merge.add_override(override)
+    config = cast(Config, merge.finish())
     _check(config)
     return config
 
@@ -175,45 +172,18 @@ def save_config(config: Config, path: str | Path, heading: str = "") -> None:
     Path(path).write_text(heading + OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except FileNotFoundError:
-        raise ConfigError(f"no configuration file {path}; see configs/ for examples") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as YAML: {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{path} must hold sections such as `optim:`, not a {type(content).__name__}"
-        )
-    return cast(dict[str, Any], content)
-
-
-def _merge(config: Any, addition: dict[str, Any] | list[str], origin: str) -> Any:
-    try:
-        if isinstance(addition, list):
-            addition = cast(dict[str, Any], OmegaConf.from_dotlist(addition))
-        return OmegaConf.merge(config, addition)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0].replace("'$VALUE' of type '$VALUE_TYPE' ", "")
-        key = getattr(error, "full_key", None)
-        raise ConfigError(f"{origin}: {key + ': ' if key else ''}{reason}") from None
-
-
 def _check(config: Config) -> None:
     """Raises a ConfigError where two settings, or a setting and its range, do not fit."""
     data, loss, optim = config.data, config.loss, config.optim
     for key, size in (("data.height", data.height), ("data.width", data.width)):
-        if size < 64 or size % 32:  # 64: a feature of one row or column cannot be reflected
-            lower = max(64, size // 32 * 32)
-            _refuse(key, f"a multiple of 32 from 64 on, such as {lower} or {lower + 32}", size)
+        if size < SMALLEST_SIZE or size % 32:
+            lower = max(SMALLEST_SIZE, size // 32 * 32)
+            expected = f"a multiple of 32 from {SMALLEST_SIZE} on, such as {lower} or {lower + 32}"
+            _refuse(key, expected, size)
     offsets = data.frame_offsets
     if 0 in offsets or list(offsets) != sorted(set(offsets)):
-        _refuse(
-            "data.frame_offsets", "ascending distinct offsets without 0, e.g. [-1,1]", list(offsets)
-        )
+        expected = "ascending distinct offsets without 0, e.g. [-1,1]"
+        _refuse("data.frame_offsets", expected, f"[{','.join(map(str, offsets))}]")
     if not offsets and not data.use_stereo:
         raise ConfigError(
             "data.frame_offsets=[] and data.use_stereo=false leave no source image; "
@@ -264,6 +234,8 @@ def _check(config: Config) -> None:
     for key, value in not_negative.items():
         if not 0 <= value < inf:
             _refuse(key, "zero or a positive number", value)
+    if config.seed >= 2**63:
+        _refuse("seed", "less than 2**63", config.seed)
 
 
 def _refuse(key: str, expected: str, value: Any) -> None:

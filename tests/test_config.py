@@ -45,13 +45,19 @@ def test_a_config_cannot_be_changed():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("optim.lrr=1", ["optim.lrr", "Did you mean: 'lr'"]),
+        ("optim.lrr=1", ["optim.lrr", "did you mean optim.lr?"]),
+        ("every_steps=3", ["did you mean checkpoint.every_steps or log.every_steps?"]),
+        ("zzzz=1", ["zzzz", "data.*, network.*", "log.* and seed"]),
+        ("foo.bar=1", ["foo.bar", "data.*, network.*"]),
+        ("log={run_dir: 001}", ["expected text", "reads as 1;", "quotes"]),
+        ("log.run_dir=", ["log.run_dir", "not Optional"]),
+        ("log.run_dir=null", ["log.run_dir", "not Optional"]),
         ("optim.lr=fast", ["optim.lr", "fast"]),
-        ("optim.lr=[1", ["command line"]),
+        ("optim.lr=[1", ["optim.lr=[1", "while parsing"]),
         ("data=3", ["DataConfig"]),
         ("data.height=100", ["data.height=100", "multiple of 32", "96 or 128"]),
         ("data.width=32", ["data.width=32", "64 or 96"]),
-        ("data.frame_offsets=[1,-1]", ["data.frame_offsets=[1, -1]", "ascending"]),
+        ("data.frame_offsets=[1,-1]", ["data.frame_offsets=[1,-1]:", "ascending"]),
         ("data.frame_offsets=[0,1]", ["without 0"]),
         ("data.frame_offsets=[]", ["no source image", "data.use_stereo=true"]),
         ("network.num_layers=19", ["network.num_layers", "18, 34, 50"]),
@@ -60,9 +66,10 @@ def test_a_config_cannot_be_changed():
         ("optim.micro_batch_size=0", ["optim.micro_batch_size=0", "positive"]),
         ("optim.lr=-1", ["optim.lr=-1", "positive"]),
         ("optim.lr=inf", ["optim.lr=inf", "positive"]),
-        ("data.frame_offsets=[a]", ["could not be converted to Integer"]),
+        ("data.frame_offsets=[a]", ["data.frame_offsets=[a]", "converted to Integer"]),
         ("data.train_shards=${shards}", ["'shards' not found", "data.train_shards"]),
         ("seed=-1", ["seed=-1"]),
+        (f"seed={2**63}", [f"seed={2**63}", "less than 2**63"]),
         ("precision.dtype=fp8", ["precision.dtype", "bf16"]),
         ("seed", ["seed", "key=value"]),
     ],
@@ -75,12 +82,74 @@ def test_a_wrong_setting_is_refused_by_name(override, words):
     assert "\n" not in str(caught.value)
 
 
+TEXTS = [
+    "2011_09_26",
+    "001",
+    "1e3",
+    "on",
+    "12:30",
+    "no",
+    "x #3",
+    "a: b",
+    "{a}",
+    "~",
+    "[a",
+    "'",
+    " ",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_is_taken_as_it_stands_and_comes_back_from_a_file(tmp_path, text):
+    keys = ("data.train_shards", "log.run_dir", "network.init_from")
+    config = load_config([], [f"{key}={text}" for key in keys])
+    save_config(config, tmp_path / "config.yaml")
+    for loaded in (config, load_config([tmp_path / "config.yaml"])):
+        assert loaded.data.train_shards == loaded.log.run_dir == loaded.network.init_from == text
+
+
+@pytest.mark.parametrize("text", ["", "null"])
+def test_text_that_may_be_missing_is_missing_when_empty_or_null(tmp_path, text):
+    path = tmp_path / "shards.yaml"
+    path.write_text("data: {train_shards: shards}")
+    assert load_config([path], [f"data.train_shards={text}"]).data.train_shards is None
+
+
+def test_text_may_be_quoted_and_may_refer_to_other_settings():
+    config = load_config([], ["data.train_shards='null'", "log.run_dir=runs/${network.weights}"])
+    assert config.data.train_shards == "null"
+    assert config.log.run_dir == "runs/imagenet"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("2011_09_26", "20110926"), ("001", "1"), ("on", "True"), ("12:30", "750"), ("{a: b}", "a")],
+)
+def test_a_file_that_gives_something_else_as_text_is_told_to_quote_it(tmp_path, value, told):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"log: {{run_dir: {value}}}")
+    with pytest.raises(ConfigError, match=rf"run\.yaml: log\.run_dir: .*{told}.*quotes"):
+        load_config([path])
+    path.write_text(f"log: {{run_dir: '{value}'}}")
+    assert load_config([path]).log.run_dir == value
+
+
+def test_a_wrong_value_in_a_file_is_told_with_the_file_and_its_key(tmp_path):
+    path = tmp_path / "mono.yaml"
+    path.write_text("data: {frame_offsets: [-1, a]}")
+    with pytest.raises(ConfigError, match=r"mono\.yaml: data\.frame_offsets: .*Integer"):
+        load_config([path])
+    path.write_text("datta: {height: 64}")
+    with pytest.raises(ConfigError, match=r"mono\.yaml: datta: no such setting; .*data\.\*"):
+        load_config([path])
+
+
 def test_fp16_with_partitioned_gradients_is_refused():
     with pytest.raises(ConfigError, match="zero_stage=2"):
         load_config([], ["precision.dtype=fp16", "deepspeed.zero_stage=2"])
 
 
-@pytest.mark.parametrize("content", ["- a list", "a: [", "just words", ""])
+@pytest.mark.parametrize("content", ["- a list", "a: [", "just words", 'log: {run_dir: "${a"}', ""])
 def test_a_file_that_is_no_configuration_is_refused_by_name(tmp_path, content):
     path = tmp_path / "broken.yaml"
     path.write_text(content)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["optim.lrr=1"], "Did you mean: 'lr'"),
+        (["optim.lrr=1"], "did you mean optim.lr?"),
         (["network.weights=nowhere.pth"], "nowhere.pth"),
         (["log.run_dir=/dev/null/run"], "/dev/null/run"),
     ],

@@ -1,0 +1,129 @@
+"""Merges YAML files and `key=value` overrides into a schema, and names whatever does not fit."""
+
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from md2dist.errors import ConfigError
+
+
+class ConfigMerge:
+    """A tree of settings that starts from its defaults and takes one source after the other.
+
+    A setting of type str is text as it was written. YAML reads `2011_09_26`, `001` and `no` as
+    something else: in a file they must be in quotes, on the command line they need none.
+
+    Args:
+        schema: a dataclass of settings and of sections, which are dataclasses of settings.
+    """
+
+    def __init__(self, schema: type[Any]):
+        self._types = get_type_hints(schema)
+        self._sections = {name: kind for name, kind in self._types.items() if is_dataclass(kind)}
+        for section, kind in self._sections.items():
+            self._types |= {f"{section}.{name}": t for name, t in get_type_hints(kind).items()}
+        self._tree = OmegaConf.structured(schema)
+        for node in (self._tree, *(self._tree[section] for section in self._sections)):
+            OmegaConf.set_readonly(node, False)  # which the nodes of frozen classes are
+
+    def add_file(self, path: Path) -> None:
+        """Merges a YAML file.
+
+        Raises:
+            ConfigError: if it cannot be read, or naming what in it is unknown or of another type.
+        """
+        for key, value in self._walk(_read_yaml(path)):
+            self._set(key, value, f"{path}: {key}")
+
+    def add_override(self, override: str) -> None:
+        """Merges ``section.key=value``: a YAML value, or text, which is none if empty or ``null``.
+
+        Raises:
+            ConfigError: if it is malformed, or its key is unknown or of another type.
+        """
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"override {override!r} is not of the form section.key=value")
+        is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+        if self._is_text(key) and not is_quoted:
+            self._set(key, None if text in ("", "null") else text, override)
+            return
+        try:
+            addition = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise _refuse(override, error) from None
+        for inner, value in self._walk(cast(dict[str, Any], addition)):
+            self._set(inner, value, override)
+
+    def finish(self) -> Any:
+        """Makes the schema's object of all that was merged.
+
+        Raises:
+            ConfigError: if an interpolation leads nowhere.
+        """
+        try:
+            return OmegaConf.to_object(self._tree)
+        except OmegaConfBaseException as error:
+            raise ConfigError(" ".join(str(error).split())) from None
+
+    def _walk(self, addition: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
+        """Yields the settings of a mapping by their dotted keys."""
+        for name, value in addition.items():
+            key = f"{section}{name}"
+            if key in self._sections and isinstance(value, dict):
+                yield from self._walk(value, f"{key}.")
+            else:
+                yield key, value
+
+    def _is_text(self, key: str) -> bool:
+        return self._types.get(key) in (str, str | None)
+
+    def _set(self, key: str, value: Any, origin: str) -> None:
+        if key not in self._types:
+            raise ConfigError(f"{origin}: no such setting; {self._suggest(key)}")
+        if self._is_text(key) and not isinstance(value, str | None):
+            raise ConfigError(
+                f"{origin}: expected text, which YAML reads as {value!r}; put it in quotes"
+            )
+        try:
+            OmegaConf.update(self._tree, key, value)
+        except OmegaConfBaseException as error:
+            raise _refuse(origin, error) from None
+
+    def _suggest(self, key: str) -> str:
+        name = key.rpartition(".")[2]
+        settings = [known for known in self._types if known not in self._sections]
+        alike = [known for known in settings if known.rpartition(".")[2] == name]
+        alike = alike or get_close_matches(key, settings, 1)
+        if alike:
+            return f"did you mean {' or '.join(alike)}?"
+        sections = ", ".join(f"{section}.*" for section in self._sections)
+        others = ", ".join(known for known in settings if "." not in known)
+        return f"there are {sections} and {others}"
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration file {path}; see configs/ for examples") from None
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as YAML: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path} must hold sections such as `optim:`, not a {type(content).__name__}"
+        )
+    return cast(dict[str, Any], content)
+
+
+def _refuse(origin: str, error: Exception) -> ConfigError:
+    reason = str(error).splitlines()[0].replace("'$VALUE' of type '$VALUE_TYPE' ", "")
+    return ConfigError(f"{origin}: {reason}")
