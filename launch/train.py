@@ -9,6 +9,7 @@ from md2dist.training.loop import build_model, train
 from md2dist.training.preemption import EXIT_PREEMPTED
 from md2dist.training.preflight import facts_of, prepare
 from md2dist.training.run_dir import lock_run_dir, open_run_dir, start_logging
+from md2dist.training.wandb_log import check_account
 from md2dist.training.watch import Watch
 from md2dist.training.world import check_agreement, failing_together, join_world, leave_world
 
@@ -33,6 +34,7 @@ def main() -> None:
             with failing_together(world):
                 config = load_words(words)
                 if world.is_main:
+                    check_account(config.log.wandb_mode)
                     lock_run_dir(config)  # before anybody looks for the newest checkpoint
             with failing_together(world):
                 prepared = prepare(config, world.world_size, world.local_rank, world.node_size)

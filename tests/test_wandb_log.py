@@ -1,15 +1,18 @@
 import logging
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from md2dist.training.wandb_log import WandbLog
+from md2dist.errors import ConfigError
+from md2dist.training.wandb_log import WandbLog, check_account
 
 
 @pytest.fixture
 def no_account(monkeypatch, tmp_path):
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -74,3 +77,42 @@ def test_a_disabled_run_makes_no_file(tmp_path):
     log.finish(exit_code=0)
     assert log.run_id is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "offline", "disabled"])
+def test_only_a_run_that_is_to_be_online_needs_an_account(no_account, mode):
+    check_account(mode)
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("online", "offline"), ("auto", "online")])
+def test_a_run_that_is_to_be_online_is_refused_without_an_account(
+    no_account, monkeypatch, mode, wanted
+):
+    monkeypatch.setenv("WANDB_MODE", wanted)
+    source = "log.wandb_mode" if mode == "online" else "WANDB_MODE"
+    with pytest.raises(
+        ConfigError, match=rf"{source}=online, but .*wandb login.*wandb_mode=offline"
+    ):
+        check_account(mode)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "account",
+    [
+        {"WANDB_API_KEY": "0" * 40},
+        {"NETRC": "api.wandb.ai"},
+        {"NETRC": "w.example:8080", "WANDB_BASE_URL": "http://w.example:8080"},
+    ],
+)
+def test_an_account_is_found_wherever_wandb_would_find_it(
+    no_account, monkeypatch, tmp_path, account
+):
+    if host := account.get("NETRC"):
+        (tmp_path / "netrc").write_text(f"machine {host} login user password {'0' * 40}")
+    for name in account.keys() - {"NETRC"}:
+        monkeypatch.setenv(name, account[name])
+    code = "from md2dist.training.wandb_log import check_account; check_account('online')"
+    # Not in this process, in which W&B would stay logged in.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

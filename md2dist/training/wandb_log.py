@@ -1,14 +1,14 @@
 """Weights & Biases, guarded: a dead or slow W&B never stops or slows the training."""
 
 import logging
-import netrc
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import numpy as np
+
+from md2dist.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +28,7 @@ class WandbLog:
         self, mode: str, project: str, run_dir: Path, run_id: str | None, settings: dict[str, Any]
     ):
         self._run: Any = None
-        if mode == "auto":
-            mode = os.environ.get("WANDB_MODE") or ("online" if _has_account() else "offline")
+        mode = _wanted_mode(mode) or ("online" if _has_account() else "offline")
         if mode != "disabled":
             self._guard(lambda: self._start(mode, project, run_dir, run_id, settings))
 
@@ -81,11 +80,34 @@ class WandbLog:
             self._run = None
 
 
+def check_account(mode: str) -> None:
+    """Looks for the account that W&B needs, before W&B would ask the terminal for one.
+
+    Args:
+        mode: as of `WandbLog`.
+
+    Raises:
+        ConfigError: if W&B is to be online, and there is none.
+    """
+    if _wanted_mode(mode) == "online" and not _has_account():
+        source = "WANDB_MODE" if mode == "auto" else "log.wandb_mode"
+        raise ConfigError(
+            f"{source}=online, but W&B has no account here; log in with `wandb login`, "
+            "set WANDB_API_KEY, or set log.wandb_mode=offline"
+        )
+
+
+def _wanted_mode(mode: str) -> str | None:
+    return os.environ.get("WANDB_MODE") if mode == "auto" else mode
+
+
 def _has_account() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    """Asks W&B for an API key, which it seeks in the environment, in netrc and in its settings."""
     try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+        import wandb
+
+        # Silent, since it would ask the server for the account's name only to tell it.
+        wandb.setup(settings=wandb.Settings(silent=True, mode="online"))
+        return wandb.login(prompt=False, verify=False)
+    except Exception:  # is told when the run starts
+        return True
