@@ -178,6 +178,13 @@ def test_existing_drives_are_refused_and_replaced_when_asked(tmp_path):
     assert not (drive / "velodyne_points").exists()
 
 
+@pytest.mark.parametrize("place", ["/proc/drives", "a_file", "a_file/drives"])
+def test_an_output_that_cannot_be_written_is_told(tmp_path, place):
+    (tmp_path / "a_file").touch()
+    with pytest.raises(KittiError, match=f"drives cannot be written to .*{place}"):
+        render_drives(tmp_path / place, **SMALL)
+
+
 def test_an_unfinished_rendering_leaves_nothing_under_the_final_name(tmp_path, monkeypatch):
     monkeypatch.setattr("md2dist.data.synthetic.format_oxts", lambda drive, frame: 1 / 0)
     with pytest.raises(ZeroDivisionError):

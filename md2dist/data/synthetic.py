@@ -62,7 +62,8 @@ def render_drives(
         The folders of the drives.
 
     Raises:
-        KittiError: if the output holds drives of this date already, or a value makes no sense.
+        KittiError: if the output holds drives of this date already, or cannot be written, or a
+            value makes no sense.
     """
     _check_at_least(1, num_drives=num_drives, num_frames=num_frames, processes=processes)
     _check_at_least(2, height=height, width=width)
@@ -71,30 +72,37 @@ def render_drives(
     if image_format not in ("png", "jpg"):
         raise KittiError(f"image format {image_format!r}: expected png or jpg")
     final, partial = output / DATE, output / f".{DATE}.partial"
-    if final.exists() and not overwrite:
-        raise KittiError(f"{final} exists; choose another output folder or pass --overwrite")
-    shutil.rmtree(partial, ignore_errors=True)
-    tasks = []
-    names = [f"{DATE}_drive_{number:04d}_sync" for number in range(1, num_drives + 1)]
-    for number, name in enumerate(names, 1):
-        drive = Drive(seed, number, height, width)
-        _make_folders(partial / name, num_frames, scan_every)
-        for frame in range(num_frames):
-            use_scan = scan_every > 0 and frame % scan_every == 0
-            tasks.append(_Task(drive, frame, partial / name, image_format, use_scan, azimuth_step))
-    for file, text in format_calibration(Drive(seed, 1, height, width)).items():
-        (partial / file).write_text(text)
-    if processes > 1:
-        # Spawned, since the caller may hold threads; in chunks, since streets are built only once.
-        with get_context("spawn").Pool(processes) as pool:
-            pool.map(_write_frame, tasks, chunksize=max(1, min(20, len(tasks) // processes)))
-    else:
-        for task in tasks:
-            _write_frame(task)
-    if final.exists():
-        shutil.rmtree(final)
-    partial.replace(final)
-    return [final / name for name in names]
+    drives = {
+        f"{DATE}_drive_{number:04d}_sync": Drive(seed, number, height, width)
+        for number in range(1, num_drives + 1)
+    }
+    tasks = [
+        _Task(
+            drive=drive,
+            frame=frame,
+            folder=partial / name,
+            image_format=image_format,
+            use_scan=scan_every > 0 and frame % scan_every == 0,
+            azimuth_step=azimuth_step,
+        )
+        for name, drive in drives.items()
+        for frame in range(num_frames)
+    ]
+    try:
+        if final.exists() and not overwrite:
+            raise KittiError(f"{final} exists; choose another output folder or pass --overwrite")
+        shutil.rmtree(partial, ignore_errors=True)
+        for name in drives:
+            _make_folders(partial / name, num_frames, scan_every)
+        for file, text in format_calibration(next(iter(drives.values()))).items():
+            (partial / file).write_text(text)
+        _write_frames(tasks, processes)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.replace(final)
+    except OSError as error:
+        raise KittiError(f"drives cannot be written to {output}: {error}") from None
+    return [final / name for name in drives]
 
 
 def split_lines(
@@ -131,6 +139,16 @@ def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:
     for name in ("image_02", "image_03", "oxts", "velodyne_points")[: 4 if scan_every else 3]:
         (folder / name / "data").mkdir(parents=True)
         (folder / name / "timestamps.txt").write_text("".join(stamps))
+
+
+def _write_frames(tasks: list[_Task], processes: int) -> None:
+    if processes > 1:
+        # Spawned, since the caller may hold threads; in chunks, since streets are built only once.
+        with get_context("spawn").Pool(processes) as pool:
+            pool.map(_write_frame, tasks, chunksize=max(1, min(20, len(tasks) // processes)))
+    else:
+        for task in tasks:
+            _write_frame(task)
 
 
 def _write_frame(task: _Task) -> None:
