@@ -11,6 +11,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from md2dist.config import SMALLEST_SIZE
 from md2dist.data.kitti_layout import open_kitti
 from md2dist.data.named_splits import load_split, name_split
 from md2dist.data.shard_format import Manifest, Recipe
@@ -86,6 +87,8 @@ def next_command(recipe: Recipe, shards: Path) -> str:
         return (
             f"from md2dist.data.shard_reader import ShardDataset; ShardDataset({str(shards)!r})[0]"
         )
+    if min(recipe.height, recipe.width or 0) < SMALLEST_SIZE:
+        return f"networks take {SMALLEST_SIZE} rows and columns or more; pack again to use them"
     if not config:
         return shlex.join(
             ["python", "launch/evaluate.py", "--checkpoint", "RUN", "--shards", str(shards)]

@@ -88,7 +88,18 @@ def test_a_mono_folder_without_its_pose_files_names_what_is_missing(tmp_path):
 def test_an_encoder_file_without_the_three_settings_is_refused(tmp_path):
     export_published(make_model(), tmp_path)
     shutil.copy(tmp_path / "pose_encoder.pth", tmp_path / "encoder.pth")
-    with pytest.raises(WeightsError, match="lacks height, width, use_stereo"):
+    with pytest.raises(WeightsError, match="no valid height, width, use_stereo"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("height", "words"), [(100, "height=100: expected"), ("x", "valid height")]
+)
+def test_an_encoder_file_of_a_wrong_size_is_named(tmp_path, height, words):
+    export_published(make_model(), tmp_path)
+    path = tmp_path / "encoder.pth"
+    torch.save(torch.load(path) | {"height": height}, path)
+    with pytest.raises(WeightsError, match=rf"encoder\.pth .*{words}"):
         load_model(tmp_path)
 
 

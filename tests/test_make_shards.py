@@ -78,7 +78,7 @@ def test_a_skipped_line_is_in_the_summary(tree):
     image_path(tree / "kitti", DRIVE, 0, "l").unlink()
     done = make_shards(*request(tree, "--skip-bad"))
     assert done.returncode == 0, done.stderr
-    assert f"skipped {DRIVE} 1 l: no image" in done.stdout
+    assert f"skipped {DRIVE} 1 l: no neighbour at offset -1: no image" in done.stdout
     assert "3 samples in 1 shards" in done.stdout
     assert "1 skipped" in done.stdout
 
@@ -94,9 +94,17 @@ def test_a_skipped_line_is_in_the_summary(tree):
     ],
 )
 def test_the_next_command_fits_the_views(tree, options, command):
-    done = make_shards(*request(tree, *options))
+    done = make_shards(*request(tree, "--height", 64, *options))
     assert done.returncode == 0, done.stderr
     assert command in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--frame-offsets", "--no-stereo"]])
+def test_no_command_is_proposed_for_images_that_no_network_takes(tree, options):
+    done = make_shards(*request(tree, *options))
+    assert done.returncode == 0, done.stderr
+    assert "64 rows and columns or more; pack again" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow

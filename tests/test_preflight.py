@@ -89,7 +89,10 @@ def test_a_resumed_run_keeps_its_global_batch_on_another_number_of_ranks(tmp_pat
         (["data.train_shards=null"], ["data.train_shards is not set", "make_shards.py"]),
         (["data.train_shards=nowhere"], ["nowhere", "make_shards.py"]),
         (["data.height=96"], ["64x96", "96x96", "--height 96"]),
-        (["data.frame_offsets=[-2,-1,1]"], ["[-2, -1, 1]", "--frame-offsets -2 -1 1"]),
+        (
+            ["data.frame_offsets=[-2,-1,1]"],
+            ["[-2, -1, 1]", "set data.frame_offsets=[-1,1],", "--frame-offsets -2 -1 1"],
+        ),
         (["optim.global_batch_size=5"], ["global batch of 5", "micro_batch_size=1"]),
         (["optim.micro_batch_size=13"], ["13", "12"]),
     ],
@@ -117,9 +120,15 @@ def test_shards_without_the_stereo_view_are_refused(tmp_path):
         prepare(configure(tmp_path, mono), world_size=1)
 
 
-def test_validation_shards_without_ground_truth_are_refused(tmp_path, shards):
-    with pytest.raises(ShardError, match="--ground-truth velodyne"):
-        prepare(configure(tmp_path, shards, f"data.val_shards={shards}"), world_size=1)
+@pytest.mark.parametrize("place", ["shards", "nowhere"])
+def test_validation_shards_that_cannot_serve_name_the_command_for_those_that_can(
+    tmp_path, shards, place
+):
+    words = r"eigen_zhou/val .*--ground-truth velodyne .*--height 64 --width 96"
+    with pytest.raises(ShardError, match=words) as caught:
+        prepare(configure(tmp_path, shards, f"data.val_shards={tmp_path / place}"), world_size=1)
+    assert str(tmp_path / place) in str(caught.value)
+    assert "/test" not in str(caught.value).replace(str(tmp_path), "")
 
 
 def test_resume_must_find_a_checkpoint(tmp_path, shards):

@@ -233,6 +233,15 @@ def test_a_bad_frame_stops_the_packing_or_is_listed(tree, tmp_path, harm):
     assert set(read_samples(tmp_path / "out")) == good
 
 
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [(0, r"offset -1: the first frame is 0"), (7, r"offset \+1: no image .*0000000008")],
+)
+def test_a_line_without_its_neighbour_is_named_with_the_offset(tree, tmp_path, frame, reason):
+    with pytest.raises(KittiError, match=rf"{DRIVE} {frame} l: no neighbour at {reason}.*skip-bad"):
+        pack(tree, tmp_path / "out", lines=[SplitLine(DRIVE, frame, "l")])
+
+
 @pytest.mark.parametrize("harm", [break_image, remove_image])
 def test_nothing_left_to_pack_is_an_error_even_with_skip_bad(tree, tmp_path, harm):
     harm(tree)

@@ -205,7 +205,7 @@ def check_recipe(
         wanted = sorted({*packed, *frame_offsets})
         raise ShardError(
             f"{folder} is packed with frame offsets {packed}, asked for are {list(frame_offsets)}: "
-            f"set data.frame_offsets={packed}, "
+            f"set data.frame_offsets=[{','.join(map(str, packed))}], "
             f"or pack again with --frame-offsets {' '.join(map(str, wanted))}"
         )
     if use_stereo and not recipe.use_stereo:

@@ -135,7 +135,7 @@ def plan_samples(
             samples.append(sample)
         except KittiError as error:
             if not skip_bad:
-                raise refuse_sample(tree, error) from None
+                raise refuse_sample(tree, KittiError(f"{line}: {error}")) from None
             left_out.append(SkippedLine(str(line), str(error)))
     if not samples:
         raise KittiError(f"nothing to pack from {tree}; first reason: {left_out[0].reason}")
@@ -161,7 +161,20 @@ def _find_files(tree: SourceTree, line: SplitLine, recipe: Recipe) -> PlannedSam
     views = {
         name: find_image(tree, line.drive, line.frame, other)
         if name == "s"
-        else find_image(tree, line.drive, line.frame + int(name), line.side)
+        else _find_frame(tree, line, int(name))
         for name in view_names(recipe.frame_offsets, recipe.use_stereo)
     }
     return PlannedSample(line, views, find_truth(tree, line, recipe.ground_truth))
+
+
+def _find_frame(tree: SourceTree, line: SplitLine, offset: int) -> str:
+    """Finds the image of the target or of a neighbour."""
+    frame = line.frame + offset
+    try:
+        if frame < 0:
+            raise KittiError("the first frame is 0")
+        return find_image(tree, line.drive, frame, line.side)
+    except KittiError as error:
+        if offset == 0:
+            raise
+        raise KittiError(f"no neighbour at offset {offset:+d}: {error}") from None

@@ -8,13 +8,16 @@ from md2dist.evaluation.depth_metrics import ProtocolName
 
 _PROTOCOLS: dict[GroundTruth, ProtocolName] = {"velodyne": "eigen", "annotated": "eigen_benchmark"}
 _PACK_COMMAND = (
-    "python shard_tools/make_shards.py --kitti-root DIR --split {protocol}/test --output DIR "
+    "python shard_tools/make_shards.py --kitti-root DIR --split {split} --output DIR "
     "--ground-truth {ground_truth} --frame-offsets --no-stereo --order sequential"
 )
 
 
 def choose_protocol(
-    recipe: Recipe, folder: str | Path, wanted: ProtocolName | None = None
+    recipe: Recipe,
+    folder: str | Path,
+    wanted: ProtocolName | None = None,
+    remedy: str | None = None,
 ) -> ProtocolName:
     """Gives the protocol by which a folder of shards is evaluated.
 
@@ -22,6 +25,7 @@ def choose_protocol(
         recipe: of the shards.
         folder: where they lie, for messages.
         wanted: what the user asks for; None takes the one that fits the ground truth.
+        remedy: what to do where there is none; None: pack a test split.
 
     Raises:
         ShardError: if the shards carry no ground truth, or not that of the protocol.
@@ -32,8 +36,21 @@ def choose_protocol(
     found = f"carries {recipe.ground_truth} depth, for protocol {fitting}" * bool(fitting)
     remedies = [
         f"for protocol {protocol} pack with "
-        f"`{_PACK_COMMAND.format(protocol=protocol, ground_truth=ground_truth)}`"
+        f"`{_PACK_COMMAND.format(split=f'{protocol}/test', ground_truth=ground_truth)}`"
         for ground_truth, protocol in _PROTOCOLS.items()
         if wanted in (None, protocol)
     ]
-    raise ShardError(f"{folder} {found or 'carries no ground truth'}; {'; '.join(remedies)}")
+    raise ShardError(
+        f"{folder} {found or 'carries no ground truth'}; {remedy or '; '.join(remedies)}"
+    )
+
+
+def validation_remedy(height: int, width: int) -> str:
+    """Says how to pack shards to validate on in training, which must not be those of a test.
+
+    Args:
+        height: rows of the images in pixels.
+        width: columns.
+    """
+    command = _PACK_COMMAND.format(split="eigen_zhou/val", ground_truth="velodyne")
+    return f"for validation pack with `{command} --height {height} --width {width}`"

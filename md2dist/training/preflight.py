@@ -1,6 +1,7 @@
 """Everything that can be found wrong before the first step, found before it."""
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,10 +9,11 @@ from typing import Any, NamedTuple
 from md2dist.config import Config, DataConfig
 from md2dist.data.order import GlobalOrder
 from md2dist.data.read_plan import check_cache
-from md2dist.data.shard_format import check_recipe
+from md2dist.data.shard_format import MANIFEST_NAME, check_recipe
 from md2dist.data.shard_reader import ShardDataset
-from md2dist.errors import CheckpointError, ConfigError
-from md2dist.evaluation.protocols import choose_protocol
+from md2dist.data.stores import is_url
+from md2dist.errors import CheckpointError, ConfigError, ShardError
+from md2dist.evaluation.protocols import choose_protocol, validation_remedy
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.checkpoint_folder import find_checkpoint, read_validation
 from md2dist.training.continuity import check_continuity
@@ -125,6 +127,10 @@ def _open_validation(config: Config, part: int, num_parts: int) -> ShardDataset 
     data = config.data
     if data.val_shards is None:
         return None
+    remedy = validation_remedy(data.height, data.width)
+    manifest = Path(data.val_shards, MANIFEST_NAME)
+    if not is_url(data.val_shards) and not os.access(manifest, os.R_OK):
+        raise ShardError(f"data.val_shards: {manifest} cannot be read; {remedy}")
     val_set = _open_shards(data.val_shards, data)
     check_recipe(
         val_set.manifest,
@@ -134,7 +140,7 @@ def _open_validation(config: Config, part: int, num_parts: int) -> ShardDataset 
         frame_offsets=(),
         use_stereo=False,
     )
-    choose_protocol(val_set.manifest.recipe, data.val_shards)
+    choose_protocol(val_set.manifest.recipe, data.val_shards, remedy=remedy)
     val_set.check_files(part, num_parts)
     return val_set
 

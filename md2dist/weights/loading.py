@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from md2dist.config import load_config
+from md2dist.errors import ConfigError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.weights.imagenet import load_imagenet
 from md2dist.weights.published import describe_published, import_published, is_published
@@ -51,7 +52,11 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Monodept
     """
     path = Path(path)
     if is_published(path):
-        model = MonodepthModel.from_config(load_config(overrides=describe_published(path)))
+        try:
+            config = load_config(overrides=describe_published(path))
+        except ConfigError as error:
+            raise WeightsError(f"{path / 'encoder.pth'} is of no model of ours: {error}") from None
+        model = MonodepthModel.from_config(config)
         import_published(model, path)
     else:
         checkpoint = resolve_checkpoint(path)

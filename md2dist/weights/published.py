@@ -120,15 +120,15 @@ def describe_published(folder: Path) -> list[str]:
     path = folder / "encoder.pth"
     state = read_weights(path)
     num_layers = find_num_layers(select(state, "encoder."))
-    lacking = [key for key in SETTINGS if key not in state]
+    lacking = [key for key in SETTINGS if not isinstance(state.get(key), int)]
     if num_layers is None or lacking:
-        what = f"lacks {', '.join(lacking)}" if lacking else "is no ResNet of 18 to 152 layers"
-        raise WeightsError(f"{path} {what}; expected the encoder of a published model")
+        what = f"no valid {', '.join(lacking)}" if lacking else "not the layers of a ResNet"
+        raise WeightsError(f"{path} has {what}; expected the encoder of a published model")
     has_pose = any((folder / f"{name}.pth").exists() for name in POSE_NETWORKS)
     is_stereo_only = state["use_stereo"] and not has_pose
     return [
         f"network.num_layers={num_layers}",
-        f"data.frame_offsets={[] if is_stereo_only else [-1, 1]}",
+        f"data.frame_offsets={'[]' if is_stereo_only else '[-1,1]'}",
         *(f"data.{key}={state[key]}" for key in SETTINGS),
         "precision.dtype=fp32",
     ]
