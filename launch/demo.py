@@ -48,9 +48,14 @@ def main() -> None:
     call("launch/evaluate.py", "--checkpoint", run, "--shards", held_out, "--output", report)
     picture = draw(output, run)
     seen, unseen = ShardDataset(shards / "scans"), ShardDataset(held_out)
+    reached, baseline = (
+        json.loads(report.read_text())["abs_rel"],
+        abs_rel(fit_constant(seen), unseen),
+    )
     summary = {
-        "abs_rel": json.loads(report.read_text())["abs_rel"],
-        "baseline_abs_rel": abs_rel(fit_constant(seen), unseen),
+        "abs_rel": reached,
+        "baseline_abs_rel": baseline,
+        "ratio": round(reached / baseline, 3),
         "row_profile_abs_rel": abs_rel(fit_row_profile(seen), unseen),
         "shards": str(shards),
         "run": str(run),

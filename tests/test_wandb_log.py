@@ -2,6 +2,7 @@ import logging
 import struct
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -44,10 +45,12 @@ def test_an_offline_run_holds_the_scalars_and_pictures_that_were_logged(no_accou
     log.log_picture("train/panel", np.zeros((4, 6, 3), np.uint8), 10)
     log.finish(exit_code=0)
     (path,) = (tmp_path / "logs" / "wandb").glob("offline-run-*-run7/run-run7.wandb")
-    history = {}
-    for data in read_offline_run(path):
-        for item in Record.FromString(data).history.item:
-            history[item.key or "/".join(item.nested_key)] = item.value_json
+    deadline, records = time.monotonic() + 60, []
+    while not any(record.HasField("exit") for record in records):  # soon after the run's end
+        assert time.monotonic() < deadline, records
+        records = [Record.FromString(data) for data in read_offline_run(path)]
+    items = [item for record in records for item in record.history.item]
+    history = {item.key or "/".join(item.nested_key): item.value_json for item in items}
     assert history["train/loss"] == "0.25"
     assert history["_step"] == "10"
     assert history["train/panel/height"] == "4"

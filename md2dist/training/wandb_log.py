@@ -71,6 +71,8 @@ class WandbLog:
             config=settings,
             settings=wandb.Settings(silent=True, init_timeout=60, finish_timeout=30, console="off"),
         )
+        if self._run.url:  # none offline
+            logger.info("the run in W&B: %s", self._run.url)
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:

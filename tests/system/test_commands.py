@@ -17,7 +17,9 @@ def test_the_demo_ends_with_a_summary_of_what_lies_where(tmp_path):
     assert process.returncode == 0, process.stdout + process.stderr
     summary = json.loads((output / "summary.json").read_text())
     assert 0 < summary["row_profile_abs_rel"] < summary["baseline_abs_rel"] < 1
-    assert 0 < summary["abs_rel"] < 1
+    assert summary["abs_rel"] / summary["baseline_abs_rel"] == pytest.approx(
+        summary["ratio"], abs=1e-3
+    )
     for name in ("shards", "run", "metrics", "picture"):
         assert Path(summary[name]).exists()
         assert summary[name] in process.stdout
