@@ -49,7 +49,7 @@ def start(folder: Path, ending: str) -> tuple[subprocess.Popen, list[int]]:
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
