@@ -117,7 +117,7 @@ def shorten() -> list[str]:
     if torch.cuda.is_available() or choose_dtype("auto") != torch.float32:
         return []
     print(
-        "\nThis CPU has no bf16 instructions: two epochs, which leave the ratio at about 0.75. "
+        "\nThis CPU has no bf16 instructions: two epochs, which leave the ratio at about 0.65. "
         "optim.num_epochs=7 takes all, for about 0.55, in a quarter of an hour."
     )
     return ["optim.num_epochs=2"]
