@@ -49,10 +49,8 @@ def main() -> None:
     call("launch/evaluate.py", "--checkpoint", run, "--shards", held_out, "--output", report)
     picture = draw(output, run)
     seen, unseen = ShardDataset(shards / "scans"), ShardDataset(held_out)
-    reached, baseline = (
-        json.loads(report.read_text())["abs_rel"],
-        abs_rel(fit_constant(seen), unseen),
-    )
+    reached = json.loads(report.read_text())["abs_rel"]
+    baseline = abs_rel(fit_constant(seen), unseen)
     summary = {
         "abs_rel": reached,
         "baseline_abs_rel": baseline,
