@@ -107,4 +107,4 @@ class TrainingStep:
 
     def _noise_seed(self, step: int, micro_batch: int) -> int:
         sequence = np.random.SeedSequence([self._config.seed, step, micro_batch])
-        return int(sequence.generate_state(1, np.uint64)[0] >> 1)  # torch takes 63 bits
+        return int(sequence.generate_state(1, np.uint64)[0]) >> 1  # torch takes 63 bits
