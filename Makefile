@@ -1,6 +1,7 @@
 # Everything a developer or a newcomer runs; `make` alone lists it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+CONSTRAINTS := constraints.txt
 READY := $(VENV)/.ready
 # Two at a time, a file each: a test may start two ranks.
 PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
@@ -14,9 +15,9 @@ help:  ## List the targets
 
 setup: $(READY)  ## Make .venv with the tested versions
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
 	touch $@
 
 demo: $(READY)  ## Render drives, pack, train on two ranks, evaluate, draw a depth picture
