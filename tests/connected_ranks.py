@@ -2,10 +2,9 @@
 
 import os
 
-import torch.distributed as dist
 import torch.multiprocessing
 
-from md2dist.training.world import join_world, leave_world
+from md2dist.training.world import find_free_port, join_world, leave_world
 
 
 def run_rank(rank, world_size, port, task, results):
@@ -28,8 +27,6 @@ def run_ranks(task, world_size=2):
     """Runs a function of the world in that many connected processes; gives what each returned."""
     with torch.multiprocessing.get_context("spawn").Manager() as manager:
         results = manager.dict()
-        port = dist.TCPStore("127.0.0.1", 0, is_master=True).port
-        torch.multiprocessing.spawn(
-            run_rank, (world_size, port + 1, task, results), nprocs=world_size
-        )
+        arguments = (world_size, find_free_port(), task, results)
+        torch.multiprocessing.spawn(run_rank, arguments, nprocs=world_size)
         return [results[rank] for rank in range(world_size)]
