@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from kitti_tree import write_kitti_tree
 from packing_command import command, finished_names, make_shards, request
+from process_state import is_running
 from tiny_disk import needs_tiny_disk, run_on_tiny_disk
 
 from md2dist.data.packing_folder import PACKING_NAME
@@ -25,14 +26,6 @@ def wait_until(condition, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
-
-
-def is_running(process_id: int) -> bool:
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 def children_of(process_id: int) -> list[int]:

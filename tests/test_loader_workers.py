@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from process_state import is_running
 from small_shards import write_small_shards
 
 PROGRAM = """
@@ -44,13 +45,6 @@ def start(folder: Path, ending: str) -> tuple[subprocess.Popen, list[int]]:
     )
     assert process.stdout
     return process, [int(worker) for worker in process.stdout.readline().split()]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def wait_until_gone(pids: list[int], seconds: float = 30) -> None:
