@@ -46,6 +46,18 @@ def test_what_is_not_there_yet_is_locked_when_it_is_made(tmp_path):
     assert (tmp_path / "run" / ".lock").exists()
 
 
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_run_that_another_training_has_begun_meanwhile_is_left_alone(tmp_path, resume):
+    config = configure(tmp_path / "run", f"checkpoint.resume={resume}")
+    lock_run_dir(config)  # there is nothing yet
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 7\n")
+    with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
+        open_run_dir(config, {})
+    assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_a_run_that_starts_over_sets_the_old_folder_aside(tmp_path):
     for seed in (1, 2, 3):
         words = [f"seed={seed}", "checkpoint.resume=never"]

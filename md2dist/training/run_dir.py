@@ -16,7 +16,7 @@ from md2dist.training.world import World
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 120.0  # on a network file system, the locks of a lost node live on for a while
-_locks: list[TextIO] = []  # open until the end of the process, and a lock with each
+_locks: dict[Path, TextIO] = {}  # by folder; open until the end of the process, as the lock is
 
 
 def lock_run_dir(config: Config) -> None:
@@ -42,16 +42,25 @@ def open_run_dir(config: Config, resolved: dict[str, Any]) -> None:
         resolved: what they leave open, decided; it stands on top of `config.yaml` as a comment.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, or another training stays at work in it.
+        ConfigError: if `log.run_dir` cannot be written, or another training has begun in it since
+            `lock_run_dir`, which did not find it.
     """
     run_dir = Path(config.log.run_dir)
+    settings = run_dir / "config.yaml"
     with _writing(run_dir):
-        if config.checkpoint.resume == "never" and (run_dir / "config.yaml").exists():
+        if config.checkpoint.resume == "never" and run_dir in _locks and settings.exists():
             run_dir.rename(_free_name(run_dir))
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _lock(run_dir)
+            _locks.pop(run_dir).close()
+        if run_dir not in _locks:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            _lock(run_dir)
+            if settings.exists():
+                raise ConfigError(
+                    f"another training has begun in log.run_dir={run_dir} while this one started; "
+                    "start this one again to go on from there, or give it another folder"
+                )
         heading = f"# what is left open below was, at the last start: {describe(resolved)}\n"
-        save_config(config, run_dir / "config.yaml", heading)
+        save_config(config, settings, heading)
 
 
 def start_logging(run_dir: str, world: World) -> None:
@@ -91,7 +100,7 @@ def _lock(run_dir: Path) -> None:
             logger.warning("another training is at work in %s; waiting for its end", run_dir)
             is_told = True
         time.sleep(1)
-    _locks.append(file)
+    _locks[run_dir] = file
 
 
 def _try_lock(file: TextIO) -> bool:
