@@ -1,9 +1,12 @@
+import os
 from itertools import product
+from unittest.mock import patch
 
 import pytest
 import torch
 import torch.distributed as dist
 from connected_ranks import run_ranks
+from deepspeed.accelerator import get_accelerator
 from torch import nn
 
 from md2dist.config import load_config
@@ -164,6 +167,26 @@ def test_the_noise_of_a_micro_batch_is_the_same_on_any_number_of_ranks(alone):
     for step in (0, 1):
         of_ranks = [seeds[2 * step + accum] for accum in (0, 1) for seeds in by_rank]
         assert alone_for_all[4 * step : 4 * step + 4] == of_ranks
+
+
+def count_accelerator_calls(world):
+    """Devices that DeepSpeed takes, and its waits for the device in four steps."""
+    os.environ["LOCAL_RANK"] = "3"
+    config, accelerator = load_config([]), get_accelerator()
+    with patch.object(accelerator, "set_device") as set_device:
+        engine, guard = make_engine(TinyModel(), config, PLAN, world)
+    take_step = TrainingStep(engine, guard, config, PLAN, world)
+    with patch.object(accelerator, "synchronize") as synchronize:
+        for step in range(4):
+            take_step([make_frames()] * PLAN.grad_accum_steps, 0, step)
+    return [call.args for call in set_device.call_args_list], synchronize.call_count
+
+
+@pytest.mark.slow
+def test_deepspeed_takes_the_device_of_the_rank_and_never_waits_for_it():
+    ((devices, num_waits),) = run_ranks(count_accelerator_calls, 1)
+    assert set(devices) == {(0,)}
+    assert num_waits == 0
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2])

@@ -20,8 +20,8 @@ def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
     """
     zero: dict[str, Any] = {"stage": zero_stage}
     if zero_stage > 0:
-        # With a norm of its own, DeepSpeed would wait for the device in each step, and leave out
-        # the optimizer, and with it our guard, where the norm is not finite.
+        # With a norm of its own, DeepSpeed would leave out the optimizer, and with it our guard,
+        # where the norm is not finite.
         zero |= {"overlap_comm": True, "compute_grad_norm": False}
     return {
         "train_batch_size": plan.global_batch_size,
@@ -32,4 +32,5 @@ def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,  # torch's fused Adam; a test compares the stages
         "steps_per_print": 10**9,  # progress is told by the run log
         "wall_clock_breakdown": False,
+        "timers": {"throughput": {"enabled": False}},  # it waits for the device in every step
     }

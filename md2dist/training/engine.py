@@ -1,6 +1,7 @@
 """DeepSpeed's engine around the model, with its optimizer and guard."""
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -50,6 +51,8 @@ def make_engine(
         is_partitioned=zero_stage > 0,
     )
     engine, *_ = deepspeed.initialize(
+        # It would take the device of the local rank's number, which a task of its own may not see.
+        args=SimpleNamespace(device_rank=world.device.index or 0),
         model=model,
         optimizer=optimizer,
         config=make_deepspeed_config(plan, zero_stage),
