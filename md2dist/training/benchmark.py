@@ -1,5 +1,6 @@
 """How fast data and steps are, timed through the code that training runs."""
 
+import copy
 import platform
 import statistics
 import time
@@ -17,7 +18,7 @@ from md2dist.model import MonodepthModel
 from md2dist.networks.memory_format import choose_memory_format
 from md2dist.networks.precision import choose_dtype
 from md2dist.records import FrameBatch
-from md2dist.training.batch_plan import plan_batches
+from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.engine import make_engine
 from md2dist.training.preflight import prepare
 from md2dist.training.step import TrainingStep
@@ -90,6 +91,7 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
     _check_repeats(num_steps)
     plan = plan_batches(config.optim, world.world_size)
     model = MonodepthModel.from_config(config)
+    networks_alone = copy.deepcopy(model)  # the engine's own gradients are hooked
     engine, guard = make_engine(model, config, plan, world)
     engine.train()
     take_step = TrainingStep(engine, guard, config, plan, world)
@@ -97,7 +99,7 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
     for number in range(2):
         take_step(micro_batches, 0, number)
     memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
-    run_networks = _networks_alone(model, config, plan.micro_batch_size, world.device)
+    run_networks = _train_on_noise(networks_alone.to(world.device), config, plan, world.device)
     run_networks()
     step_seconds, network_seconds = [], []
     for number in range(num_steps):
@@ -116,23 +118,24 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
     }
 
 
-def _networks_alone(
-    model: MonodepthModel, config: Config, batch_size: int, device: torch.device
+def _train_on_noise(
+    model: MonodepthModel, config: Config, plan: BatchPlan, device: torch.device
 ) -> Callable[[], None]:
-    """Gives a function that trains the networks on noise with a loss that costs nothing."""
+    """Gives a function that trains the networks for one step with a loss that costs nothing."""
     data = config.data
-    shape = (batch_size, 3, data.height, data.width)
+    shape = (plan.micro_batch_size, 3, data.height, data.width)
     memory_format = choose_memory_format(model.dtype, device)
     image = torch.rand(shape, device=device).to(memory_format=memory_format)
     pair = torch.cat([image, image], 1).to(memory_format=memory_format)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
 
     def run() -> None:
-        with torch.autocast(device.type, model.dtype, enabled=model.dtype != torch.float32):
-            outputs = list(model.depth(model.encoder(image)))
-            for _ in data.frame_offsets:
-                outputs += model.pose(model.pose_encoder(pair)[-1])
-        torch.stack([output.float().mean() for output in outputs]).sum().backward()
+        for _ in range(plan.grad_accum_steps):
+            with torch.autocast(device.type, model.dtype, enabled=model.dtype != torch.float32):
+                outputs = list(model.depth(model.encoder(image)))
+                for _ in data.frame_offsets:
+                    outputs += model.pose(model.pose_encoder(pair)[-1])
+            torch.stack([output.float().mean() for output in outputs]).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -26,10 +26,17 @@ def test_the_demo_ends_with_a_summary_of_what_lies_where(tmp_path):
     assert json.loads((output / "run" / "status.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize("benchmark", ["data", "step"])
-def test_a_benchmark_prints_a_row_and_writes_its_figures(benchmark, small_shards, tmp_path):
+@pytest.mark.parametrize(
+    ("benchmark", "words"),
+    [
+        ("data", []),
+        ("step", []),
+        ("step", ["deepspeed.zero_stage=2", "optim.grad_accum_steps=2"]),
+    ],
+)
+def test_a_benchmark_prints_a_row_and_writes_its_figures(benchmark, words, small_shards, tmp_path):
     output = tmp_path / "figures.json"
-    words = ["launch/bench.py", benchmark, "--config", "configs/mono_stereo.yaml"]
+    words = ["launch/bench.py", benchmark, "--config", "configs/mono_stereo.yaml", *words]
     settings = [*SMALL, f"data.train_shards={small_shards}", "--repeats", "1", "--output", output]
     process = run_command([sys.executable, *words, *settings])
     assert process.returncode == 0, process.stderr
