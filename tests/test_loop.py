@@ -90,3 +90,26 @@ def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_th
     settings = (run / "config.yaml").read_text()
     assert line in settings.splitlines()[0]
     assert load_config([run / "config.yaml"]) == load_config([], shorter)
+
+
+@pytest.mark.slow
+def test_a_validation_that_fails_is_told_and_the_run_goes_on(tmp_path):
+    shards, val = (
+        write_small_shards(tmp_path / name, 4, height=64, width=64, ground_truth="velodyne")
+        for name in ("train", "val")
+    )
+    path = val / "shard-000000.tar"
+    path.write_bytes(bytes(path.stat().st_size))
+    words = [
+        *(f"data.train_shards={shards}", f"data.val_shards={val}", f"log.run_dir={tmp_path}/run"),
+        *("data.height=64", "data.width=64", "data.num_workers=0", "network.weights=scratch"),
+        *("optim.micro_batch_size=2", "log.wandb_mode=disabled", "precision.dtype=fp32"),
+        "optim.num_epochs=2",
+    ]
+    (((is_finished, told),),) = run_ranks(partial(live, [words]), 1)
+    assert is_finished
+    failures = [line for line in told if "is not validated" in line]
+    assert [line.split(":")[0] for line in failures] == [
+        f"step {n} is not validated" for n in (2, 4)
+    ]
+    assert all("shard-000000.tar" in line and "run goes on" in line for line in failures)

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from md2dist.config import Config
-from md2dist.errors import CheckpointError
+from md2dist.errors import CheckpointError, Md2distError
 from md2dist.evaluation.depth import BrokenOffError
 from md2dist.training.checkpoint import save_checkpoint
 from md2dist.training.checkpoint_folder import note_validation
@@ -140,6 +140,9 @@ class Milestones:
             )
         except BrokenOffError:
             self.owes_validation = True
+            return
+        except Md2distError as error:  # on all ranks alike
+            logger.error("step %d is not validated: %s. The run goes on.", num_done, error)
             return
         self._report.after_validation(num_done, report)
         if checkpoint is not None and self._world.is_main:
