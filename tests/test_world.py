@@ -1,4 +1,5 @@
 import os
+from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -12,6 +13,7 @@ from md2dist.training.batchnorm import RunningStatistics
 from md2dist.training.world import (
     World,
     check_agreement,
+    connect_store,
     failing_together,
     join_world,
     read_world,
@@ -36,6 +38,22 @@ def test_without_a_launcher_a_process_is_alone():
     assert read_world()[:3] == (0, 0, 1)
     tensor = torch.tensor([1.0])
     assert sum_over_ranks(tensor) is tensor
+
+
+def leave_word(attempts, world):
+    """Leaves a word in the store at each attempt; tells which ones had one before."""
+    found = []
+    for attempt in attempts:
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = attempt
+        store = connect_store(timeout_s=10)
+        found.append(store.check(["failure"]))
+        store.set("failure", "out of memory")
+    return found
+
+
+@pytest.mark.slow
+def test_processes_that_are_started_once_more_do_not_see_what_was_told_before():
+    assert run_ranks(partial(leave_word, "0101"), 1) == [[False, False, True, True]]
 
 
 @pytest.mark.usefixtures("no_launcher")

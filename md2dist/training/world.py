@@ -96,17 +96,24 @@ def join_world() -> World:
 def connect_store(timeout_s: float = 300.0) -> Any:
     """Opens a connection of its own to the key-value store through which the processes met.
 
+    A launcher that starts them once more may keep the store; what the earlier ones left in it is
+    not seen.
+
     Args:
         timeout_s: time after which an operation fails with a `torch.distributed.DistError`.
 
     Returns:
         A store of torch.distributed for the use of one thread.
     """
-    return dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
         is_master=False,
         timeout=timedelta(seconds=timeout_s),
+    )
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(  # pyright: ignore[reportPrivateImportUsage]
+        f"md2dist/{attempt}", store
     )
 
 
