@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -96,11 +97,21 @@ def tell_error(message: str) -> None:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command's ``main``: an error of use becomes one line and exit code 2."""
+    """Runs a command's ``main``: an error of use or of a file becomes one line and exit code 2."""
     try:
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()
     except Md2distError as error:
         tell_error(str(error))
+        sys.exit(2)
+    except OSError as error:  # of a file for which the command has no words of its own
+        # What could not be printed would be tried again at the end, and fail with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # nobody reads on, as in `... | head`
+            sys.exit(141)
+        tell_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

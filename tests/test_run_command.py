@@ -1,0 +1,40 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PRINTING = """
+import sys
+from md2dist.errors import run_command
+run_command(lambda: print(*range(100_000), sep="\\n"))
+"""
+OPENING = PRINTING.replace("print(*range(100_000)", "print(open(sys.argv[1])")
+
+
+def run(script, *words, **streams):
+    command = [sys.executable, "-c", script, *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **streams)
+
+
+def test_a_reader_that_leaves_early_ends_a_command_without_a_word():
+    with run(PRINTING, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "0\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_output_that_cannot_be_written_is_told_in_one_line():
+    with Path("/dev/full").open("w") as full, run(PRINTING, stdout=full) as process:
+        assert process.stderr.read() == "error: [Errno 28] No space left on device\n"
+    assert process.returncode == 2
+
+
+@pytest.mark.parametrize("name", ["nowhere", "x" * 300])
+def test_a_file_that_cannot_be_opened_is_told_in_one_line_with_its_name(name):
+    with run(OPENING, name, stdout=subprocess.PIPE) as process:
+        error = process.stderr.read()
+    assert error.startswith(f"error: {name}: ")
+    assert error.count("\n") == 1
+    assert process.returncode == 2
