@@ -91,6 +91,8 @@ class ConfigMerge:
             raise ConfigError(
                 f"{origin}: expected text, which YAML reads as {value!r}; put it in quotes"
             )
+        if isinstance(value, str) and value.startswith("~/"):
+            value = str(Path(value).expanduser())  # no shell does it behind the `=`
         try:
             OmegaConf.update(self._tree, key, value)
         except OmegaConfBaseException as error:

@@ -115,6 +115,13 @@ def test_text_that_may_be_missing_is_missing_when_empty_or_null(tmp_path, text):
     assert load_config([path], [f"data.train_shards={text}"]).data.train_shards is None
 
 
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    (tmp_path / "run.yaml").write_text("log: {run_dir: ~/runs/a}")
+    config = load_config([tmp_path / "run.yaml"], ["data.cache_dir=~/cache"])
+    assert (config.log.run_dir, config.data.cache_dir) == ("/home/ada/runs/a", "/home/ada/cache")
+
+
 def test_text_may_be_quoted_and_may_refer_to_other_settings():
     config = load_config([], ["data.train_shards='null'", "log.run_dir=runs/${network.weights}"])
     assert config.data.train_shards == "null"
