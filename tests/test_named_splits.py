@@ -89,6 +89,14 @@ def test_without_a_cache_variable_the_home_folder_serves(monkeypatch):
     assert published_splits.cache_folder().parts[-3:] == (".cache", "md2dist", "splits")
 
 
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
+    with pytest.raises(SplitError, match="set HOME or XDG_CACHE_HOME, or give --splits-dir"):
+        published_splits.cache_folder()
+
+
 def test_a_published_name_is_fetched_unless_a_folder_is_given(tmp_path, monkeypatch):
     monkeypatch.setattr(named_splits, "fetch_split", lambda name: tmp_path / f"fetched {name}")
     assert find_split("odom/test_09") == tmp_path / "fetched odom/test_09"

@@ -79,8 +79,18 @@ PUBLISHED_SPLITS = {
 
 
 def cache_folder() -> Path:
-    """Where downloaded lists are kept: ``md2dist/splits`` in the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Where downloaded lists are kept: ``md2dist/splits`` in the user's cache.
+
+    Raises:
+        SplitError: if this user has none.
+    """
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise SplitError(
+            "split lists are kept in the home folder, and this user has none; set HOME or "
+            "XDG_CACHE_HOME, or give --splits-dir"
+        ) from None
     return Path(cache) / "md2dist" / "splits"
 
 
