@@ -9,9 +9,10 @@ class FileServer(ThreadingHTTPServer):
     """Serves `files` by path; each GET takes the next of `faults`, while there are any, and
     each HEAD meets `head_fault`.
 
-    Faults: a status code; ``cut:N`` (N bytes, then the connection ends), ``stall:N`` (N bytes, then
-    nothing), ``no-range`` (the whole file, whatever was asked for), ``wrong-range``, ``no-length``,
-    ``flip`` (one bit is wrong), ``long`` (some bytes too many), ``""`` (none).
+    Faults: a status code, with an object store's word for it behind a blank or not; ``cut:N`` (N
+    bytes, then the connection ends), ``stall:N`` (N bytes, then nothing), ``no-range`` (the whole
+    file, whatever was asked for), ``wrong-range``, ``no-length``, ``flip`` (one bit is wrong),
+    ``long`` (some bytes too many), ``""`` (none).
     """
 
     daemon_threads = True
@@ -24,6 +25,7 @@ class FileServer(ThreadingHTTPServer):
         self.head_fault = ""
         self.keeps_ranges = True
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, range
+        self.last_signature: str | None = None
         self.end_of_stalls = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -56,9 +58,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool, fault: str) -> None:
         asked = self.headers["Range"]
         self.server.requests.append((self.command, self.path, asked))
+        self.server.last_signature = self.headers["Authorization"]
         content = self.server.files.get(self.path.lstrip("/"))
-        if fault.isdigit() or content is None:
-            self.send_error(int(fault or 404))
+        status, _, word = fault.partition(" ")
+        if status.isdigit() or content is None:
+            if word:
+                self.error_message_format = f"<Error><Code>{word}</Code></Error>"
+            self.send_error(int(status or 404))
             return
         first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
         start, stop = int(first), int(last) + 1 if last else len(content)
@@ -84,10 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if with_body:
-            word, _, number = fault.partition(":")
+            kind, _, number = fault.partition(":")
             self.wfile.write(content[: int(number)] if number else content)
             self.wfile.flush()
-            if word == "stall":
+            if kind == "stall":
                 self.server.end_of_stalls.wait(30)
 
     def log_message(self, format, *args):  # the protocol's name

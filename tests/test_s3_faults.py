@@ -120,3 +120,32 @@ def test_a_service_of_credentials_that_fails_is_asked_again(server, folder, tmp_
     monkeypatch.setattr(CredentialResolver, "load_credentials", fail_twice)
     assert read_all(dataset) == read_folder(folder)
     assert not faults
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidToken", "RequestExpired"])
+def test_credentials_that_were_renewed_are_taken_up(server, folder, tmp_path, monkeypatch, code):
+    dataset = open_shards(tmp_path)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "renewed")
+    server.faults += [f"400 {code}"]
+    assert read_all(dataset) == read_folder(folder)
+    assert "Credential=renewed/" in (server.last_signature or "")
+
+
+def test_credentials_that_nobody_renews_end_as_an_error_with_the_stores_words(server, tmp_path):
+    dataset = open_shards(tmp_path)
+    server.faults += 99 * ["400 ExpiredToken"]
+    with pytest.raises(ShardError, match=r"shards: tried 3 times: .*\(ExpiredToken\)"):
+        dataset.raw(0)
+
+
+@pytest.mark.parametrize("status", ["400", "401", "403"])
+def test_an_object_store_that_refuses_to_answer_is_not_said_to_lack_shards(
+    server, tmp_path, status
+):
+    dataset = open_shards(tmp_path)
+    server.head_fault = status
+    with pytest.raises(ShardError, match=rf"^shard-000000\.tar cannot be had .*\({status}\)"):
+        dataset.check_files()
+    server.head_fault = "404"
+    with pytest.raises(ShardError, match=r"1 of 1 shards in s3://.* are missing .*\(404\)"):
+        dataset.check_files()

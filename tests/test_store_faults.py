@@ -112,7 +112,14 @@ def test_a_server_that_refuses_to_tell_sizes_is_asked_for_a_byte(
     with pytest.raises(ShardError, match=r"1 of 1 shards .*shard-000000\.tar has \d+ bytes inste"):
         dataset.check_files()
     server.faults += ["403"]
-    with pytest.raises(ShardError, match=r"1 of 1 shards .*shard-000000\.tar .* answers 403"):
+    with pytest.raises(ShardError, match=r"^shard-000000\.tar cannot be had from .*answers 403"):
+        dataset.check_files()
+
+
+@pytest.mark.parametrize("status", ["400", "401"])
+def test_a_server_that_refuses_to_answer_is_not_said_to_lack_shards(server, dataset, status):
+    server.head_fault = status
+    with pytest.raises(ShardError, match=rf"^shard-000000\.tar cannot be had .*answers {status}"):
         dataset.check_files()
 
 

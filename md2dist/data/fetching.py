@@ -14,11 +14,18 @@ _Answer = TypeVar("_Answer")
 
 
 class StoreError(Exception):
-    """What a store failed at; `may_pass` tells whether another try may mend it."""
+    """What a store failed at.
 
-    def __init__(self, reason: object, *, may_pass: bool):
+    Args:
+        reason: in the store's own words.
+        may_pass: whether another try may mend it.
+        is_missing: whether the store says that it has no such file, not that it refuses to tell.
+    """
+
+    def __init__(self, reason: object, *, may_pass: bool, is_missing: bool = False):
         super().__init__(str(reason) or type(reason).__name__)
         self.may_pass = may_pass
+        self.is_missing = is_missing
 
 
 class Store(Protocol):

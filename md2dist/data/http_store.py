@@ -13,6 +13,7 @@ from md2dist.data.fetching import CHUNK, Span, StoreError
 from md2dist.errors import ShardError
 
 _PARTIAL = 206  # status
+_MISSING = (404, 410)  # statuses
 _METHOD_REFUSED = (403, 405, 501)  # statuses; 403 where a signature holds for another method
 
 
@@ -84,7 +85,8 @@ class HttpStore:
             reason = f"the server answers {error.code} {error.reason}"
             if method == "HEAD" and error.code in _METHOD_REFUSED:
                 raise _RefusedError(reason, may_pass=False) from None
-            raise StoreError(reason, may_pass=may_pass(error)) from None
+            is_missing = error.code in _MISSING
+            raise StoreError(reason, may_pass=may_pass(error), is_missing=is_missing) from None
         except (OSError, HTTPException) as error:
             # A server can redirect to a malformed address.
             raise StoreError(error, may_pass=not isinstance(error, InvalidURL)) from None

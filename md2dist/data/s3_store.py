@@ -10,6 +10,9 @@ from typing import Any
 from md2dist.data.fetching import CHUNK, NUM_AT_ONCE, Span, StoreError
 from md2dist.errors import ShardError
 
+# What is answered to credentials whose time is over, be there new ones in their place or not.
+_OUTDATED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestExpired")
+
 
 class S3Store:
     """A prefix of a bucket; boto3 finds endpoint, region and credentials in its usual places.
@@ -68,7 +71,11 @@ class S3Store:
             self._was_answered = True
         except exceptions.ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            raise StoreError(error, may_pass=status >= 500 or status in (408, 429)) from None
+            may_pass = status >= 500 or status in (408, 429)
+            if error.response["Error"].get("Code") in _OUTDATED:
+                _open_client.cache_clear()  # the next one looks for them anew
+                may_pass = True
+            raise StoreError(error, may_pass=may_pass, is_missing=status == 404) from None
         except exceptions.NoCredentialsError as error:
             # A node's metadata service that is too busy to give them looks the same.
             _open_client.cache_clear()  # they are looked for once per client

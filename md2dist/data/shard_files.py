@@ -63,7 +63,7 @@ class ShardFiles(Protocol):
         """Says what is wrong with a shard as far as its size tells; "" where nothing is.
 
         Raises:
-            ShardError: if the place of all shards cannot be asked.
+            ShardError: if the place of all shards cannot be asked, or refuses to answer.
         """
         ...
 
@@ -163,7 +163,7 @@ class CachedFiles:
             try:
                 size = self._store.size(entry.name)
             except StoreError as error:
-                if error.may_pass:
+                if not error.is_missing:
                     raise
                 return f"{entry.name} cannot be had ({error})"
             return "" if size is None else _compare_size(entry, size)

@@ -190,7 +190,7 @@ class ShardDataset:
 
         Raises:
             ShardError: naming the first shard that is missing or cut short, and how many are; or
-                the store, as soon as it keeps failing.
+                the store, as soon as it keeps failing or refuses to answer.
         """
         entries = self.manifest.shards[part::num_parts]
         is_failing = Event()

@@ -86,4 +86,8 @@ def _told_as_store_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(error.strerror, may_pass=error.errno not in _LASTING) from None
+        raise StoreError(
+            error.strerror,
+            may_pass=error.errno not in _LASTING,
+            is_missing=error.errno == errno.ENOENT,
+        ) from None
