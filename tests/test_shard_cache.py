@@ -1,6 +1,7 @@
 import fcntl
 import multiprocessing
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -141,6 +142,45 @@ def test_a_file_that_is_thrown_out_can_be_read_on(cache):
     held = open_file(cache, "a")
     cache.discard(file)  # again, which spares the new one
     assert held.path.exists()
+
+
+def open_while_removed(cache: ShardCache, num_times: int) -> bytes:
+    def fill(stream):
+        nonlocal num_times
+        if num_times:
+            shutil.rmtree(cache.folder)
+        num_times = max(0, num_times - 1)
+        stream.write(content("a"))
+
+    file = cache.open("a", 100, fill)
+    return os.pread(file.descriptor, 1000, 0)
+
+
+def test_a_folder_that_is_removed_while_it_is_used_begins_again(cache):
+    held = open_file(cache, "held")
+    assert open_while_removed(cache, 2) == content("a")
+    assert names(cache.folder) == {"a"}
+    assert os.pread(held.descriptor, 1000, 0) == content("held")
+
+
+def test_a_folder_that_is_removed_again_and_again_is_told(cache):
+    with pytest.raises(ShardError, match=r"the cache in .* cannot be written \(No such file or di"):
+        open_while_removed(cache, 99)
+
+
+def test_what_another_process_fetches_into_a_new_folder_is_left_alone(cache):
+    part = cache.folder / "a.part"
+
+    def fill(stream):
+        shutil.rmtree(cache.folder)
+        cache.folder.mkdir()
+        part.write_bytes(b"half")  # another's, who goes on
+        stream.write(content("a"))
+        raise ShardError("the store is gone")
+
+    with pytest.raises(ShardError, match="gone"):
+        cache.open("a", 100, fill)
+    assert part.read_bytes() == b"half"
 
 
 def fill_slowly(folder: Path, turns, started, go_on, all_read) -> None:

@@ -15,6 +15,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import TextIO
 
+from md2dist.data.retries import Patience, retry
 from md2dist.errors import ShardError
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ _LEDGER = ".ledger"  # the file that counts the bytes of the others
 _BOUNDS = ".bounds"  # the folder of an empty file per bound, named after it, as old as its last use
 _SLACK = 0.05  # of the bound, made free at once, since making room looks at every file
 _LONG_UNUSED = 86400.0  # s
+_WHILE_REMOVED = Patience(num_tries=5, first_wait=0.01)  # by somebody who wants the room at once
 
 
 class OpenFile:
@@ -54,7 +56,8 @@ class ShardCache:
     def open(self, key: str, num_bytes: int, fill: Callable[[BufferedRandom], None]) -> OpenFile:
         """Opens a file, which stays in the cache while it is open.
 
-        Where it is not there, it is filled, by one process while others wait for it.
+        Where it is not there, it is filled, by one process while others wait for it. The folder may
+        be removed at any time; then it begins again, empty.
 
         Args:
             key: a file name without a dot in front; the same bytes for everybody.
@@ -65,13 +68,17 @@ class ShardCache:
             ShardError: if the folder cannot be written, or its disk is full of other things.
         """
         path = self.folder / key
-        try:
+
+        def attempt() -> OpenFile:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             (self.folder / _BOUNDS).mkdir(exist_ok=True)
             (self.folder / _BOUNDS / str(self.max_bytes)).touch()
             while True:
                 if file := _open_whole(path) or self._fill(path, num_bytes, fill):
                     return file
+
+        try:
+            return retry(attempt, lambda e: isinstance(e, FileNotFoundError), _WHILE_REMOVED)
         except OSError as error:
             raise ShardError(
                 f"the cache in {self.folder} cannot be written ({error.strerror}); make room, "
@@ -104,9 +111,12 @@ class ShardCache:
             self._reserve(file, num_bytes)
             with open(file.descriptor, "r+b", closefd=False) as stream:
                 fill(stream)
+            if not _lies_at(file, part):  # removed meanwhile; another's may have its place
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             part.replace(path)
         except BaseException:
-            part.unlink(missing_ok=True)
+            if _lies_at(file, part):
+                part.unlink(missing_ok=True)
             raise
         fcntl.flock(file.descriptor, fcntl.LOCK_SH)
         return file
