@@ -11,6 +11,8 @@ from object_store import SETTINGS
 from remote_shards import HASTY, read_all, read_folder
 from small_shards import write_small_shards
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import DecodeError, SSLError
+from urllib3.response import HTTPResponse
 
 from md2dist.data.s3_store import _open_client
 from md2dist.data.shard_reader import ShardDataset
@@ -66,6 +68,27 @@ def test_a_short_body_is_noticed_by_boto3_where_urllib3_does_not_count(
     dataset = open_shards(tmp_path)
     server.faults += ["cut:1000"]
     assert read_all(dataset) == read_folder(folder)
+
+
+@pytest.mark.parametrize("kind", [SSLError, DecodeError, OSError])
+@pytest.mark.parametrize("num_faults", [2, 99])
+def test_what_breaks_off_a_body_passes_or_ends_as_an_error(
+    server, folder, tmp_path, monkeypatch, kind, num_faults
+):
+    dataset = open_shards(tmp_path)
+    faults, read = num_faults * ["the line is bad"], HTTPResponse.read
+
+    def fail(*args, **kwargs):
+        if faults:
+            raise kind(faults.pop())
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(HTTPResponse, "read", fail)
+    if num_faults == 2:
+        assert read_all(dataset) == read_folder(folder)
+    else:
+        with pytest.raises(ShardError, match=r"shard-000000\.tar .*: tried 3 times: the line is"):
+            dataset.raw(0)
 
 
 @pytest.mark.parametrize(

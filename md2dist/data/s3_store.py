@@ -59,6 +59,7 @@ class S3Store:
     def _ask(self) -> Iterator[Any]:
         """Gives a client, and tells what fails with it as a `StoreError`."""
         from botocore import exceptions
+        from urllib3.exceptions import HTTPError
 
         passing = (
             exceptions.HTTPClientError,
@@ -85,6 +86,8 @@ class S3Store:
         except ValueError as error:
             reason = f"{error}; AWS_ENDPOINT_URL must be a whole address such as http://host:9000"
             raise StoreError(reason, may_pass=False) from None
+        except (HTTPError, OSError) as error:  # in the middle of a body, where boto3 hardly looks
+            raise StoreError(error, may_pass=True) from None
 
 
 @lru_cache(2)
