@@ -11,8 +11,8 @@ class FileServer(ThreadingHTTPServer):
 
     Faults: a status code, with an object store's word for it behind a blank or not; ``cut:N`` (N
     bytes, then the connection ends), ``stall:N`` (N bytes, then nothing), ``no-range`` (the whole
-    file, whatever was asked for), ``wrong-range``, ``no-length``, ``flip`` (one bit is wrong),
-    ``long`` (some bytes too many), ``""`` (none).
+    file, whatever was asked for), ``wrong-range``, ``no-length``, ``two-lengths``, ``flip`` (one
+    bit is wrong), ``long`` (some bytes too many), ``""`` (none).
     """
 
     daemon_threads = True
@@ -87,7 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "long":
             content += b"more"
         if fault != "no-length":
-            self.send_header("Content-Length", str(len(content)))
+            length = str(len(content))
+            self.send_header("Content-Length", length + f", {length}" * (fault == "two-lengths"))
         self.end_headers()
         if with_body:
             kind, _, number = fault.partition(":")

@@ -1,9 +1,14 @@
+import errno
+import fcntl
 import http.client
+import os
+import pkgutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from file_server import serve_files
@@ -49,6 +54,15 @@ def names(folder: Path) -> list[str]:
 def test_what_is_no_address_is_refused(url):
     with pytest.raises(DownloadError, match="is no address of a file; expected http"):
         remote_size(url, HASTY)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/é", "http://exa..mple/x"])
+def test_an_address_that_cannot_be_asked_for_is_told(tmp_path, url):
+    reason = rf"{url} leads to no address of a file \(.*\); expected http"
+    with pytest.raises(DownloadError, match=reason):
+        remote_size(url, HASTY)
+    with pytest.raises(DownloadError, match=reason):
+        download(url, tmp_path / "x", accept, patience=HASTY)
 
 
 def test_a_file_arrives_whole_and_alone(server, tmp_path):
@@ -108,6 +122,33 @@ def test_a_part_that_is_full_or_too_long_still_ends_in_the_right_file(server, tm
 def test_a_file_of_unknown_length_is_left_to_the_check(server, tmp_path):
     server.faults.append("no-length")
     assert fetch(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_length_that_is_no_number_is_not_known(server, tmp_path):
+    server.head_fault = "two-lengths"
+    with pytest.raises(DownloadError, match=r"does not tell the size; use another --base-url"):
+        remote_size(f"{server.url}/file.bin", HASTY)
+    server.faults.append("two-lengths")
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("method", ["HTTPResponse.read", "HTTPConnection.getresponse"])
+def test_what_the_system_fails_at_on_the_way_to_a_server_passes(
+    server, tmp_path, monkeypatch, method
+):
+    attempt = pkgutil.resolve_name(f"http.client.{method}")
+    faults = 2 * [errno.EHOSTUNREACH]
+
+    def fail(*args, **kwargs):
+        if faults:
+            raise OSError(faults[0], os.strerror(faults.pop()))
+        return attempt(*args, **kwargs)
+
+    monkeypatch.setattr(f"http.client.{method}", fail)
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    faults += 99 * [errno.EHOSTUNREACH]
+    with pytest.raises(DownloadError, match=r"tried 3 times: .*No route to host.*repeat"):
+        fetch(server, tmp_path)
 
 
 @pytest.mark.parametrize("codes", [["500", "503"], ["429", "408"]])
@@ -204,3 +245,32 @@ def test_an_answer_that_is_no_http_is_a_failure_like_others(tmp_path, monkeypatc
     monkeypatch.setattr(module, "urlopen", answer)
     with pytest.raises(DownloadError, match="nonsense"):
         download("http://127.0.0.1/x", tmp_path / "x", accept, patience=HASTY)
+
+
+def test_a_second_download_of_a_file_is_refused_and_spares_the_first(server, tmp_path):
+    refused = []
+
+    def come(num_bytes):
+        if not refused:
+            with pytest.raises(DownloadError, match=r"another download is at work on .*\.part; wa"):
+                fetch(server, tmp_path)
+            refused.append(num_bytes)
+
+    assert fetch(server, tmp_path, on_bytes=come).read_bytes() == CONTENT
+    assert refused
+    assert names(tmp_path) == ["file.bin"]
+
+
+def test_a_download_that_ends_while_another_begins_keeps_its_file(server, tmp_path, monkeypatch):
+    part = part_of(tmp_path, CONTENT)
+    finish = Mock(side_effect=lambda *_: part.rename(part.with_suffix("")))
+    monkeypatch.setattr(fcntl, "flock", finish)
+    with pytest.raises(DownloadError, match="another download is at work"):
+        fetch(server, tmp_path)
+    assert part.with_suffix("").read_bytes() == CONTENT
+
+
+def test_a_file_system_without_locks_serves_too(server, tmp_path, monkeypatch):
+    no_locks = OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=no_locks))
+    assert fetch(server, tmp_path).read_bytes() == CONTENT

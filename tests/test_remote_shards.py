@@ -150,6 +150,7 @@ def test_a_remote_dataset_says_where_it_is_and_pickles(server, folder, cache):
         ("s3:///prefix", "names no bucket"),
         ("pipe:cat shards", "has no {} where a file's name shall stand"),
         ("http://127.0.0.1:9/shards", r"index\.json cannot be had .* tried 3 times"),
+        ("http://exa..mple/shards", r"index\.json cannot be had from http://exa\.\.mple/.*: enc"),
         *(
             (place, "no address of a web server; expected https://host/folder, where blanks")
             for place in (

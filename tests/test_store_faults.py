@@ -49,6 +49,11 @@ PASSING = {
 }
 
 
+def test_a_length_that_is_no_number_is_not_needed(server, folder, dataset):
+    server.faults += ["two-lengths"]
+    assert read_all(dataset) == read_folder(folder)
+
+
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_store_is_asked_again_that_once(server, folder, dataset, fault, tmp_path):
     server.faults += [fault, "500" if fault in ("flip", "long") else fault]

@@ -1,5 +1,6 @@
 """Downloads that resume and retry, and give a file its name only when it is whole."""
 
+import fcntl
 import hashlib
 import os
 import re
@@ -45,25 +46,27 @@ def download(
 
     Raises:
         DownloadError: if the server does not have the file, keeps failing, or sends another file;
-            if it cannot be written.
+            if it cannot be written, or another process downloads it at this time.
     """
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
-        # Written by position, not appended: a second process would write the same bytes again.
+        # Written by position, not appended: where there are no locks, a second process would write
+        # the same bytes again.
         with part.open("r+b") as stream:
+            _lock(stream, part)
             on_bytes(stream.seek(0, os.SEEK_END))
             attempt = partial(_receive, url, stream, patience.timeout, on_bytes)
             _with_retries(attempt, url, patience, progress=stream.tell)
             stream.flush()
             os.fsync(stream.fileno())
-        try:
-            check(part)
-        except DownloadError as error:
-            part.unlink()
-            raise DownloadError(f"{url} is not the expected file: {error}") from None
-        part.replace(path)
+            try:
+                check(part)
+            except DownloadError as error:
+                part.unlink()
+                raise DownloadError(f"{url} is not the expected file: {error}") from None
+            part.replace(path)
     except OSError as error:
         raise DownloadError(
             f"{path} cannot be written: {error}; make room or choose another folder"
@@ -78,13 +81,14 @@ def remote_size(url: str, patience: Patience = QUICK) -> int:
     """
 
     def ask() -> Message:
-        with urlopen(Request(url, method="HEAD"), timeout=patience.timeout) as response:
+        request = Request(url, method="HEAD")
+        with _reach(urlopen, request, timeout=patience.timeout) as response:
             return response.headers
 
-    size = _with_retries(ask, url, patience)["Content-Length"]
+    size = parse_number(_with_retries(ask, url, patience)["Content-Length"])
     if size is None:
         raise DownloadError(f"{url}: the server does not tell the size; use another --base-url")
-    return int(size)
+    return size
 
 
 def check_sha256(path: Path, expected: str) -> None:
@@ -106,6 +110,47 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, NETWORK_ERRORS)
 
 
+def parse_number(text: str | None) -> int | None:
+    """Reads a number of a header; None where there is none."""
+    return int(text) if text and text.isdecimal() else None
+
+
+def _lock(stream: BinaryIO, part: Path) -> None:
+    """Keeps other downloads away from a file as long as it is open.
+
+    Where the file system knows no locks, nobody is kept out.
+
+    Raises:
+        DownloadError: if another one has it, or has ended with it since it was opened here.
+    """
+    try:
+        # Of the open file: a lock of the process would end where the check closes the file.
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = os.path.samestat(os.fstat(stream.fileno()), part.stat())
+    except (BlockingIOError, FileNotFoundError):
+        is_ours = False
+    except OSError:
+        is_ours = True
+    if not is_ours:
+        raise DownloadError(
+            f"another download is at work on {part}; wait for its end, then repeat the command"
+        )
+
+
+def _reach(action: Callable[..., _Result], *args: object, **options: object) -> _Result:
+    """Does what only the network, and not the disk, can fail at.
+
+    Raises:
+        ConnectionError: where the system tells a fault of the network under another name.
+    """
+    try:
+        return action(*args, **options)
+    except NETWORK_ERRORS:
+        raise
+    except OSError as error:
+        raise ConnectionError(error) from None
+
+
 def _with_retries(
     attempt: Callable[[], _Result],
     url: str,
@@ -125,6 +170,11 @@ def _with_retries(
             f"{url} cannot be downloaded, tried {patience.num_tries} times: {error}; "
             "repeat the command later"
         ) from None
+    except ValueError as error:  # it cannot be encoded, or the server redirects to such a one
+        raise DownloadError(
+            f"{url} leads to no address of a file ({error}); expected http:// or https://, where "
+            "letters outside ASCII are written as %C3%A9 and the like"
+        ) from None
 
 
 def _is_address(url: str) -> bool:
@@ -143,7 +193,7 @@ def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int
     start = stream.seek(0, os.SEEK_END)
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
-        response = urlopen(request, timeout=timeout)
+        response = _reach(urlopen, request, timeout=timeout)
     except HTTPError as error:
         if error.code != _RANGE_REFUSED or not start:
             raise
@@ -154,12 +204,12 @@ def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int
     with response:
         first, total = _content_range(response.headers)
         if response.status != 206:  # the whole file, asked for or not
-            first, total = 0, _number(response.headers["Content-Length"])
+            first, total = 0, parse_number(response.headers["Content-Length"])
         if first != start:
             _forget(stream, on_bytes)
             if first != 0:
                 raise ConnectionError(f"asked for bytes {start} and on, got {first} and on")
-        while chunk := response.read(_CHUNK):
+        while chunk := _reach(response.read, _CHUNK):
             stream.write(chunk)
             on_bytes(len(chunk))
     if total not in (None, stream.tell()):
@@ -169,11 +219,7 @@ def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int
 def _content_range(headers: Message) -> tuple[int | None, int | None]:
     """First byte and size of the file, from ``bytes 5-9/10`` or ``bytes */10``."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", headers["Content-Range"] or "")
-    return (_number(match[1]), _number(match[2])) if match else (None, None)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    return (parse_number(match[1]), parse_number(match[2])) if match else (None, None)
 
 
 def _forget(stream: BinaryIO, on_bytes: Callable[[int], object]) -> None:

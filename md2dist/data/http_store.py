@@ -8,7 +8,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
-from md2dist.data.download import may_pass
+from md2dist.data.download import may_pass, parse_number
 from md2dist.data.fetching import CHUNK, Span, StoreError
 from md2dist.errors import ShardError
 
@@ -46,7 +46,7 @@ class HttpStore:
         with self._request(name, span) as response:
             if span and response.status != _PARTIAL:
                 raise StoreError("the server ignores the range that is asked for", may_pass=True)
-            missing = int(response.headers["Content-Length"] or 0)
+            missing = parse_number(response.headers["Content-Length"]) or 0
             while piece := response.read(CHUNK):
                 missing -= len(piece)
                 yield piece
@@ -87,9 +87,11 @@ class HttpStore:
                 raise _RefusedError(reason, may_pass=False) from None
             is_missing = error.code in _MISSING
             raise StoreError(reason, may_pass=may_pass(error), is_missing=is_missing) from None
+        except (InvalidURL, ValueError) as error:
+            # Not every address can be asked for, and a server can redirect to a malformed one.
+            raise StoreError(error, may_pass=False) from None
         except (OSError, HTTPException) as error:
-            # A server can redirect to a malformed address.
-            raise StoreError(error, may_pass=not isinstance(error, InvalidURL)) from None
+            raise StoreError(error, may_pass=True) from None
 
 
 def _is_address(url: str) -> bool:
