@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from kitti_tree import (
@@ -15,7 +19,7 @@ from kitti_tree import (
 
 from md2dist.data.kitti import load_calibration, read_scan
 from md2dist.data.kitti_layout import find_image, find_scan, open_kitti
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.source_tree import SourceError, SourceTree
 from md2dist.errors import KittiError
 
 
@@ -129,3 +133,13 @@ def test_a_folder_that_cannot_be_that_of_kitti_is_refused_with_the_remedy(tmp_pa
     with pytest.raises(KittiError, match=f"--kitti-root .*{words}"):
         open_kitti(root, root / name)
     assert find_image(open_kitti(root), DRIVE, 0, "l")
+
+
+def test_a_root_that_cannot_be_entered_is_told(tmp_path, monkeypatch):
+    def refuse(self, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    words = rf"--kitti-root {tmp_path} cannot be entered \(Permission denied\)"
+    with pytest.raises(SourceError, match=words):
+        open_kitti(tmp_path)

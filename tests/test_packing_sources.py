@@ -1,6 +1,8 @@
 """Packing from folders, archives and both, and from sources with faults."""
 
 import dataclasses
+import errno
+import os
 import shutil
 import zipfile
 from functools import partial
@@ -25,7 +27,7 @@ from md2dist.data.shard_format import Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import plan_samples
 from md2dist.data.shard_writer import pack_shards
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.source_tree import SourceError, SourceTree
 from md2dist.data.splits import SplitLine
 from md2dist.errors import KittiError
 
@@ -236,3 +238,41 @@ def test_a_calibration_that_lacks_an_entry_spares_the_other_dates(extracted, tmp
         pack(tmp_path / "archives", tmp_path / "out", lines=lines)
     manifest = pack(tmp_path / "archives", tmp_path / "out", lines=lines, skip_bad=True)
     assert manifest.skipped == ((str(lines[0]), f"{DATE}/{words}"),)
+
+
+@pytest.mark.parametrize("step", ["stat", "read_bytes"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{DRIVE}/image_03/data/0000000004.png",
+        f"{DRIVE}/velodyne_points/data/0000000004.bin",
+        f"{DATE}/calib_cam_to_cam.txt",
+    ],
+)
+def test_a_file_that_the_system_does_not_give_is_never_left_out(
+    extracted, tmp_path, monkeypatch, name, step
+):
+    path, work = extracted / name, getattr(Path, step)
+
+    def fail_there(self, **options):
+        if self == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return work(self, **options)
+
+    monkeypatch.setattr(Path, step, fail_there)
+    with pytest.raises(SourceError, match=rf"^{path} cannot be read \(Input/output error\); see"):
+        pack(extracted, tmp_path / "out", skip_bad=True)
+    assert not list(tmp_path.glob("out/[!.]*"))
+
+
+def test_a_link_to_nowhere_is_a_missing_frame_and_a_link_that_turns_around_none(
+    extracted, tmp_path
+):
+    path = image_path(extracted, DRIVE, 1, "l")
+    path.unlink()
+    path.symlink_to(extracted / "nowhere")
+    assert len(pack(extracted, tmp_path / "out", skip_bad=True).skipped) == 3
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(SourceError, match=rf"^{path} cannot be read \(Too many levels"):
+        pack(extracted, tmp_path / "other", skip_bad=True)

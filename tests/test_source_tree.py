@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import pickle
@@ -9,7 +10,7 @@ import pytest
 from kitti_tree import DATE, DRIVE, write_archives, write_kitti_tree
 
 from md2dist.data.kitti_layout import list_drives, list_frames
-from md2dist.data.source_tree import SourceTree, open_tree
+from md2dist.data.source_tree import SourceError, SourceTree, open_tree
 from md2dist.errors import KittiError
 
 IMAGES = f"{DRIVE}/image_02/data"
@@ -28,6 +29,10 @@ def extracted(tmp_path):
 def archives(extracted, tmp_path):
     write_archives(extracted, tmp_path / "archives")
     return tmp_path / "archives"
+
+
+def fail(*arguments, **options):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def everything(tree, folder=""):
@@ -74,7 +79,7 @@ def test_what_is_not_there_is_absent_in_folders_and_archives(extracted, archives
 
 def test_an_unreadable_file_is_named(extracted):
     tree = SourceTree(extracted)
-    with pytest.raises(KittiError, match=f"{IMAGES} cannot be read.*directory"):
+    with pytest.raises(SourceError, match=f"{extracted}/{IMAGES} cannot be read.*directory"):
         tree.read(IMAGES)
 
 
@@ -206,5 +211,32 @@ def test_several_folders_are_one_tree_wherever_it_is_sent(archives, tmp_path):
 def test_an_archive_that_the_system_does_not_open_is_not_called_damaged(archives):
     (archives / ARCHIVE).unlink()
     (archives / ARCHIVE).mkdir()
-    with pytest.raises(KittiError, match=rf"{ARCHIVE} cannot be read \(Is a directory\)$"):
+    with pytest.raises(SourceError, match=rf"{ARCHIVE} cannot be read \(Is a directory\); see"):
         SourceTree(archives).folders()
+
+
+def test_an_archive_that_a_broken_disk_hides_from_zipfile_is_not_called_damaged(
+    archives, monkeypatch
+):
+    monkeypatch.setattr(zipfile, "_EndRecData", fail)
+    with pytest.raises(SourceError, match=rf"{archives}/.*zip cannot be read \(Input/output error"):
+        SourceTree(archives).files(IMAGES)
+
+
+def test_a_file_in_an_archive_on_a_broken_disk_is_not_called_damaged(archives, monkeypatch):
+    tree = SourceTree(archives)
+    assert tree.files(IMAGES)
+    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
+    with pytest.raises(SourceError, match=rf"{ARCHIVE} cannot be read \(Input/output error"):
+        tree.read(f"{IMAGES}/0000000001.png")
+
+
+def test_a_folder_whose_archives_are_hidden_says_so_where_they_are_missed(archives, monkeypatch):
+    shutil.copytree(archives, archives / "same")
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (fail if path == archives else scan)(path))
+    tree = SourceTree(archives, archives / "same")
+    assert len(tree.files(IMAGES)) == 3
+    for attempt in (tree.folders, lambda: tree.files("2011_09_28"), lambda: tree.read("calib.txt")):
+        with pytest.raises(SourceError, match=rf"{archives} cannot be read \(Input/output error"):
+            attempt()

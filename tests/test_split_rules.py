@@ -7,7 +7,7 @@ from kitti_tree import image_path
 from md2dist.data.kitti import read_speed
 from md2dist.data.kitti_drives import DRIVES, EIGEN_TEST_DRIVES
 from md2dist.data.named_splits import load_split
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.source_tree import SourceError, SourceTree
 from md2dist.data.split_rules import MIN_SPEED, is_held_out, select_samples
 from md2dist.data.splits import read_split
 from md2dist.errors import KittiError, SplitError
@@ -161,6 +161,14 @@ def test_a_drive_without_speeds_is_named_or_announced_as_left_out(tmp_path):
     assert drive == without
     assert re.match(reason, told)
     assert {line.drive for line in split.lines} == {f"2011_09_26/{TRAIN}_sync"}
+
+
+def test_a_record_that_the_system_does_not_give_leaves_no_drive_out(tmp_path):
+    record = write_drive(tmp_path, TRAIN, [5.0] * 3) / "oxts" / "data" / "0000000001.txt"
+    record.unlink()
+    record.symlink_to(record)
+    with pytest.raises(SourceError, match=rf"^{record} cannot be read \(Too many levels"):
+        load_split("rule/train", SourceTree(tmp_path), skip_bad=True)
 
 
 def test_a_rule_has_a_name_like_a_list(kitti_raw, tmp_path):

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.source_tree import SourceError, SourceTree
 from md2dist.errors import KittiError
 
 Side = Literal["l", "r"]
@@ -39,19 +39,29 @@ def open_kitti(*roots: Path) -> SourceTree:
 
     Raises:
         KittiError: if one is no folder, or the folder of a date, which lies in the one to name.
+        SourceError: if the system does not let one be entered.
     """
     for root in roots:
-        if not root.is_dir():
-            raise KittiError(
-                f"--kitti-root {root} {'is a file' if root.exists() else 'does not exist'}; "
-                "expected a folder of KITTI's archives, or of what was extracted from them"
-            )
-        if (root / RAW_CALIBRATION[0]).is_file() or any(root.glob("*_sync/image_0?")):
-            raise KittiError(
-                f"--kitti-root {root} is the folder of a date; expected the one that it lies in, "
-                f"{root.absolute().parent}"
-            )
+        try:
+            _check_root(root)
+        except OSError as error:
+            raise SourceError(
+                f"--kitti-root {root} cannot be entered ({error.strerror}); see to its permissions"
+            ) from None
     return SourceTree(*roots)
+
+
+def _check_root(root: Path) -> None:
+    if not root.is_dir():
+        raise KittiError(
+            f"--kitti-root {root} {'is a file' if root.exists() else 'does not exist'}; "
+            "expected a folder of KITTI's archives, or of what was extracted from them"
+        )
+    if (root / RAW_CALIBRATION[0]).is_file() or any(root.glob("*_sync/image_0?")):
+        raise KittiError(
+            f"--kitti-root {root} is the folder of a date; expected the one that it lies in, "
+            f"{root.absolute().parent}"
+        )
 
 
 def is_odometry(drive: str) -> bool:

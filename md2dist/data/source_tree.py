@@ -1,5 +1,6 @@
 """A read-only tree of files, wherever they lie: in folders, and in zip archives nobody unpacks."""
 
+import errno
 import os
 import struct
 import zipfile
@@ -11,12 +12,19 @@ from pathlib import Path
 from posixpath import dirname
 from typing import Protocol
 
-from md2dist.errors import KittiError
+from md2dist.errors import KittiError, Md2distError
 
 _WRAPPER = "dataset"  # the folder around everything in the archives of KITTI odometry
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 _FAULTS = (  # what zipfile raises over archives that are damaged or cannot be read
     OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
+# Of these OSErrors an archive's damage is the cause: a codec's complaint, a seek before the start.
+_OF_DAMAGE = (None, errno.EINVAL)
+
+
+class SourceError(Md2distError):
+    """The system does not give what is there: no `KittiError`, which packing may leave out."""
 
 
 class SourceTree:
@@ -34,7 +42,7 @@ class SourceTree:
         self.roots = tuple(map(Path, roots))
         self._owner = 0  # the process that opened the places
         self._places: list[_Place] = []
-        self._broken: list[str] = []  # archives, and what is wrong with them
+        self._broken: list[Md2distError] = []  # what is wrong with archives, or hides them
         self._files: dict[str, set[str]] = {}  # by folder, as they were at the first look
 
     def __reduce__(self):
@@ -48,10 +56,11 @@ class SourceTree:
 
         Raises:
             KittiError: if an archive is broken, since it may hold any folder.
+            SourceError: if the folder, or an archive, cannot be read.
         """
         places = self._open()
         if self._broken:
-            raise KittiError("; ".join(self._broken))
+            raise self._refuse()
         return sorted(set().union(*(place.folders(folder) for place in places)))
 
     def files(self, folder: str) -> set[str]:
@@ -59,13 +68,18 @@ class SourceTree:
 
         Raises:
             KittiError: if they lie in two places, or perhaps in a broken archive.
+            SourceError: if the folder, or an archive that may hold it, cannot be read.
         """
         if folder not in self._files:
             self._files[folder] = self._list_files(folder)
         return self._files[folder]
 
     def size(self, name: str) -> int | None:
-        """Tells the size of a file in bytes; None where there is no such file."""
+        """Tells the size of a file in bytes; None where there is no such file.
+
+        Raises:
+            SourceError: if the system does not tell.
+        """
         sizes = (place.size(name) for place in self._open())
         return next((size for size in sizes if size is not None), None)
 
@@ -73,13 +87,13 @@ class SourceTree:
         """Reads a file: from its folder, else from the first archive by name that holds it.
 
         Raises:
-            KittiError: if there is no such file, or it cannot be read.
+            KittiError: if there is no such file, or it is damaged.
+            SourceError: if it, or an archive that may hold it, cannot be read.
         """
         for place in self._open():
             if place.size(name) is not None:
                 return place.read(name)
-        missing = f"no file {name}; download the archive that holds it"
-        raise KittiError("; ".join([missing, *self._broken]))
+        raise self._refuse(f"no file {name}; download the archive that holds it")
 
     def _list_files(self, folder: str) -> set[str]:
         homes = [(place.label, names) for place in self._open() if (names := place.files(folder))]
@@ -89,8 +103,14 @@ class SourceTree:
                 f"two drives of one name: {folder} is there {labels}; keep one of them"
             )
         if not homes and self._broken:
-            raise KittiError(f"no folder {folder}; but {'; '.join(self._broken)}")
+            raise self._refuse(f"no folder {folder}")
         return set().union(*(names for _, names in homes))
+
+    def _refuse(self, *missing: str) -> Md2distError:
+        """Says what is missing, and which archives may hold it."""
+        is_unread = any(isinstance(error, SourceError) for error in self._broken)
+        reasons = "; ".join([*missing, *map(str, self._broken)])
+        return SourceError(reasons) if is_unread else KittiError(reasons)
 
     def _open(self) -> "list[_Place]":
         # A forked process would share the position in an open file with its parent.
@@ -105,11 +125,16 @@ class SourceTree:
         self._places.append(_Folder(root, f"extracted{suffix}"))
         if (root / _WRAPPER).is_dir():
             self._places.append(_Folder(root / _WRAPPER, f"extracted in {_WRAPPER}{suffix}"))
-        for path in sorted(root.glob("*.zip")):
+        try:
+            names = sorted(entry.name for entry in _scan(root) if entry.name.endswith(".zip"))
+        except SourceError as error:  # what is extracted there may be all that is needed
+            self._broken.append(error)
+            return
+        for name in names:
             try:
-                self._places.append(_Archive(path, f"in {path.name}{suffix}"))
+                self._places.append(_Archive(root / name, f"in {name}{suffix}"))
             except _FAULTS as error:
-                self._broken.append(f"{path.name}{suffix} {_explain(error)}")
+                self._broken.append(_explain(f"{name}{suffix}", root / name, error))
 
 
 @cache
@@ -148,37 +173,33 @@ class _Folder:
         self.label = label
 
     def folders(self, folder: str) -> set[str]:
-        return {entry.name for entry in self._scan(folder) if entry.is_dir()}
+        return {entry.name for entry in _scan(self.path / folder) if entry.is_dir()}
 
     def files(self, folder: str) -> set[str]:
-        return {entry.name for entry in self._scan(folder) if entry.is_file()}
+        return {entry.name for entry in _scan(self.path / folder) if _may_be_file(entry)}
 
     def size(self, name: str) -> int | None:
         try:
             return (self.path / name).stat().st_size
-        except OSError:
+        except _ABSENT:
             return None
+        except OSError as error:
+            raise _unread(self.path / name, error) from None
 
     def read(self, name: str) -> bytes:
         try:
             return (self.path / name).read_bytes()
-        except OSError as error:
+        except _ABSENT as error:
             raise KittiError(f"{name} cannot be read ({error.strerror})") from None
-
-    def _scan(self, folder: str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.path / folder) as entries:
-                return list(entries)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
         except OSError as error:
-            raise KittiError(f"folder {folder} cannot be read ({error.strerror})") from None
+            raise _unread(self.path / name, error) from None
 
 
 class _Archive:
     """Files in a zip archive."""
 
     def __init__(self, path: Path, label: str):
+        self.path = path
         self.label = label
         self._zip = zipfile.ZipFile(path)
         names = [name for name in self._zip.namelist() if not name.endswith("/")]
@@ -209,10 +230,39 @@ class _Archive:
         try:
             return self._zip.read(self._wrapper + name)
         except _FAULTS as error:
-            raise KittiError(f"{name} {self.label} {_explain(error)}") from None
+            raise _explain(f"{name} {self.label}", self.path, error) from None
 
 
-def _explain(error: Exception) -> str:
-    if isinstance(error, OSError):  # of the disk or the network, not of the archive
-        return f"cannot be read ({error.strerror})"
-    return f"is damaged ({error}); remove the archive and download it again"
+def _scan(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except _ABSENT:
+        return []
+    except OSError as error:
+        raise _unread(path, error) from None
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # which reading it will tell; not listed, it would count as missing
+        return True
+
+
+def _explain(name: str, path: Path, error: Exception) -> Md2distError:
+    """Says what is wrong with an archive, or with a file in it."""
+    # Where the system does not let it read, zipfile says that the file is none.
+    cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
+    if isinstance(cause, _ABSENT):
+        return KittiError(f"{name} cannot be read ({cause.strerror})")
+    if isinstance(cause, OSError) and cause.errno not in _OF_DAMAGE:  # the disk's, the network's
+        return _unread(path, cause)
+    return KittiError(f"{name} is damaged ({error}); remove the archive and download it again")
+
+
+def _unread(path: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"{path} cannot be read ({error.strerror}); see to its permissions or its disk, then "
+        "repeat the command"
+    )
