@@ -231,6 +231,17 @@ def test_a_file_in_an_archive_on_a_broken_disk_is_not_called_damaged(archives, m
         tree.read(f"{IMAGES}/0000000001.png")
 
 
+def test_links_that_lead_nowhere_are_no_folders(extracted):
+    (extracted / "around").symlink_to("around")
+    (extracted / "away").symlink_to("nowhere")
+    assert SourceTree(extracted).folders() == [DATE]
+
+
+def test_files_of_a_dot_are_no_archives(archives):
+    (archives / f"._{ARCHIVE}").write_bytes(b"what macOS knows of a file")
+    assert list_drives(SourceTree(archives)) == [DRIVE]
+
+
 def test_a_folder_whose_archives_are_hidden_says_so_where_they_are_missed(archives, monkeypatch):
     shutil.copytree(archives, archives / "same")
     scan = os.scandir

@@ -1,5 +1,8 @@
+import errno
+import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from kitti_tree import image_path
@@ -169,6 +172,21 @@ def test_a_record_that_the_system_does_not_give_leaves_no_drive_out(tmp_path):
     record.symlink_to(record)
     with pytest.raises(SourceError, match=rf"^{record} cannot be read \(Too many levels"):
         load_split("rule/train", SourceTree(tmp_path), skip_bad=True)
+
+
+def test_what_lies_beside_the_dates_is_not_looked_into(tmp_path, monkeypatch):
+    write_drive(tmp_path, TRAIN, [5.0] * 3)
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "2011_09_30").symlink_to("2011_09_30")
+    scan = os.scandir
+
+    def scan_as_a_user(path):
+        if Path(path).name == "lost+found":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_as_a_user)
+    assert len(load_split("rule/train", SourceTree(tmp_path)).lines) == 6
 
 
 def test_a_rule_has_a_name_like_a_list(kitti_raw, tmp_path):

@@ -4,6 +4,7 @@ A drive of KITTI raw is called ``2011_09_26/2011_09_26_drive_0005_sync``, a sequ
 odometry ``09``. All paths are relative to the root of a `SourceTree`.
 """
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,6 +17,7 @@ CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
 OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
 RAW_CALIBRATION = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"  # of a date
 _IMAGE_FORMATS = ("png", "jpg")
+_DATE = re.compile(r"\d{4}_\d\d_\d\d", re.ASCII)
 
 
 class Layout(NamedTuple):
@@ -144,6 +146,7 @@ def list_drives(tree: SourceTree) -> list[str]:
     return [
         f"{date}/{drive}"
         for date in tree.folders()
+        if _DATE.fullmatch(date)  # beside them may lie what nobody may read, as a lost+found does
         for drive in tree.folders(date)
         if fnmatchcase(drive, f"{date}_drive_*_sync")
     ]

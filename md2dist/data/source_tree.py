@@ -126,7 +126,7 @@ class SourceTree:
         if (root / _WRAPPER).is_dir():
             self._places.append(_Folder(root / _WRAPPER, f"extracted in {_WRAPPER}{suffix}"))
         try:
-            names = sorted(entry.name for entry in _scan(root) if entry.name.endswith(".zip"))
+            names = sorted(entry.name for entry in _scan(root) if _is_archive(entry.name))
         except SourceError as error:  # what is extracted there may be all that is needed
             self._broken.append(error)
             return
@@ -173,7 +173,7 @@ class _Folder:
         self.label = label
 
     def folders(self, folder: str) -> set[str]:
-        return {entry.name for entry in _scan(self.path / folder) if entry.is_dir()}
+        return {entry.name for entry in _scan(self.path / folder) if _is_folder(entry)}
 
     def files(self, folder: str) -> set[str]:
         return {entry.name for entry in _scan(self.path / folder) if _may_be_file(entry)}
@@ -241,6 +241,17 @@ def _scan(path: Path) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise _unread(path, error) from None
+
+
+def _is_archive(name: str) -> bool:
+    return name.endswith(".zip") and not name.startswith(".")  # as macOS begins its side files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that turns around, or into a folder that nobody may enter
+        return False
 
 
 def _may_be_file(entry: os.DirEntry[str]) -> bool:
