@@ -1,5 +1,7 @@
 """Synthetic drives on the disk: KITTI's layout, KITTI's files, the same bytes every time."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from PIL import Image
 
 from md2dist.data.synthetic import DATE, render_drives, split_lines
 from md2dist.data.synthetic_drive import CAMERA_X, IMU_TO_VELO, VELO_TO_CAM, Drive
-from md2dist.errors import KittiError
+from md2dist.errors import KittiError, ShardError
 
 SMALL = {"height": 48, "width": 160, "num_drives": 2, "num_frames": 5, "seed": 3, "scan_every": 2}
 CALIBRATIONS = ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt", "calib_imu_to_velo.txt")
@@ -149,6 +151,20 @@ def test_scans_are_float32_quadruples_ahead_of_the_scanner(tree):
 def test_the_number_of_processes_changes_no_byte(tree, tmp_path):
     render_drives(tmp_path, **SMALL, processes=2)
     assert read_bytes(tmp_path) == read_bytes(tree)
+
+
+class DeadlyDrive(Drive):
+    """Whoever renders it is killed, as for want of memory."""
+
+    def render(self, frame, camera=2):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_an_error_not_a_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr("md2dist.data.synthetic.Drive", DeadlyDrive)
+    with pytest.raises(ShardError, match="one of the processes died, perhaps for want of memory"):
+        render_drives(tmp_path, **SMALL, processes=2)
 
 
 def test_another_seed_gives_another_world(tree):

@@ -47,7 +47,7 @@ def map_in_processes(
         yield from results
     except BrokenProcessPool:
         raise ShardError(
-            "a packing process died, perhaps for want of memory; try fewer --processes"
+            "one of the processes died, perhaps for want of memory; try fewer --processes"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -2,12 +2,12 @@
 
 import shutil
 from datetime import datetime, timedelta
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
+from md2dist.data.process_map import map_in_processes
 from md2dist.data.synthetic_drive import FRAME_RATE, Drive
 from md2dist.data.synthetic_files import format_calibration, format_oxts
 from md2dist.errors import KittiError
@@ -64,6 +64,7 @@ def render_drives(
     Raises:
         KittiError: if the output holds drives of this date already, or cannot be written, or a
             value makes no sense.
+        ShardError: if a process dies.
     """
     _check_at_least(1, num_drives=num_drives, num_frames=num_frames, processes=processes)
     _check_at_least(2, height=height, width=width)
@@ -142,13 +143,15 @@ def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:
 
 
 def _write_frames(tasks: list[_Task], processes: int) -> None:
-    if processes > 1:
-        # Spawned, since the caller may hold threads; in chunks, since streets are built only once.
-        with get_context("spawn").Pool(processes) as pool:
-            pool.map(_write_frame, tasks, chunksize=max(1, min(20, len(tasks) // processes)))
-    else:
-        for task in tasks:
-            _write_frame(task)
+    size = max(1, min(20, len(tasks) // processes))  # a process builds a street but once
+    chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    for _ in map_in_processes(_write_chunk, chunks, processes):
+        pass
+
+
+def _write_chunk(tasks: list[_Task]) -> None:
+    for task in tasks:
+        _write_frame(task)
 
 
 def _write_frame(task: _Task) -> None:
