@@ -1,3 +1,5 @@
+import tarfile
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +78,18 @@ def test_drives_whose_samples_would_share_their_names_are_refused(tmp_path):
     path = tmp_path / "split.txt"
     path.write_text("day1/run1 0 l\nday1/run1 0 r\nday2/run1 00 l\n")
     words = r"line 3: 'day2/run1 00 l' has a drive of the same name as line 1; rename one"
+    with pytest.raises(SplitError, match=words):
+        read_split(path)
+
+
+def test_a_drive_whose_name_no_shard_has_room_for_is_refused(tmp_path):
+    path, drive = tmp_path / "split.txt", f"day1/{'x' * 73}"
+    path.write_text(f"{drive} 1 l\n")
+    (line,) = read_split(path)
+    header = tarfile.TarInfo(f"{line.key}.annotated.npz").tobuf(tarfile.PAX_FORMAT)
+    assert len(header) == tarfile.BLOCKSIZE
+    path.write_text(f"{drive}x 1 l\n")
+    words = "split.txt, line 1: .* name of 87 characters; expected at most 86, .* shorter name"
     with pytest.raises(SplitError, match=words):
         read_split(path)
 

@@ -12,6 +12,7 @@ EXPECTED_LINE = (
     "or SEQUENCE FRAME SIDE of KITTI odometry, e.g. 9 65 l"
 )
 _LINE = re.compile(r"([\w-]+/[\w-]+|\d{1,2})\s+(\d+)\s+([lr])", re.ASCII)
+_LONGEST_KEY = 86  # characters: 100 fit into a tar's header, and the longest end is .annotated.npz
 
 
 class SplitLine(NamedTuple):
@@ -34,8 +35,8 @@ def read_split(path: str | Path) -> list[SplitLine]:
     """Reads a split file; frame numbers may be padded with zeros, blank lines are ignored.
 
     Raises:
-        SplitError: if the file cannot be read or is empty, a line does not parse, or two samples
-            have one name.
+        SplitError: if the file cannot be read or is empty, a line does not parse, a name is too
+            long for a shard, or two samples have one name.
     """
     try:
         texts = Path(path).read_text().splitlines()
@@ -50,6 +51,12 @@ def read_split(path: str | Path) -> list[SplitLine]:
             raise SplitError(f"{path}, line {number}: {text!r}; expected {EXPECTED_LINE}")
         drive, frame, side = match.groups()
         line = SplitLine(drive.rjust(2, "0"), int(frame), cast(Side, side))
+        if len(line.key) > _LONGEST_KEY:
+            raise SplitError(
+                f"{path}, line {number}: {text!r} makes a sample's name of {len(line.key)} "
+                f"characters; expected at most {_LONGEST_KEY}, which shards have room for; give "
+                "the drive a shorter name, in its folder too"
+            )
         first_number, first = first_seen.setdefault(line.key, (number, line))
         if first_number != number:
             fault = "repeats" if first == line else "has a drive of the same name as"
