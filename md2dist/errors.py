@@ -27,6 +27,10 @@ class KittiError(Md2distError):
     """A file of the KITTI tree is missing, broken, or not what the split asks for."""
 
 
+class SourceError(Md2distError):
+    """The system does not give a file of KITTI's; no `KittiError`, which packing may leave out."""
+
+
 class SplitError(Md2distError):
     """A split file is missing or has a line that does not parse."""
 

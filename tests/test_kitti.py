@@ -19,8 +19,8 @@ from kitti_tree import (
 
 from md2dist.data.kitti import load_calibration, read_scan
 from md2dist.data.kitti_layout import find_image, find_scan, open_kitti
-from md2dist.data.source_tree import SourceError, SourceTree
-from md2dist.errors import KittiError
+from md2dist.data.source_tree import SourceTree
+from md2dist.errors import KittiError, SourceError
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from md2dist.data.shard_format import Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import plan_samples
 from md2dist.data.shard_writer import pack_shards
-from md2dist.data.source_tree import SourceError, SourceTree
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
-from md2dist.errors import KittiError
+from md2dist.errors import KittiError, SourceError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), True, samples_per_shard=5, ground_truth="velodyne")
 LINES = [SplitLine(DRIVE, frame, side) for side in "lr" for frame in range(1, 7)]

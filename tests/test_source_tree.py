@@ -10,8 +10,8 @@ import pytest
 from kitti_tree import DATE, DRIVE, write_archives, write_kitti_tree
 
 from md2dist.data.kitti_layout import list_drives, list_frames
-from md2dist.data.source_tree import SourceError, SourceTree, open_tree
-from md2dist.errors import KittiError
+from md2dist.data.source_tree import SourceTree, open_tree
+from md2dist.errors import KittiError, SourceError
 
 IMAGES = f"{DRIVE}/image_02/data"
 CALIBRATION = f"{DATE}/calib_cam_to_cam.txt"
@@ -231,10 +231,13 @@ def test_a_file_in_an_archive_on_a_broken_disk_is_not_called_damaged(archives, m
         tree.read(f"{IMAGES}/0000000001.png")
 
 
-def test_links_that_lead_nowhere_are_no_folders(extracted):
+def test_a_link_that_cannot_be_followed_is_told_when_it_is_looked_into(extracted):
     (extracted / "around").symlink_to("around")
     (extracted / "away").symlink_to("nowhere")
-    assert SourceTree(extracted).folders() == [DATE]
+    tree = SourceTree(extracted)
+    assert tree.folders() == [DATE, "around"]
+    with pytest.raises(SourceError, match=r"around cannot be read \(Too many levels"):
+        tree.folders("around")
 
 
 def test_files_of_a_dot_are_no_archives(archives):

@@ -10,10 +10,10 @@ from kitti_tree import image_path
 from md2dist.data.kitti import read_speed
 from md2dist.data.kitti_drives import DRIVES, EIGEN_TEST_DRIVES
 from md2dist.data.named_splits import load_split
-from md2dist.data.source_tree import SourceError, SourceTree
+from md2dist.data.source_tree import SourceTree
 from md2dist.data.split_rules import MIN_SPEED, is_held_out, select_samples
 from md2dist.data.splits import read_split
-from md2dist.errors import KittiError, SplitError
+from md2dist.errors import KittiError, SourceError, SplitError
 
 TRAIN, VAL, TEST = "2011_09_26_drive_0001", "2011_09_26_drive_0015", "2011_09_26_drive_0002"
 
@@ -177,7 +177,7 @@ def test_a_record_that_the_system_does_not_give_leaves_no_drive_out(tmp_path):
 def test_what_lies_beside_the_dates_is_not_looked_into(tmp_path, monkeypatch):
     write_drive(tmp_path, TRAIN, [5.0] * 3)
     (tmp_path / "lost+found").mkdir()
-    (tmp_path / "2011_09_30").symlink_to("2011_09_30")
+    (tmp_path / "around").symlink_to("around")
     scan = os.scandir
 
     def scan_as_a_user(path):
@@ -187,6 +187,13 @@ def test_what_lies_beside_the_dates_is_not_looked_into(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scan_as_a_user)
     assert len(load_split("rule/train", SourceTree(tmp_path)).lines) == 6
+
+
+def test_a_date_that_cannot_be_looked_into_is_told(tmp_path):
+    write_drive(tmp_path, TRAIN, [5.0] * 3)
+    (tmp_path / "2011_09_30").symlink_to("2011_09_30")
+    with pytest.raises(SourceError, match=r"2011_09_30 cannot be read \(Too many levels"):
+        load_split("rule/train", SourceTree(tmp_path), skip_bad=True)
 
 
 def test_a_rule_has_a_name_like_a_list(kitti_raw, tmp_path):

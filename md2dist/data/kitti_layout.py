@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from md2dist.data.source_tree import SourceError, SourceTree
-from md2dist.errors import KittiError
+from md2dist.data.source_tree import SourceTree
+from md2dist.errors import KittiError, SourceError
 
 Side = Literal["l", "r"]
 CAMERAS = {"l": 2, "r": 3}  # the two colour cameras

@@ -5,14 +5,14 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from posixpath import dirname
 from typing import Protocol
 
-from md2dist.errors import KittiError, Md2distError
+from md2dist.errors import KittiError, Md2distError, SourceError
 
 _WRAPPER = "dataset"  # the folder around everything in the archives of KITTI odometry
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -21,10 +21,6 @@ _FAULTS = (  # what zipfile raises over archives that are damaged or cannot be r
 )  # fmt: skip
 # Of these OSErrors an archive's damage is the cause: a codec's complaint, a seek before the start.
 _OF_DAMAGE = (None, errno.EINVAL)
-
-
-class SourceError(Md2distError):
-    """The system does not give what is there: no `KittiError`, which packing may leave out."""
 
 
 class SourceTree:
@@ -173,10 +169,10 @@ class _Folder:
         self.label = label
 
     def folders(self, folder: str) -> set[str]:
-        return {entry.name for entry in _scan(self.path / folder) if _is_folder(entry)}
+        return {entry.name for entry in _scan(self.path / folder) if _may_be(entry.is_dir)}
 
     def files(self, folder: str) -> set[str]:
-        return {entry.name for entry in _scan(self.path / folder) if _may_be_file(entry)}
+        return {entry.name for entry in _scan(self.path / folder) if _may_be(entry.is_file)}
 
     def size(self, name: str) -> int | None:
         try:
@@ -247,16 +243,9 @@ def _is_archive(name: str) -> bool:
     return name.endswith(".zip") and not name.startswith(".")  # as macOS begins its side files
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _may_be(kind: Callable[[], bool]) -> bool:
     try:
-        return entry.is_dir()
-    except OSError:  # a link that turns around, or into a folder that nobody may enter
-        return False
-
-
-def _may_be_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
+        return kind()
     except OSError:  # which reading it will tell; not listed, it would count as missing
         return True
 
