@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import datetime, timedelta
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,7 +144,8 @@ def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:
 
 
 def _write_frames(tasks: list[_Task], processes: int) -> None:
-    size = max(1, min(20, len(tasks) // processes))  # a process builds a street but once
+    # Each process builds a drive's street again; some 20 frames are worth it, all get as many.
+    size = ceil(len(tasks) / processes / ceil(len(tasks) / processes / 20))
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     for _ in map_in_processes(_write_chunk, chunks, processes):
         pass
