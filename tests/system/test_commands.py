@@ -28,11 +28,7 @@ def test_the_demo_ends_with_a_summary_of_what_lies_where(tmp_path):
 
 @pytest.mark.parametrize(
     ("benchmark", "words"),
-    [
-        ("data", []),
-        ("step", []),
-        ("step", ["deepspeed.zero_stage=2", "optim.grad_accum_steps=2"]),
-    ],
+    [("data", []), ("step", ["deepspeed.zero_stage=2", "optim.grad_accum_steps=2"])],
 )
 def test_a_benchmark_prints_a_row_and_writes_its_figures(benchmark, words, small_shards, tmp_path):
     output = tmp_path / "figures.json"
