@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from md2dist.data.retries import PATIENT, QUICK, Patience, retry
+from md2dist.data.whole_files import lies_at
 from md2dist.errors import DownloadError
 
 _CHUNK = 1 << 18  # bytes
@@ -126,8 +127,8 @@ def _lock(stream: BinaryIO, part: Path) -> None:
     try:
         # Of the open file: a lock of the process would end where the check closes the file.
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = os.path.samestat(os.fstat(stream.fileno()), part.stat())
-    except (BlockingIOError, FileNotFoundError):
+        is_ours = lies_at(stream.fileno(), part)
+    except BlockingIOError:
         is_ours = False
     except OSError:
         is_ours = True

@@ -12,7 +12,6 @@ OUTPUT/.packed                      what .packing is called when all is done but
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import MANIFEST_NAME, SkippedLine
 from md2dist.data.shard_plan import Plan
 from md2dist.data.source_files import SourceFile
-from md2dist.data.whole_files import write_whole
+from md2dist.data.whole_files import lies_at, write_whole
 from md2dist.errors import ShardError
 
 PACKING_NAME = ".packing"
@@ -86,7 +85,7 @@ class PackingFolder:
         with path.open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-                is_free = _lies_at(file.fileno(), path)  # or somebody has just finished
+                is_free = lies_at(file.fileno(), path)  # or somebody has just finished
             except BlockingIOError:
                 is_free = False
             except OSError:
@@ -158,12 +157,6 @@ def clear_packed(output: Path) -> None:
         with suppress(FileNotFoundError):  # another process ends it, too
             manifest.replace(output / MANIFEST_NAME)
     shutil.rmtree(packed, ignore_errors=True)
-
-
-def _lies_at(descriptor: int, path: Path) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
 
 
 def _refuse(output: Path, theirs: dict[str, object], ours: dict[str, object]) -> ShardError:

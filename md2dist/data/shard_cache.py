@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from md2dist.data.retries import Patience, retry
+from md2dist.data.whole_files import lies_at
 from md2dist.errors import ShardError
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class ShardCache:
 
     def discard(self, file: OpenFile) -> None:
         """Throws a damaged file out, unless a new one has its place; who has it open reads on."""
-        if _lies_at(file, file.path):
+        if lies_at(file.descriptor, file.path):
             logger.warning("%s has gone bad; it is fetched again", file.path)
             file.path.unlink(missing_ok=True)
 
@@ -102,7 +103,7 @@ class ShardCache:
             # Shared, since its maker goes on using it: ends when the file is whole, or its maker.
             fcntl.flock(file.descriptor, fcntl.LOCK_SH)
             return None
-        if not _lies_at(file, part):
+        if not lies_at(file.descriptor, part):
             return None
         try:
             if path.exists():
@@ -111,11 +112,11 @@ class ShardCache:
             self._reserve(file, num_bytes)
             with open(file.descriptor, "r+b", closefd=False) as stream:
                 fill(stream)
-            if not _lies_at(file, part):  # removed meanwhile; another's may have its place
+            if not lies_at(file.descriptor, part):  # removed; another may lie there
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             part.replace(path)
         except BaseException:
-            if _lies_at(file, part):
+            if lies_at(file.descriptor, part):
                 part.unlink(missing_ok=True)
             raise
         fcntl.flock(file.descriptor, fcntl.LOCK_SH)
@@ -202,7 +203,7 @@ def _open_whole(path: Path) -> OpenFile | None:
     except FileNotFoundError:
         return None
     fcntl.flock(file.descriptor, fcntl.LOCK_SH)
-    if not _lies_at(file, path):  # thrown out in this moment
+    if not lies_at(file.descriptor, path):  # thrown out in this moment
         return None
     os.utime(file.descriptor)
     return file
@@ -213,7 +214,7 @@ def _remove_unused(path: Path) -> bool:
         file = OpenFile(path, os.open(path, os.O_RDONLY))
         if not _lock_alone(file):
             return False
-        if _lies_at(file, path):
+        if lies_at(file.descriptor, path):
             path.unlink()
     return True
 
@@ -225,12 +226,6 @@ def _lock_alone(file: OpenFile) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _lies_at(file: OpenFile, path: Path) -> bool:
-    with suppress(FileNotFoundError):
-        return path.stat().st_ino == os.fstat(file.descriptor).st_ino
-    return False
 
 
 def _allocate(file: OpenFile, num_bytes: int) -> bool:

@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,3 +41,10 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with whole_file(path) as stream:
         stream.write(content)
+
+
+def lies_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has a name; another may have taken it, or removed the file."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
