@@ -39,6 +39,35 @@ def test_a_folder_in_which_a_training_is_at_work_is_closed_to_others_until_it_en
     open_run_dir(configure(tmp_path / "other"), {})
 
 
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_who_waits_for_a_training_that_has_set_the_folder_aside_leaves_the_new_one_alone(
+    tmp_path, resume
+):
+    config = configure(tmp_path / "run", f"checkpoint.resume={resume}")
+    open_run_dir(configure(tmp_path / "run", "seed=1"), {})
+    lock_run_dir(config)
+    (tmp_path / "run").rename(tmp_path / "run.before-1")  # by the other
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 7\n")
+    with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
+        open_run_dir(config, {})
+    assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.before-1"]
+
+
+def test_the_lock_of_a_folder_that_was_set_aside_while_one_waited_is_none(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+
+    def lock_too_late(file):
+        (tmp_path / "run").rename(tmp_path / "run.before-1")
+        return True
+
+    monkeypatch.setattr(run_dir, "_try_lock", lock_too_late)
+    with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
+        lock_run_dir(configure(tmp_path / "run"))
+
+
 def test_what_is_not_there_yet_is_locked_when_it_is_made(tmp_path):
     lock_run_dir(configure(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from md2dist.config import Config, save_config
+from md2dist.data.whole_files import lies_at
 from md2dist.errors import ConfigError
 from md2dist.training.resolved import describe
 from md2dist.training.world import World
@@ -23,7 +24,8 @@ def lock_run_dir(config: Config) -> None:
     """Closes a run's folder, where there is one, to other trainings until this process ends.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, or another training stays at work in it.
+        ConfigError: if `log.run_dir` cannot be written, another training stays at work in it, or
+            one has set the folder aside meanwhile and begun a new one.
     """
     run_dir = Path(config.log.run_dir)
     if run_dir.is_dir():
@@ -48,6 +50,8 @@ def open_run_dir(config: Config, resolved: dict[str, Any]) -> None:
     run_dir = Path(config.log.run_dir)
     settings = run_dir / "config.yaml"
     with _writing(run_dir):
+        if run_dir in _locks:
+            _check_lock(run_dir, _locks[run_dir])
         if config.checkpoint.resume == "never" and run_dir in _locks and settings.exists():
             run_dir.rename(_free_name(run_dir))
             _locks.pop(run_dir).close()
@@ -55,10 +59,7 @@ def open_run_dir(config: Config, resolved: dict[str, Any]) -> None:
             run_dir.mkdir(parents=True, exist_ok=True)
             _lock(run_dir)
             if settings.exists():
-                raise ConfigError(
-                    f"another training has begun in log.run_dir={run_dir} while this one started; "
-                    "start this one again to go on from there, or give it another folder"
-                )
+                raise _begun_meanwhile(run_dir)
         heading = f"# what is left open below was, at the last start: {describe(resolved)}\n"
         save_config(config, settings, heading)
 
@@ -100,7 +101,21 @@ def _lock(run_dir: Path) -> None:
             logger.warning("another training is at work in %s; waiting for its end", run_dir)
             is_told = True
         time.sleep(1)
+    _check_lock(run_dir, file)
     _locks[run_dir] = file
+
+
+def _check_lock(run_dir: Path, file: TextIO) -> None:
+    """Refuses a lock whose folder another training has set aside to begin a new one."""
+    if not lies_at(file.fileno(), Path(file.name)):
+        raise _begun_meanwhile(run_dir)
+
+
+def _begun_meanwhile(run_dir: Path) -> ConfigError:
+    return ConfigError(
+        f"another training has begun in log.run_dir={run_dir} while this one started; wait for its "
+        "end, or give this one another folder"
+    )
 
 
 def _try_lock(file: TextIO) -> bool:
