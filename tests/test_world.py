@@ -1,5 +1,4 @@
 import os
-from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -7,6 +6,7 @@ import torch
 from connected_ranks import run_ranks
 from test_srun import SECOND_NODE
 from torch import nn
+from torch.distributed import TCPStore
 
 from md2dist.errors import ConfigError, ShardError
 from md2dist.training.batchnorm import RunningStatistics
@@ -16,8 +16,10 @@ from md2dist.training.world import (
     connect_store,
     failing_together,
     join_world,
+    leave_world,
     read_world,
     sum_over_ranks,
+    wait_for_all,
 )
 
 
@@ -40,20 +42,48 @@ def test_without_a_launcher_a_process_is_alone():
     assert sum_over_ranks(tensor) is tensor
 
 
-def leave_word(attempts, world):
-    """Leaves a word in the store at each attempt; tells which ones had one before."""
-    found = []
-    for attempt in attempts:
-        os.environ["TORCHELASTIC_RESTART_COUNT"] = attempt
-        store = connect_store(timeout_s=10)
-        found.append(store.check(["failure"]))
-        store.set("failure", "out of memory")
-    return found
+def leave_word():
+    """Leaves a word in the store; tells whether there was one before, and how many have done so."""
+    store = connect_store(timeout_s=10)
+    found = store.check(["failure"])
+    wait_for_all()
+    store.set("failure", "out of memory")
+    store.add("count", 1)
+    wait_for_all()
+    return found, store.add("count", 0)
+
+
+def meet_again_in_the_same_store(world):
+    leave_world()
+    with patch.dict(os.environ, MASTER_PORT="0", TORCHELASTIC_USE_AGENT_STORE="True"):
+        launcher = TCPStore("127.0.0.1", 0, is_master=True)
+        os.environ["MASTER_PORT"] = str(launcher.port)
+        told = []
+        for attempt in ("0", "1"):
+            os.environ["TORCHELASTIC_RESTART_COUNT"] = attempt
+            join_world()
+            told.append(leave_word())
+            leave_world()
+        return told
+
+
+def meet_as_torchrun_counts(world):
+    leave_world()
+    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
+    # It counts a restart on the node whose worker died, and none where all were well.
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(world.rank)
+    join_world()
+    return leave_word()
 
 
 @pytest.mark.slow
 def test_processes_that_are_started_once_more_do_not_see_what_was_told_before():
-    assert run_ranks(partial(leave_word, "0101"), 1) == [[False, False, True, True]]
+    assert run_ranks(meet_again_in_the_same_store, 1) == [[(False, 1), (False, 1)]]
+
+
+@pytest.mark.slow
+def test_ranks_share_one_store_whatever_their_launchers_count():
+    assert run_ranks(meet_as_torchrun_counts) == [(False, 2), (False, 2)]
 
 
 @pytest.mark.usefixtures("no_launcher")

@@ -4,6 +4,7 @@ import os
 import random
 import socket
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -33,6 +34,7 @@ class World(NamedTuple):
 
 
 _PATIENCE = timedelta(minutes=30)  # of a collective; the watch of the job looks closer
+_meeting = ""  # a name for this meeting of the processes, the same for all and never used before
 
 
 def read_world() -> World:
@@ -90,6 +92,7 @@ def join_world() -> World:
     dist.init_process_group(
         backend, timeout=_PATIENCE, rank=world.rank, world_size=world.world_size
     )
+    _name_meeting()
     return world
 
 
@@ -97,7 +100,7 @@ def connect_store(timeout_s: float = 300.0) -> Any:
     """Opens a connection of its own to the key-value store through which the processes met.
 
     A launcher that starts them once more may keep the store; what the earlier ones left in it is
-    not seen.
+    not seen. `join_world` must have been called.
 
     Args:
         timeout_s: time after which an operation fails with a `torch.distributed.DistError`.
@@ -111,9 +114,8 @@ def connect_store(timeout_s: float = 300.0) -> Any:
         is_master=False,
         timeout=timedelta(seconds=timeout_s),
     )
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return dist.PrefixStore(  # pyright: ignore[reportPrivateImportUsage]
-        f"md2dist/{attempt}", store
+        f"md2dist/{_meeting}", store
     )
 
 
@@ -214,6 +216,14 @@ def check_agreement(world: World, **facts: object) -> None:
                     f"the ranks disagree on {name}: rank {world.rank} has {facts[name]}, rank "
                     f"{rank} has {value}; all need the same shards, settings and log.run_dir"
                 )
+
+
+def _name_meeting() -> None:
+    global _meeting
+    # No variable of a launcher would do: torchrun counts restarts on each node by itself.
+    name = [uuid.uuid4().hex]
+    dist.broadcast_object_list(name, src=0)
+    _meeting = name[0]
 
 
 def _gather(value: Any, world: World) -> list[Any]:
