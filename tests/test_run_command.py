@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ OPENING = PRINTING.replace("print(*range(100_000)", "print(open(sys.argv[1])")
 
 def run(script, *words, **streams):
     command = [sys.executable, "-c", script, *words]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **streams)
+    # Without this variable, output is written at the end, or when there is a lot of it.
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, **streams)
 
 
 def test_a_reader_that_leaves_early_ends_a_command_without_a_word():
@@ -38,3 +41,33 @@ def test_a_file_that_cannot_be_opened_is_told_in_one_line_with_its_name(name):
     assert error.startswith(f"error: {name}: ")
     assert error.count("\n") == 1
     assert process.returncode == 2
+
+
+FAILING = """
+import sys
+from md2dist.errors import ShardError, run_command
+def main():
+    print("a row")
+    raise eval(sys.argv[1])
+run_command(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        ("ShardError('shard 3 is damaged')", 2, "error: shard 3 is damaged"),
+        ("SystemExit(85)", 85, ""),
+        ("RuntimeError('a fault of ours')", 1, "RuntimeError: a fault of ours"),
+    ],
+)
+def test_what_cannot_be_printed_does_not_hide_how_a_command_ended(error, code, told):
+    with Path("/dev/full").open("w") as full, run(FAILING, error, stdout=full) as process:
+        lines = process.stderr.read().splitlines() or [""]
+    assert (process.returncode, lines[-1]) == (code, told)
+
+
+def test_a_command_may_run_without_a_standard_output():
+    with run(f"import sys; sys.stdout = None\n{PRINTING}") as process:
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
