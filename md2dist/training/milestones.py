@@ -86,7 +86,7 @@ class Milestones:
         except CheckpointError as error:
             if is_last:
                 raise
-            logger.error("%s The run goes on, and tries again at the next time.", error)
+            self._tell_once("%s The run goes on, and tries again at the next time.", error)
         if is_last or is_epoch_end:
             self._validate(num_done, checkpoint)
         self._report.go_on()
@@ -142,7 +142,7 @@ class Milestones:
             self.owes_validation = True
             return
         except Md2distError as error:  # on all ranks alike
-            logger.error("step %d is not validated: %s. The run goes on.", num_done, error)
+            self._tell_once("step %d is not validated: %s. The run goes on.", num_done, error)
             return
         self._report.after_validation(num_done, report)
         if checkpoint is not None and self._world.is_main:
@@ -150,6 +150,10 @@ class Milestones:
                 note_validation(checkpoint, report.as_dict())
             except OSError as error:
                 logger.error("%s is not marked as validated: %s", checkpoint, error.strerror)
+
+    def _tell_once(self, message: str, *details: object) -> None:
+        """Tells what went wrong on all ranks alike: on the terminal once, in the log of each."""
+        logger.log(logging.ERROR if self._world.is_main else logging.INFO, message, *details)
 
     def _is_stopping(self) -> bool:
         self._watch.note("validating")

@@ -1,0 +1,33 @@
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from md2dist.config import load_config
+from md2dist.errors import CheckpointError, ShardError
+from md2dist.training import milestones
+from md2dist.training.milestones import Milestones
+from md2dist.training.world import World
+
+
+@pytest.mark.parametrize(("rank", "level"), [(0, logging.ERROR), (1, logging.INFO)])
+def test_what_fails_on_all_ranks_alike_is_told_on_one_terminal(monkeypatch, caplog, rank, level):
+    def fail(error):
+        raise error
+
+    monkeypatch.setattr(milestones, "validate", lambda *_: fail(ShardError("shard 3 is damaged")))
+    monkeypatch.setattr(Milestones, "save", lambda *_: fail(CheckpointError("the disk is full.")))
+    prepared = SimpleNamespace(
+        checkpoint=None, val_set=(), last_step=4, order=SimpleNamespace(num_steps=2)
+    )
+    report = SimpleNamespace(settle=lambda *_: None, go_on=lambda: None)
+    world = World(rank, rank, 2, torch.device("cpu"))
+    engine = SimpleNamespace(module=None)
+    pauses = Milestones(engine, None, load_config(), prepared, report, None, world, None)
+    with caplog.at_level(logging.INFO, logger="md2dist"):
+        pauses.after_step(2, 0)
+    assert [(record.levelno, record.message) for record in caplog.records] == [
+        (level, "the disk is full. The run goes on, and tries again at the next time."),
+        (level, "step 2 is not validated: shard 3 is damaged. The run goes on."),
+    ]
