@@ -1,8 +1,9 @@
 import pytest
 
 from md2dist.config import load_config, save_config
+from md2dist.errors import CheckpointError
 from md2dist.training.batch_plan import BatchPlan
-from md2dist.training.continuity import describe_changes
+from md2dist.training.continuity import check_method, describe_changes
 from md2dist.training.resolved import resolve
 
 
@@ -37,3 +38,43 @@ def test_settings_that_cannot_be_read_are_told_and_do_not_stop_the_run(tmp_path,
         path.write_text(text)
     (told,) = describe_changes(path, load_config(), {}, {})
     assert "cannot be compared" in told
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("loss.use_auto_mask=false", "loss.use_auto_mask=True, now it is False"),
+        ("data.use_true_intrinsics=true", "data.use_true_intrinsics=False, now it is True"),
+        ("data.use_stereo=true", "data.use_stereo=False, now it is True"),
+        ("data.frame_offsets=[1]", r"data.frame_offsets=\(-1, 1\), now it is \(1,\)"),
+        ("network.init_from=other", "network.init_from=None, now it is other"),
+    ],
+)
+def test_another_experiment_does_not_go_on_in_the_folder_of_the_first(tmp_path, override, told):
+    path = tmp_path / "config.yaml"
+    save_config(load_config(), path)
+    with pytest.raises(CheckpointError, match=f"runs/default was begun with {told}: .*log.run_dir"):
+        check_method(path, load_config([], [override]))
+    check_method(path, load_config([], [override, "checkpoint.resume=must"]))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("optim.lr=0.5", "optim.num_epochs=30", "data.use_flip=false", "network.weights=scratch"),
+        *("precision.dtype=fp16", "data.num_workers=0", "network.freeze_batchnorm=true"),
+    ],
+)
+def test_what_may_change_on_the_way_is_no_other_experiment(tmp_path, override):
+    path = tmp_path / "config.yaml"
+    save_config(load_config([], ["network.init_from=first"]), path)
+    check_method(path, load_config([], [override]))
+    check_method(path, load_config([], [override, "network.init_from=first"]))
+    path.write_text("optim:\n  momentum: 0.9\n")  # of another version
+    check_method(path, load_config([], [override]))
+
+
+def test_other_networks_are_left_to_whoever_loads_their_weights(tmp_path):
+    path = tmp_path / "config.yaml"
+    save_config(load_config([], ["data.use_stereo=true"]), path)
+    check_method(path, load_config([], ["data.use_stereo=true", "data.frame_offsets=[]"]))

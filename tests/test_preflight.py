@@ -3,7 +3,7 @@ import json
 import pytest
 from small_shards import write_small_shards
 
-from md2dist.config import load_config
+from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.training.checkpoint_folder import MANIFEST_NAME, note_validation
 from md2dist.training.preflight import prepare
@@ -150,6 +150,14 @@ def test_a_run_does_not_go_on_in_another_order(tmp_path, shards, changes, told):
     with pytest.raises(CheckpointError, match=told) as caught:
         prepare(configure(tmp_path, shards), world_size=2)
     assert "network.init_from" in str(caught.value)
+
+
+def test_another_loss_does_not_go_on_in_the_folder_of_a_run(tmp_path, shards):
+    checkpoint = write_checkpoint(tmp_path, **facts_of(tmp_path, shards))
+    save_config(configure(tmp_path, shards), checkpoint / "config.yaml")
+    assert prepare(configure(tmp_path, shards, "optim.lr=1e-5"), 2).first_step == 4
+    with pytest.raises(CheckpointError, match=r"loss.use_ssim=True, .*log.run_dir of its own"):
+        prepare(configure(tmp_path, shards, "loss.use_ssim=false"), 2)
 
 
 def test_a_global_batch_other_than_the_checkpoints_is_refused(tmp_path, shards):

@@ -55,8 +55,8 @@ def _remedy(total: int, micro: int, world_size: int) -> str:
         share = total // world_size
         fitting = max(size for size in range(1, min(share, micro) + 1) if share % size == 0)
         return f"set optim.micro_batch_size={fitting}"
-    if total % micro:
-        return f"set optim.micro_batch_size to a divisor of {total} and choose the ranks to match"
-    share = total // micro
-    counts = [ranks for ranks in range(1, share + 1) if share % ranks == 0]
-    return f"use a number of ranks among {counts}"
+    counts = [ranks for ranks in range(1, total + 1) if total % ranks == 0]
+    return (
+        f"{world_size} ranks cannot share it evenly: for a new run, take a multiple of "
+        f"{world_size}; else use a number of ranks among {counts}"
+    )

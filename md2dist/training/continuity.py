@@ -8,6 +8,9 @@ from md2dist.config import Config, load_config
 from md2dist.errors import CheckpointError, ConfigError
 from md2dist.training.batch_plan import BatchPlan
 
+# What is learned, from which views: who changes one of these has another experiment in mind.
+_METHOD = ("loss.", "data.frame_offsets", "data.use_stereo", "data.use_true_intrinsics")
+
 
 def check_continuity(
     config: Config, facts: dict[str, Any], plan: BatchPlan, shard_digest: str, world_size: int
@@ -47,6 +50,33 @@ def check_continuity(
         )
 
 
+def check_method(saved: Path, config: Config) -> None:
+    """Refuses to take one experiment for the next step of another; `checkpoint.resume=must` may.
+
+    Args:
+        saved: the checkpoint's `config.yaml`; one that cannot be compared is passed over.
+        config: the settings now.
+
+    Raises:
+        CheckpointError: naming the first setting of the method that has changed, or
+            `network.init_from` if it names other weights now, which nobody would look at.
+    """
+    run_dir = config.log.run_dir
+    if config.checkpoint.resume == "must":
+        return
+    try:
+        changes = _find_changes(saved, config, {}, {})
+    except ConfigError:
+        return
+    for key, (before, now) in changes.items():
+        if _is_of_method(key, before, now):
+            raise CheckpointError(
+                f"the run in {run_dir} was begun with {key}={before}, now it is {now}: give a new "
+                "experiment a log.run_dir of its own, or set checkpoint.resume=must to go on with "
+                "the old one all the same"
+            )
+
+
 def describe_changes(
     saved: Path, config: Config, resolved_before: dict[str, Any], resolved_now: dict[str, Any]
 ) -> list[str]:
@@ -64,15 +94,28 @@ def describe_changes(
         settings of before cannot be read, or hold a key that this version does not know.
     """
     try:
-        before = _flatten(dataclasses.asdict(load_config([saved])))
+        changes = _find_changes(saved, config, resolved_before, resolved_now)
     except ConfigError as error:
         return [f"the settings of before cannot be compared: {error}"]
+    return [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
+
+
+def _find_changes(
+    saved: Path, config: Config, resolved_before: dict[str, Any], resolved_now: dict[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    before = _flatten(dataclasses.asdict(load_config([saved])))
     now = _flatten(dataclasses.asdict(config))
     before |= resolved_before
     now |= {key: value for key, value in resolved_now.items() if key in resolved_before}
-    return [
-        f"{key}: {before[key]} -> {value}" for key, value in now.items() if before[key] != value
-    ]
+    return {key: (before[key], now[key]) for key in now if before[key] != now[key]}
+
+
+def _is_of_method(key: str, before: Any, now: Any) -> bool:
+    if key == "network.init_from":
+        return now is not None
+    if key == "loss.use_predictive_mask" or (key == "data.frame_offsets" and not (before and now)):
+        return False  # other networks: whoever loads the weights has remedies for that
+    return key.startswith(_METHOD)
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.evaluation.protocols import choose_protocol, validation_remedy
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.checkpoint_folder import find_checkpoint, read_validation
-from md2dist.training.continuity import check_continuity
+from md2dist.training.continuity import check_continuity, check_method
 from md2dist.training.resolved import resolve
 from md2dist.training.schedule import count_steps
 
@@ -86,8 +86,9 @@ def prepare(config: Config, world_size: int, part: int = 0, num_parts: int = 1) 
         global_batch_size=plan.global_batch_size,
         window_shards=data.window_shards,
     )
-    if facts:
+    if checkpoint is not None:
         check_continuity(config, facts, plan, train_set.manifest.digest, world_size)
+        check_method(checkpoint / "config.yaml", config)
     first_step, last_step = facts.get("step", 0), count_steps(optim, order.num_steps)
     return Preparation(
         train_set=train_set,
