@@ -1,7 +1,7 @@
 import pytest
 
 from md2dist.config import OptimConfig
-from md2dist.training.schedule import count_steps, learning_rate
+from md2dist.training.schedule import advise_on_rate, count_steps, learning_rate
 
 
 def test_the_published_rate_drops_after_exactly_fifteen_epochs():
@@ -14,6 +14,15 @@ def test_the_rate_is_the_configured_one_for_any_batch_unless_told_which_batch_it
         assert learning_rate(OptimConfig(lr=1e-4), batch, 0, 0) == 1e-4
         scaled = learning_rate(OptimConfig(lr=1e-4, lr_batch_size=12), batch, 0, 0)
         assert scaled == pytest.approx(1e-4 * batch / 12, rel=1e-12)
+
+
+def test_larger_batches_at_the_published_rate_are_told_of():
+    advice = advise_on_rate(OptimConfig(), 96)
+    assert "steps take 96 samples" in advice
+    assert "optim.lr_batch_size=12" in advice
+    for optim in (OptimConfig(lr_batch_size=12), OptimConfig(lr=3e-4)):
+        assert advise_on_rate(optim, 96) is None
+    assert advise_on_rate(OptimConfig(), 12) is None
 
 
 def test_the_warm_up_rises_in_equal_parts_to_the_rate_and_then_leaves_it_alone():

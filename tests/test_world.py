@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -17,6 +18,7 @@ from md2dist.training.world import (
     failing_together,
     join_world,
     leave_world,
+    misses_gpu,
     read_world,
     sum_over_ranks,
     wait_for_all,
@@ -40,6 +42,20 @@ def test_without_a_launcher_a_process_is_alone():
     assert read_world()[:3] == (0, 0, 1)
     tensor = torch.tensor([1.0])
     assert sum_over_ranks(tensor) is tensor
+
+
+@pytest.mark.parametrize(
+    ("hidden", "device", "expected"),
+    [(None, "cpu", True), ("0", "cpu", True), ("", "cpu", False), (None, "cuda", False)],
+)
+def test_a_gpu_that_torch_does_not_find_is_missed(monkeypatch, hidden, device, expected):
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/dev/nvidiactl")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert misses_gpu(torch.device(device)) is expected
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    assert not misses_gpu(torch.device(device))
 
 
 def leave_word():

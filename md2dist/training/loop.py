@@ -25,11 +25,12 @@ from md2dist.training.preflight import Preparation
 from md2dist.training.reporter import Reporter
 from md2dist.training.resolved import describe
 from md2dist.training.run_log import RunLog
+from md2dist.training.schedule import advise_on_rate
 from md2dist.training.skipped_steps import SkippedSteps
 from md2dist.training.step import TrainingStep
 from md2dist.training.wandb_log import WandbLog
 from md2dist.training.watch import Watch
-from md2dist.training.world import World, connect_store
+from md2dist.training.world import World, connect_store, describe_devices, misses_gpu
 from md2dist.weights import initialise
 from md2dist.weights.run_folder import import_checkpoint
 
@@ -78,7 +79,7 @@ def train(
     if prepared.checkpoint is not None:
         load_checkpoint(engine, prepared.checkpoint)
         guard.restore(prepared.facts["guard"])
-    _tell_start(config, prepared)
+    _tell_start(config, prepared, world)
     engine.train()
     take_step = TrainingStep(engine, guard, config, prepared.plan, world)
     report = Reporter(log, config, prepared.plan, world)
@@ -108,15 +109,25 @@ def train(
     return is_finished
 
 
-def _tell_start(config: Config, prepared: Preparation) -> None:
-    """Tells where the run goes on, what has changed, and what was left open."""
+def _tell_start(config: Config, prepared: Preparation, world: World) -> None:
+    """Tells where the run goes on and on what, what has changed, and what was left open."""
     first_step, last_step = prepared.first_step, prepared.last_step
+    logger.info("computing on %s", describe_devices(world))
+    if misses_gpu(world.device):
+        logger.warning(
+            "this machine has a GPU, but torch %s finds none: install a build for CUDA that fits "
+            "the driver, else the training takes many times as long",
+            torch.__version__,
+        )
     if prepared.checkpoint is not None:
         logger.info("going on at step %d from %s", first_step, prepared.checkpoint)
         saved, before = prepared.checkpoint / "config.yaml", prepared.facts.get("resolved", {})
         for change in describe_changes(saved, config, before, prepared.resolved):
             logger.info("changed since then: %s", change)
     logger.info("resolved: %s", describe(prepared.resolved))
+    advice = advise_on_rate(config.optim, prepared.plan.global_batch_size)
+    if advice is not None and prepared.checkpoint is None:
+        logger.info("%s", advice)
     if first_step >= last_step:
         limits = f"optim.num_epochs={config.optim.num_epochs}"
         if config.optim.max_steps is not None:

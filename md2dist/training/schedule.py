@@ -2,6 +2,8 @@
 
 from md2dist.config import OptimConfig
 
+PUBLISHED_BATCH_SIZE = 12
+
 
 def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: int) -> float:
     """Gives the learning rate of a step; nothing of it is ever restored from a checkpoint.
@@ -23,6 +25,18 @@ def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: 
     if step < optim.warmup_steps:
         rate *= (step + 1) / optim.warmup_steps
     return rate
+
+
+def advise_on_rate(optim: OptimConfig, global_batch_size: int) -> str | None:
+    """Says how to choose where a larger batch than the published one meets the published rate."""
+    is_published = optim.lr == OptimConfig.lr and optim.lr_batch_size is None
+    if global_batch_size <= PUBLISHED_BATCH_SIZE or not is_published:
+        return None
+    return (
+        f"steps take {global_batch_size} samples, but the rate is that for {PUBLISHED_BATCH_SIZE}: "
+        f"consider optim.lr_batch_size={PUBLISHED_BATCH_SIZE}, which scales it, or "
+        f"optim.global_batch_size={PUBLISHED_BATCH_SIZE}"
+    )
 
 
 def count_steps(optim: OptimConfig, steps_per_epoch: int) -> int:

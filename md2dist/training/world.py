@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -94,6 +95,19 @@ def join_world() -> World:
     )
     _name_meeting()
     return world
+
+
+def describe_devices(world: World) -> str:
+    """Says what the ranks compute on, for people; they are taken to be alike."""
+    is_cuda = world.device.type == "cuda"
+    name = torch.cuda.get_device_name(world.device) if is_cuda else "CPU"
+    return f"{world.world_size} x {name}, {world.node_size} on this node"
+
+
+def misses_gpu(device: torch.device) -> bool:
+    """Whether the machine shows a GPU of which torch knows nothing, and nobody has hidden it."""
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return device.type == "cpu" and not is_hidden and Path("/dev/nvidiactl").exists()
 
 
 def connect_store(timeout_s: float = 300.0) -> Any:
