@@ -92,7 +92,12 @@ class ConfigMerge:
                 f"{origin}: expected text, which YAML reads as {value!r}; put it in quotes"
             )
         if isinstance(value, str) and value.startswith("~/"):
-            value = str(Path(value).expanduser())  # no shell does it behind the `=`
+            try:
+                value = str(Path(value).expanduser())  # no shell does it behind the `=`
+            except RuntimeError:
+                raise ConfigError(
+                    f"{origin}: this user has no home folder; set HOME, or write the whole path"
+                ) from None
         try:
             OmegaConf.update(self._tree, key, value)
         except OmegaConfBaseException as error:

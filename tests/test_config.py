@@ -122,6 +122,18 @@ def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     assert (config.log.run_dir, config.data.cache_dir) == ("/home/ada/runs/a", "/home/ada/cache")
 
 
+def test_a_user_without_a_home_folder_is_told_where_a_tilde_stands(tmp_path, monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
+    path = tmp_path / "run.yaml"
+    path.write_text("log: {run_dir: ~/runs/a}")
+    told = "this user has no home folder; set HOME, or write the whole path"
+    with pytest.raises(ConfigError, match=rf"^data\.cache_dir=~/cache: {told}"):
+        load_config([], ["data.cache_dir=~/cache"])
+    with pytest.raises(ConfigError, match=rf"run\.yaml: log\.run_dir: {told}"):
+        load_config([path])
+
+
 def test_text_may_be_quoted_and_may_refer_to_other_settings():
     config = load_config([], ["data.train_shards='null'", "log.run_dir=runs/${network.weights}"])
     assert config.data.train_shards == "null"
