@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -73,10 +74,11 @@ class ConfigMerge:
             raise ConfigError(" ".join(str(error).split())) from None
 
     def _walk(self, addition: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
-        """Yields the settings of a mapping by their dotted keys."""
+        """Yields the settings of a mapping by their dotted keys, those of unknown sections too."""
         for name, value in addition.items():
             key = f"{section}{name}"
-            if key in self._sections and isinstance(value, dict):
+            is_unknown = value and not section and key not in self._types
+            if isinstance(value, dict) and (key in self._sections or is_unknown):
                 yield from self._walk(value, f"{key}.")
             else:
                 yield key, value
@@ -104,15 +106,39 @@ class ConfigMerge:
             raise _refuse(origin, error) from None
 
     def _suggest(self, key: str) -> str:
-        name = key.rpartition(".")[2]
-        settings = [known for known in self._types if known not in self._sections]
-        alike = [known for known in settings if known.rpartition(".")[2] == name]
-        alike = alike or get_close_matches(key, settings, 1)
+        """Names the settings that may be meant; where there is none, those there are."""
+        section, _, name = key.rpartition(".")
+        settings = {
+            known: known.rpartition(".")[2] for known in self._types if known not in self._sections
+        }
+        inside = {known: leaf for known, leaf in settings.items() if known == f"{section}.{leaf}"}
+        alike = [known for known, leaf in settings.items() if leaf == name]
+        alike = alike or _find_alike(name, inside, cutoff=1.0)
+        if not alike:
+            alike = _find_alike(name, inside or settings)
+            alike += [k for k in _find_alike(name, settings, cutoff=1.0) if k not in alike]
         if alike:
             return f"did you mean {' or '.join(alike)}?"
+        if inside:
+            return f"{section} has {', '.join(inside.values())}"
         sections = ", ".join(f"{section}.*" for section in self._sections)
         others = ", ".join(known for known in settings if "." not in known)
         return f"there are {sections} and {others}"
+
+
+def _find_alike(name: str, leaves: dict[str, str], cutoff: float = 0.8) -> list[str]:
+    """Finds settings called nearly so: as a whole, else with more words before or after it."""
+    parts = {part for leaf in leaves.values() for part in _parts(leaf)}
+    close = get_close_matches(name, parts, 1, cutoff)
+    return [known for known, leaf in leaves.items() if leaf in close] or [
+        known for known, leaf in leaves.items() if _parts(leaf).intersection(close)
+    ]
+
+
+def _parts(leaf: str) -> set[str]:
+    """Gives all runs of whole words: of `lr_batch_size` also `batch_size`, `lr` and so on."""
+    words = leaf.split("_")
+    return {"_".join(words[i:j]) for i, j in combinations(range(len(words) + 1), 2)}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -82,6 +82,47 @@ def test_a_wrong_setting_is_refused_by_name(override, words):
     assert "\n" not in str(caught.value)
 
 
+BATCH_SIZES = "mean optim.lr_batch_size or optim.micro_batch_size or optim.global_batch_size?"
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("optim.batch_size", BATCH_SIZES),
+        ("batch_size", BATCH_SIZES),
+        ("data.batch_size", BATCH_SIZES),
+        ("train.batch_size", BATCH_SIZES),
+        ("optim.batchsize", BATCH_SIZES),
+        ("data.shards", "mean data.train_shards or data.val_shards or data.window_shards?"),
+        ("optim.epochs", "mean optim.num_epochs?"),
+        ("optim.height", "mean data.height?"),
+        ("data.seed", "mean seed?"),
+        ("optim.micro_batchsize", "mean optim.micro_batch_size?"),
+        ("optm.lrr", "mean optim.lr?"),
+        ("log.evry_steps", "mean log.every_steps?"),
+        ("network.weight", "mean network.weights or loss.smoothness_weight?"),
+    ],
+)
+def test_an_unknown_setting_is_told_with_all_that_share_its_words(key, words):
+    with pytest.raises(ConfigError, match=f"^{key}=4: no such .* {re.escape(words)}$"):
+        load_config([], [f"{key}=4"])
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("optim.learning_rate", "optim has lr, lr_batch_size, warmup_steps, "),
+        ("optim.momentum", "optim has lr, "),
+        ("data.data_path", "data has train_shards, val_shards, "),
+        ("data.path.train", "data has train_shards, "),
+        ("log.name", "log has run_dir, wandb_mode, "),
+    ],
+)
+def test_an_unknown_setting_like_no_other_is_told_with_those_of_its_section(key, words):
+    with pytest.raises(ConfigError, match=f"no such setting; {words}"):
+        load_config([], [f"{key}=4"])
+
+
 TEXTS = [
     "2011_09_26",
     "001",
@@ -159,7 +200,12 @@ def test_a_wrong_value_in_a_file_is_told_with_the_file_and_its_key(tmp_path):
     with pytest.raises(ConfigError, match=r"mono\.yaml: data\.frame_offsets: .*Integer"):
         load_config([path])
     path.write_text("datta: {height: 64}")
-    with pytest.raises(ConfigError, match=r"mono\.yaml: datta: no such setting; .*data\.\*"):
+    with pytest.raises(ConfigError, match=r"mono\.yaml: datta\.height: .*mean data\.height\?"):
+        load_config([path])
+    path.write_text("datta: {hue: 64}")
+    with pytest.raises(
+        ConfigError, match=r"mono\.yaml: datta\.hue: no such .*; there are data\.\*"
+    ):
         load_config([path])
 
 
