@@ -145,7 +145,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
-        raise ConfigError(f"no configuration file {path}; see configs/ for examples") from None
+        places = (Path("configs", f"{path}.yaml"), Path("configs", path), Path(f"{path}.yaml"))
+        found = next((place for place in places if place.is_file()), None)
+        remedy = f"did you mean {found}?" if found else "see configs/ for examples"
+        raise ConfigError(f"no configuration file {path}; {remedy}") from None
     except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(
             f"{path} cannot be read as YAML: {' '.join(str(error).split())}"

@@ -230,6 +230,17 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
         load_config([tmp_path / "nowhere.yaml"])
 
 
+@pytest.mark.parametrize("name", ["mono", "mono.yaml", "configs/mono"])
+def test_the_name_of_a_config_is_answered_with_its_path(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mono.yaml").touch()
+    with pytest.raises(ConfigError, match=f"file {name}; did you mean configs/mono.yaml\\?$"):
+        load_config([name])
+    with pytest.raises(ConfigError, match="no configuration file motto; see configs/ for examples"):
+        load_config(["motto"])
+
+
 def test_every_setting_says_what_it_means():
     source = (ROOT / "md2dist" / "config.py").read_text()
     sections = re.findall(r"class \w+Config:\n(.*?)(?=\n\n\n)", source, re.DOTALL)
