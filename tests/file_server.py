@@ -21,6 +21,7 @@ class FileServer(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}  # addresses by path
         self.faults: list[str] = []
         self.head_fault = ""
         self.keeps_ranges = True
@@ -59,7 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.headers["Range"]
         self.server.requests.append((self.command, self.path, asked))
         self.server.last_signature = self.headers["Authorization"]
-        content = self.server.files.get(self.path.lstrip("/"))
+        path = self.path.lstrip("/")
+        if path in self.server.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirects[path])
+            self.end_headers()
+            return
+        content = self.server.files.get(path)
         status, _, word = fault.partition(" ")
         if status.isdigit() or content is None:
             if word:

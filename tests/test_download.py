@@ -3,6 +3,7 @@ import fcntl
 import http.client
 import os
 import pkgutil
+import re
 import signal
 import subprocess
 import sys
@@ -50,19 +51,37 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "new").iterdir())
 
 
-@pytest.mark.parametrize("url", ["http://[::1", "file:///etc/hosts", "kitti"])
-def test_what_is_no_address_is_refused(url):
-    with pytest.raises(DownloadError, match="is no address of a file; expected http"):
-        remote_size(url, HASTY)
+WRONG = [
+    "http://[::1",
+    "http:///x",
+    "http://127.0.0.1/a b",
+    "http://127.0.0.1/é",
+    "http://127.0.0.1:8x/a",
+    "file:///etc/hosts",
+    "kitti",
+]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/é", "http://exa..mple/x"])
-def test_an_address_that_cannot_be_asked_for_is_told(tmp_path, url):
-    reason = rf"{url} leads to no address of a file \(.*\); expected http"
-    with pytest.raises(DownloadError, match=reason):
+@pytest.mark.parametrize("url", WRONG)
+def test_what_is_no_address_is_refused_at_once(tmp_path, url):
+    told = f"{re.escape(url)} is no address of a file; expected http.*%20"
+    with pytest.raises(DownloadError, match=told):
         remote_size(url, HASTY)
-    with pytest.raises(DownloadError, match=reason):
+    with pytest.raises(DownloadError, match=told):
         download(url, tmp_path / "x", accept, patience=HASTY)
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:8x/a", "http://exa..mple/x"])
+def test_an_address_that_leads_to_none_is_told_at_once(server, tmp_path, target):
+    server.redirects["from"] = target
+    url = f"{server.url}/from"
+    for address in (url, "http://exa..mple/x"):
+        told = rf"{address} leads to no address of a file \(.*\); expected http"
+        with pytest.raises(DownloadError, match=told):
+            remote_size(address, HASTY)
+        with pytest.raises(DownloadError, match=told):
+            download(address, tmp_path / "x", accept, patience=HASTY)
+    assert [method for method, *_ in server.requests] == ["HEAD", "GET"]
 
 
 def test_a_file_arrives_whole_and_alone(server, tmp_path):

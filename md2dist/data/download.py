@@ -6,9 +6,10 @@ import os
 import re
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from email.message import Message
 from functools import partial
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from urllib.error import HTTPError, URLError
@@ -111,6 +112,15 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, NETWORK_ERRORS)
 
 
+def is_address(url: str) -> bool:
+    """Whether a web server can be asked for an address, as far as can be told without asking."""
+    with suppress(ValueError):  # about brackets that hold no IPv6 address, a port that is no number
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("http", "https")
+        return bool(is_web and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url))
+    return False
+
+
 def parse_number(text: str | None) -> int | None:
     """Reads a number of a header; None where there is none."""
     return int(text) if text and text.isdecimal() else None
@@ -142,10 +152,13 @@ def _reach(action: Callable[..., _Result], *args: object, **options: object) -> 
     """Does what only the network, and not the disk, can fail at.
 
     Raises:
+        ValueError: where the server redirects to what is no address.
         ConnectionError: where the system tells a fault of the network under another name.
     """
     try:
         return action(*args, **options)
+    except InvalidURL as error:  # an HTTPException, as if another try could mend it
+        raise ValueError(error) from None
     except NETWORK_ERRORS:
         raise
     except OSError as error:
@@ -158,8 +171,12 @@ def _with_retries(
     patience: Patience,
     progress: Callable[[], int] = lambda: 0,
 ) -> _Result:
-    if not _is_address(url):
-        raise DownloadError(f"{url} is no address of a file; expected http:// or https://")
+    expected = (
+        "expected http:// or https://, where blanks and letters outside ASCII are written as %20, "
+        "%C3%A9 and the like"
+    )
+    if not is_address(url):
+        raise DownloadError(f"{url} is no address of a file; {expected}")
     try:
         return retry(attempt, may_pass, patience, progress)
     except NETWORK_ERRORS as error:
@@ -171,18 +188,8 @@ def _with_retries(
             f"{url} cannot be downloaded, tried {patience.num_tries} times: {error}; "
             "repeat the command later"
         ) from None
-    except ValueError as error:  # it cannot be encoded, or the server redirects to such a one
-        raise DownloadError(
-            f"{url} leads to no address of a file ({error}); expected http:// or https://, where "
-            "letters outside ASCII are written as %C3%A9 and the like"
-        ) from None
-
-
-def _is_address(url: str) -> bool:
-    try:
-        return urlsplit(url).scheme in ("http", "https")
-    except ValueError:  # brackets that hold no IPv6 address
-        return False
+    except ValueError as error:  # its host cannot be encoded, or the server redirects to such a one
+        raise DownloadError(f"{url} leads to no address of a file ({error}); {expected}") from None
 
 
 def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int], object]) -> None:

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
-from md2dist.data.download import may_pass, parse_number
+from md2dist.data.download import is_address, may_pass, parse_number
 from md2dist.data.fetching import CHUNK, Span, StoreError
 from md2dist.errors import ShardError
 
@@ -33,7 +33,7 @@ class HttpStore:
     """
 
     def __init__(self, url: str, timeout: float):
-        if not _is_address(url):
+        if not is_address(url):
             raise ShardError(
                 f"{url} is no address of a web server; expected https://host/folder, where blanks "
                 "and letters outside ASCII are written as %20 and the like"
@@ -92,10 +92,3 @@ class HttpStore:
             raise StoreError(error, may_pass=False) from None
         except (OSError, HTTPException) as error:
             raise StoreError(error, may_pass=True) from None
-
-
-def _is_address(url: str) -> bool:
-    with suppress(ValueError):  # about brackets, or a port that is no number of one
-        address = urlsplit(url)
-        return bool(address.hostname and address.port != 0 and re.fullmatch("[!-~]+", url))
-    return False
