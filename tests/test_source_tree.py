@@ -210,9 +210,18 @@ def test_several_folders_are_one_tree_wherever_it_is_sent(archives, tmp_path):
 
 def test_an_archive_that_the_system_does_not_open_is_not_called_damaged(archives):
     (archives / ARCHIVE).unlink()
-    (archives / ARCHIVE).mkdir()
-    with pytest.raises(SourceError, match=rf"{ARCHIVE} cannot be read \(Is a directory\); see"):
+    (archives / ARCHIVE).symlink_to(ARCHIVE)
+    with pytest.raises(SourceError, match=rf"{ARCHIVE} cannot be read \(Too many levels.*\); see"):
         SourceTree(archives).folders()
+
+
+def test_a_folder_that_is_called_like_an_archive_is_a_folder(extracted):
+    (extracted / DRIVE).rename(extracted / ARCHIVE)
+    (extracted / DATE / "linked.zip").symlink_to(extracted / ARCHIVE)
+    tree = SourceTree(extracted, extracted / DATE)
+    assert tree.folders() == [DATE, ARCHIVE, "linked.zip"]
+    assert tree.read(CALIBRATION)
+    assert len(tree.files(f"{ARCHIVE}/image_02/data")) == 3
 
 
 def test_an_archive_that_a_broken_disk_hides_from_zipfile_is_not_called_damaged(

@@ -122,7 +122,7 @@ class SourceTree:
         if (root / _WRAPPER).is_dir():
             self._places.append(_Folder(root / _WRAPPER, f"extracted in {_WRAPPER}{suffix}"))
         try:
-            names = sorted(entry.name for entry in _scan(root) if _is_archive(entry.name))
+            names = sorted(entry.name for entry in _scan(root) if _is_archive(entry))
         except SourceError as error:  # what is extracted there may be all that is needed
             self._broken.append(error)
             return
@@ -239,8 +239,10 @@ def _scan(path: Path) -> list[os.DirEntry[str]]:
         raise _unread(path, error) from None
 
 
-def _is_archive(name: str) -> bool:
-    return name.endswith(".zip") and not name.startswith(".")  # as macOS begins its side files
+def _is_archive(entry: os.DirEntry[str]) -> bool:
+    if not entry.name.endswith(".zip") or entry.name.startswith("."):  # as macOS's side files
+        return False
+    return _may_be(lambda: not entry.is_dir())
 
 
 def _may_be(kind: Callable[[], bool]) -> bool:
