@@ -163,6 +163,14 @@ def test_a_folder_that_is_removed_while_it_is_used_begins_again(cache):
     assert os.pread(held.descriptor, 1000, 0) == content("held")
 
 
+def test_a_folder_that_is_removed_while_it_is_looked_for_begins_again(cache, monkeypatch):
+    read(cache, "a")
+    fetched = []
+    monkeypatch.setattr(Path, "is_dir", lambda path: shutil.rmtree(path))  # what `mkdir` asks last
+    assert read(cache, "a", fetched) == content("a")
+    assert fetched == ["a"]
+
+
 def test_a_folder_that_is_removed_again_and_again_is_told(cache):
     with pytest.raises(ShardError, match=r"the cache in .* cannot be written \(No such file or di"):
         open_while_removed(cache, 99)

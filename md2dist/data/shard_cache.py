@@ -27,6 +27,7 @@ _BOUNDS = ".bounds"  # the folder of an empty file per bound, named after it, as
 _SLACK = 0.05  # of the bound, made free at once, since making room looks at every file
 _LONG_UNUSED = 86400.0  # s
 _WHILE_REMOVED = Patience(num_tries=5, first_wait=0.01)  # by somebody who wants the room at once
+_OF_REMOVAL = (FileNotFoundError, FileExistsError)  # the other where it goes in a `mkdir`
 
 
 class OpenFile:
@@ -79,7 +80,7 @@ class ShardCache:
                     return file
 
         try:
-            return retry(attempt, lambda e: isinstance(e, FileNotFoundError), _WHILE_REMOVED)
+            return retry(attempt, lambda e: isinstance(e, _OF_REMOVAL), _WHILE_REMOVED)
         except OSError as error:
             raise ShardError(
                 f"the cache in {self.folder} cannot be written ({error.strerror}); make room, "
