@@ -16,7 +16,7 @@ from md2dist.data.kitti_layout import open_kitti
 from md2dist.data.named_splits import load_split, name_split
 from md2dist.data.shard_format import Manifest, Recipe
 from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import Plan, check_request, check_tasks, plan_samples
+from md2dist.data.shard_plan import Plan, check_output, check_request, check_tasks, plan_samples
 from md2dist.data.shard_writer import Progress, pack_shards
 from md2dist.errors import run_command
 
@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
         help="folders of KITTI raw, odometry, annotated depth; zips or extracted")  # fmt: skip
     add("--split", required=True, help="a file, or a name: eigen_zhou/train, rule/train")
     add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
-    add("--output", type=Path, required=True, help="folder for the shards and index.json")
+    add("--output", required=True, help="folder for the shards and index.json")
     add("--height", type=int, default=192, help="rows, a multiple of 32")
     add("--width", type=int, default=640, help="columns, a multiple of 32")
     add("--size", choices=["resized", "native"], default="resized",
@@ -117,6 +117,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         ground_truth=options.ground_truth,
         order=options.order,
     )
+    check_output(options.output)
     check_request(recipe)
     check_tasks(options.num_tasks, options.task_index, options.processes)
     tree = open_kitti(*options.kitti_root)
@@ -135,11 +136,11 @@ def make_plan(options: argparse.Namespace) -> Plan:
 def main() -> None:
     """Plans, packs, merges, and says what came of it."""
     options = parse_arguments()
-    plan = make_plan(options)
+    plan, output = make_plan(options), Path(options.output)
     if not options.merge:
         progress = pack_shards(
             plan,
-            options.output,
+            output,
             task_index=options.task_index,
             num_tasks=options.num_tasks,
             num_processes=options.processes,
@@ -149,9 +150,9 @@ def main() -> None:
         tell_progress(progress, options)
     if options.merge or options.num_tasks == 1:
         manifest = merge_shards(
-            plan, options.output, num_tasks=options.num_tasks, overwrite=options.overwrite
+            plan, output, num_tasks=options.num_tasks, overwrite=options.overwrite
         )
-        tell_manifest(manifest, options.output)
+        tell_manifest(manifest, output)
     else:
         print("next: the other tasks, then the same command with --merge, without --task-index")
 

@@ -13,11 +13,11 @@ from md2dist.data import shard_writer
 from md2dist.data.packing_folder import PACKING_NAME, PackingFolder
 from md2dist.data.shard_format import MANIFEST_NAME, Recipe
 from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import plan_samples
+from md2dist.data.shard_plan import check_output, plan_samples
 from md2dist.data.shard_writer import pack_shards
 from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
-from md2dist.errors import ShardError
+from md2dist.errors import ConfigError, ShardError
 
 RECIPE = Recipe("small", 32, 64, (), use_stereo=False, samples_per_shard=2)
 BUSY = "another process packs or merges the shards of .*; let it finish"
@@ -106,6 +106,15 @@ def test_a_file_system_without_locks_serves_too(plan, expected, tmp_path, monkey
     no_locks = OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     monkeypatch.setattr(fcntl, "flock", Mock(side_effect=no_locks))
     assert pack(plan, tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/x", "http://host/x", "gs://bucket/x", "pipe:cat {}"]
+)
+def test_shards_are_packed_into_no_address(place):
+    check_output("out")
+    with pytest.raises(ConfigError, match=rf"--output {place}: .*copy it .*index\.json and all"):
+        check_output(place)
 
 
 def test_a_merge_that_was_given_up_does_not_name_the_shards_of_another(plan, expected, tmp_path):

@@ -16,6 +16,7 @@ from md2dist.data.kitti_layout import OTHER_SIDE, camera_folder, find_image
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe, SkippedLine, view_names
 from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
+from md2dist.data.stores import is_url
 from md2dist.errors import ConfigError, KittiError
 
 
@@ -90,6 +91,19 @@ def check_tasks(num_tasks: int, task_index: int = 0, num_processes: int = 1) -> 
         )
     if num_processes < 1:
         raise ConfigError(f"--processes {num_processes}: expected 1 or more")
+
+
+def check_output(output: str) -> None:
+    """Checks where the shards shall lie.
+
+    Raises:
+        ConfigError: if it is an address.
+    """
+    if is_url(output):
+        raise ConfigError(
+            f"--output {output}: shards are packed into a folder; copy it afterwards, index.json "
+            "and all, e.g. by `aws s3 sync FOLDER s3://BUCKET/NAME`"
+        )
 
 
 def library_versions() -> dict[str, str]:
