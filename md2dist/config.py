@@ -191,6 +191,9 @@ def _check(config: Config) -> None:
         )
     if not 0 < loss.min_depth < loss.max_depth:
         _refuse("loss.min_depth", f"0 < min_depth < max_depth={loss.max_depth}", loss.min_depth)
+    for key, folder in (("log.run_dir", config.log.run_dir), ("data.cache_dir", data.cache_dir)):
+        if folder and ("://" in folder or folder.startswith("pipe:")):
+            _refuse(key, "a folder of this machine; an address is for shards and weights", folder)
     if loss.use_predictive_mask and loss.use_auto_mask:
         raise ConfigError(
             "loss.use_predictive_mask=true excludes auto-masking; set loss.use_auto_mask=false"

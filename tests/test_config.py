@@ -61,6 +61,8 @@ def test_a_config_cannot_be_changed():
         ("data.frame_offsets=[0,1]", ["without 0"]),
         ("data.frame_offsets=[]", ["no source image", "data.use_stereo=true"]),
         ("network.num_layers=19", ["network.num_layers", "18, 34, 50"]),
+        ("log.run_dir=s3://bucket/run", ["log.run_dir=s3://bucket/run: expected a folder"]),
+        ("data.cache_dir=pipe:cat", ["data.cache_dir=pipe:cat: expected a folder"]),
         ("loss.min_depth=200", ["loss.min_depth=200", "max_depth"]),
         ("loss.use_predictive_mask=true", ["use_auto_mask=false"]),
         ("optim.micro_batch_size=0", ["optim.micro_batch_size=0", "positive"]),
