@@ -14,6 +14,7 @@ from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
 from md2dist.prediction.files import (
     find_images,
+    prepare_file,
     read_image,
     write_depth_npy,
     write_depth_png,
@@ -204,6 +205,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
             write_whole(folder, lambda file: file.write(b""))
 
 
+def test_results_are_not_written_to_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ImageError, match=r"^s3://bucket/a\.json is an address; expected a file, "):
+        prepare_file(Path("s3://bucket/a.json"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("use_stereo", [True, False], ids=["stereo", "mono"])
 def test_the_command_scales_stereo_models_and_says_that_others_have_no_scale(
     weights, use_stereo, photographs, tmp_path, monkeypatch, capsys
@@ -229,6 +237,7 @@ def test_the_command_scales_stereo_models_and_says_that_others_have_no_scale(
         ("--input", ".", "holds no image"),
         ("--scale", "median", "expected auto or a positive number"),
         ("--output", "file/below", "cannot be written"),
+        ("--output", "s3://bucket/x", "s3://bucket/x/a_depth.png is an address"),
     ],
 )
 def test_wrong_arguments_end_with_code_2_and_one_line(

@@ -1,6 +1,7 @@
 """The files on both sides of a prediction: images in; depth, pictures and figures out."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -90,8 +91,11 @@ def prepare_file(path: Path) -> None:
     """Refuses a file that cannot be written, before the work that it shall tell; makes its folder.
 
     Raises:
-        ImageError: if the name is a folder's, or the folder cannot be made.
+        ImageError: if it is an address, or a folder's name, or its folder cannot be made.
     """
+    if re.match(r"[\w+.-]+:/", str(path)):  # a path keeps one slash of the two
+        address = str(path).replace(":/", "://", 1)
+        raise ImageError(f"{address} is an address; expected a file, to be copied there afterwards")
     if path.is_dir():
         raise ImageError(f"{path} is a folder; expected the name of a file")
     try:
@@ -104,7 +108,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Lets `write` fill a file that takes its name only when it is complete; makes its folder.
 
     Raises:
-        ImageError: if the name is a folder's, or the folder cannot be made or written to.
+        ImageError: as `prepare_file`, or if the folder cannot be written to.
     """
     prepare_file(path)
     aside = path.with_name(f".{path.name}.part")
