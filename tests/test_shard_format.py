@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import re
 import tarfile
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from webdataset.writer import TarWriter
 
+from md2dist.config import load_config
 from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import (
     FORMAT_VERSION,
@@ -163,6 +165,48 @@ def test_a_run_that_asks_for_more_is_told_both_and_the_remedy(asked, words):
     with pytest.raises(ShardError) as caught:
         check_recipe(manifest, "my_shards", **(fitting | asked))
     assert all(word in str(caught.value) for word in ["my_shards", *words])
+
+
+@pytest.mark.parametrize(
+    ("packed", "asked", "settings"),
+    [
+        (((-1, 1), False), ((), True), "data.frame_offsets=[-1,1] data.use_stereo=false"),
+        (((-1, 1), False), ((-2, 1), True), "data.frame_offsets=[-1,1] data.use_stereo=false"),
+        (((-1, 1), False), ((-1,), True), "data.use_stereo=false"),
+        (((), True), ((-1, 1), False), "data.frame_offsets=[] data.use_stereo=true"),
+        (((), True), ((-1, 1), True), "data.frame_offsets=[]"),
+        (((1,), True), ((-1, 1), False), "data.frame_offsets=[1]"),
+    ],
+)
+def test_the_settings_that_are_offered_fit_the_shards_and_leave_a_source(packed, asked, settings):
+    recipe = dataclasses.replace(RECIPE, frame_offsets=packed[0], use_stereo=packed[1])
+    manifest = dataclasses.replace(make_manifest(), recipe=recipe)
+    with pytest.raises(ShardError) as caught:
+        check_recipe(manifest, "my_shards", frame_offsets=asked[0], use_stereo=asked[1])
+    offered = re.search(r": set (.*), or pack again", str(caught.value))[1]
+    assert offered == settings
+    was_asked = [f"data.frame_offsets={list(asked[0])}", f"data.use_stereo={asked[1]}"]
+    data = load_config(overrides=[*was_asked, *offered.split()]).data
+    check_recipe(
+        manifest, "my_shards", frame_offsets=data.frame_offsets, use_stereo=data.use_stereo
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        (((-1, 1), False), "--frame-offsets -1 1 --no-stereo"),
+        (((), True), "--frame-offsets --stereo"),
+        (((-1, 1), True), "--frame-offsets -1 1 --stereo"),
+    ],
+)
+def test_shards_for_evaluation_are_told_as_such_to_who_would_train_on_them(asked, options):
+    recipe = dataclasses.replace(RECIPE, frame_offsets=(), use_stereo=False)
+    manifest = dataclasses.replace(make_manifest(), recipe=recipe)
+    words = rf"my_shards holds targets without sources.*for evaluation.*width 640 {options}`$"
+    with pytest.raises(ShardError, match=words) as caught:
+        check_recipe(manifest, "my_shards", frame_offsets=asked[0], use_stereo=asked[1])
+    assert "data." not in str(caught.value)
 
 
 def test_views_are_target_then_ascending_offsets_then_stereo():

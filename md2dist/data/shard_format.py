@@ -200,19 +200,29 @@ def check_recipe(
             f"set data.height={recipe.height} data.width={recipe.width}, "
             f"or pack again with --height {height} --width {width}"
         )
-    packed = list(recipe.frame_offsets)
-    if set(frame_offsets) - set(packed):
-        wanted = sorted({*packed, *frame_offsets})
+    packed, asked = list(recipe.frame_offsets), list(frame_offsets)
+    lacks_offsets = not set(asked) <= set(packed)
+    if not lacks_offsets and recipe.use_stereo >= use_stereo:
+        return
+    wanted = sorted({*packed, *asked})
+    stereo_option = "--stereo" if use_stereo or recipe.use_stereo else "--no-stereo"
+    views_options = " ".join(["--frame-offsets", *map(str, wanted), stereo_option])
+    if not packed and not recipe.use_stereo:
         raise ShardError(
-            f"{folder} is packed with frame offsets {packed}, asked for are {list(frame_offsets)}: "
-            f"set data.frame_offsets=[{','.join(map(str, packed))}], "
-            f"or pack again with --frame-offsets {' '.join(map(str, wanted))}"
+            f"{folder} holds targets without sources: it is packed for evaluation; for training "
+            f"pack with `{PACK_COMMAND} --height {recipe.height} --width {recipe.width} "
+            f"{views_options}`"
         )
-    if use_stereo and not recipe.use_stereo:
-        raise ShardError(
-            f"{folder} is packed without the stereo view, which is asked for: "
-            "set data.use_stereo=false, or pack again with --stereo"
-        )
+    offsets, stereo = (packed if lacks_offsets else asked), use_stereo and recipe.use_stereo
+    if not offsets and not stereo:  # training needs a source
+        offsets, stereo = packed, recipe.use_stereo
+    settings = [f"data.frame_offsets=[{','.join(map(str, offsets))}]"] * (offsets != asked)
+    settings += [f"data.use_stereo={str(stereo).lower()}"] * (stereo != use_stereo)
+    raise ShardError(
+        f"{folder} is packed with frame offsets {_name_sources(packed, recipe.use_stereo)}, "
+        f"asked for are {_name_sources(asked, use_stereo)}: set {' '.join(settings)}, "
+        f"or pack again with {views_options}"
+    )
 
 
 def view_names(frame_offsets: Sequence[int], use_stereo: bool) -> list[str]:
@@ -275,6 +285,10 @@ def _walk_sample(section: Section) -> Iterator[tuple[str, str, int, int]]:
         yield key, name, start, stop
         sample_key = key
         position = start + -(-(stop - start) // _BLOCK) * _BLOCK
+
+
+def _name_sources(frame_offsets: list[int], use_stereo: bool) -> str:
+    return f"{frame_offsets} with{'' if use_stereo else 'out'} the stereo view"
 
 
 def _parse_recipe(stored: dict[str, Any]) -> Recipe:
