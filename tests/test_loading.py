@@ -1,5 +1,6 @@
 """Models from runs, checkpoints and published folders; first weights for training."""
 
+import re
 import shutil
 
 import pytest
@@ -170,6 +171,29 @@ def test_a_mono_model_does_not_start_from_a_stereo_run_or_another_depth(tmp_path
         initialise(make_model(), "scratch", str(tmp_path))
     with pytest.raises(WeightsError, match=r"is a ResNet-18; .*set network\.num_layers=18"):
         initialise(make_model("network.num_layers=34"), "scratch", str(tmp_path))
+
+
+def test_a_model_with_a_pose_network_is_told_that_published_stereo_weights_have_none(tmp_path):
+    source = make_model(*STEREO, seed=1)
+    export_published(source, tmp_path)
+    words = rf"^{tmp_path} has no pose network .*stereo alone"
+    for mode in ((), ("data.use_stereo=true",)):
+        model = make_model(*mode)
+        with pytest.raises(WeightsError, match=words) as told:
+            initialise(model, "scratch", str(tmp_path))
+        assert "pose_encoder.pth and pose.pth" in str(told.value)
+        assert_same_weights(model, make_model(*mode))
+        remedy = re.findall(r"data\.\S+=[^\s,]+", str(told.value))
+        model = make_model(*mode, *remedy)
+        initialise(model, "scratch", str(tmp_path))
+        assert_same_weights(model, source)
+
+
+def test_published_stereo_weights_with_half_a_pose_network_name_the_file_that_is_missing(tmp_path):
+    export_published(make_model("data.use_stereo=true"), tmp_path)
+    (tmp_path / "pose_encoder.pth").unlink()
+    with pytest.raises(WeightsError, match=r"no weight file .*pose_encoder\.pth"):
+        initialise(make_model(), "scratch", str(tmp_path))
 
 
 def test_a_run_goes_on_with_the_networks_that_it_was_begun_with(tmp_path):

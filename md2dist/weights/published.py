@@ -52,6 +52,8 @@ def import_published(model: MonodepthModel, folder: str | Path) -> None:
     for name, network in _networks_of(model).items():
         path, own = Path(folder) / f"{name}.pth", network.state_dict()
         state = read_weights(path)
+        if name == "encoder" and state.get("use_stereo"):
+            _check_pose_files(model, Path(folder))
         if name in ENCODERS:
             check_num_layers(select(state, "encoder."), model.num_layers, path)
             state = {key: state[key] for key in state if key not in (*CLASSIFIER, *SETTINGS)}
@@ -137,6 +139,17 @@ def describe_published(folder: Path) -> list[str]:
 def _networks_of(model: MonodepthModel) -> dict[str, nn.Module]:
     children = dict(model.named_children())
     return {name: children[name] for name in NETWORKS if name in children}
+
+
+def _check_pose_files(model: MonodepthModel, folder: Path) -> None:
+    """Refuses files of a stereo model, which have no pose network, for a model that has one."""
+    expected = [f"{name}.pth" for name in POSE_NETWORKS if name in _networks_of(model)]
+    if expected and not any((folder / name).exists() for name in expected):
+        raise WeightsError(
+            f"{folder} has no pose network (it was trained on stereo alone), but this model has: "
+            f"expected {' and '.join(expected)}; set data.frame_offsets=[] data.use_stereo=true, "
+            "or take other weights"
+        )
 
 
 def _to_published(model: MonodepthModel, network: str) -> dict[str, Any]:
