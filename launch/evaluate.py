@@ -45,7 +45,8 @@ def evaluate(
     """Measures the model together with the other ranks; gives how it was measured, and what."""
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
-    model = load_model(arguments.checkpoint, world.device)
+    dtype = None if arguments.dtype == "auto" else arguments.dtype
+    model = load_model(arguments.checkpoint, world.device, dtype)
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
     )
@@ -119,6 +120,13 @@ def parse_arguments() -> argparse.Namespace:
         "--flip-postprocess",
         action="store_true",
         help="average with the prediction of the mirrored image",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="in which the networks compute; auto: as precision.dtype of the run says (auto there: "
+        "bf16 where this machine has instructions for it, else fp32), published weights in fp32",
     )
     parser.add_argument("--batch-size", type=int, default=8, help="images per forward pass")
     parser.add_argument("--cache-dir", help="where to keep what is fetched, as data.cache_dir")

@@ -22,7 +22,9 @@ def main() -> None:
     """Parses the arguments, predicts, prints the name of each depth file."""
     arguments = parse_arguments()
     images = find_images(arguments.input)
-    model = load_model(arguments.checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = None if arguments.dtype == "auto" else arguments.dtype
+    model = load_model(arguments.checkpoint, device, dtype)
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
         print("This model was trained without stereo: its depth has no scale, 1 is not a metre.")
@@ -55,6 +57,13 @@ def parse_arguments() -> argparse.Namespace:
         default="auto",
         help="factor of the depth; auto: 5.4 for models trained with stereo, which makes metres, "
         "else 1",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="in which the networks compute; auto: as precision.dtype of the run says (auto there: "
+        "bf16 where this machine has instructions for it, else fp32), published weights in fp32",
     )
     return parser.parse_args()
 

@@ -78,6 +78,24 @@ def test_a_published_folder_says_itself_what_model_it_is(tmp_path, overrides):
     assert loaded.dtype == torch.float32
 
 
+@pytest.mark.parametrize("setting", ["fp32", "bf16"])
+def test_a_model_computes_in_the_type_of_its_run_or_in_the_one_that_is_asked_for(tmp_path, setting):
+    words = (f"precision.dtype={setting}", "deepspeed.zero_stage=1")  # excludes training in fp16
+    model, _ = save_run(tmp_path / "run", *words)
+    export_published(model, tmp_path / "published")
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    for folder, own in (("run", setting), ("published", "fp32")):
+        assert load_model(tmp_path / folder).dtype == types[own]
+        disparities = set()
+        for name, dtype in types.items():
+            loaded = load_model(tmp_path / folder, dtype=name)
+            assert loaded.dtype == dtype
+            assert_same_weights(loaded, model)
+            disparities.add(loaded.predict_scaled_disparity(images).mean().item())
+        assert len(disparities) == 3
+
+
 def test_a_mono_folder_without_its_pose_files_names_what_is_missing(tmp_path):
     export_published(make_model(), tmp_path)
     (tmp_path / "pose.pth").unlink()

@@ -21,7 +21,7 @@ from md2dist.prediction.files import (
     write_whole,
 )
 from md2dist.prediction.predictor import frames_predictor, predict_files, predict_image
-from md2dist.weights import export_published
+from md2dist.weights import export_published, load_model
 
 COMMAND = Path(__file__).parent.parent / "launch" / "predict.py"
 HEIGHT, WIDTH = 64, 96
@@ -228,6 +228,19 @@ def test_the_command_scales_stereo_models_and_says_that_others_have_no_scale(
     tenfold = np.load(tmp_path / "ten" / "b_depth.npy")
     factor = 5.4 if use_stereo else 1.0
     np.testing.assert_allclose(tenfold / automatic, 10 / factor, rtol=1e-6)
+
+
+def test_the_command_computes_in_the_type_that_it_is_told(
+    weights, photographs, tmp_path, monkeypatch
+):
+    image = photographs / "b.png"
+    words = ["--checkpoint", weights[True], "--input", image, "--format", "npy"]
+    for option, dtype in (("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")):
+        output = tmp_path / option
+        assert run_command(monkeypatch, *words, "--output", output, "--dtype", option) == 0
+        disparity = predict_image(load_model(weights[True], dtype=dtype), read_image(image))
+        depth = np.load(output / "b_depth.npy")
+        np.testing.assert_allclose(depth, 5.4 / disparity, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

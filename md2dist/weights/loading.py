@@ -1,12 +1,14 @@
 """Models with weights: a start for training, and trained ones for evaluation and prediction."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from md2dist.config import load_config
 from md2dist.errors import ConfigError, WeightsError
 from md2dist.model import MonodepthModel
+from md2dist.networks.precision import choose_dtype
 from md2dist.weights.imagenet import load_imagenet
 from md2dist.weights.published import describe_published, import_published, is_published
 from md2dist.weights.run_folder import find_config, import_checkpoint, resolve_checkpoint
@@ -34,13 +36,19 @@ def initialise(model: MonodepthModel, weights: str, init_from: str | None = None
         load_imagenet(model, weights)
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> MonodepthModel:
+def load_model(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: Literal["fp32", "bf16", "fp16"] | None = None,
+) -> MonodepthModel:
     """Loads a trained model for evaluation and prediction.
 
     Args:
         path: a run's folder (its newest checkpoint counts), one checkpoint's folder, or a folder of
-            the published files; these compute in float32, as published.
+            the published files.
         device: where the model goes.
+        dtype: in which the networks compute; None: as the settings of the run say, published ones
+            in float32.
 
     Returns:
         The model in eval mode.
@@ -62,4 +70,6 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Monodept
         checkpoint = resolve_checkpoint(path)
         model = MonodepthModel.from_config(load_config([find_config(checkpoint)]))
         import_checkpoint(model, checkpoint)
+    if dtype is not None:  # as an override, fp16 would be refused beside a run's zero_stage
+        model.dtype = choose_dtype(dtype)
     return model.to(device).eval()
