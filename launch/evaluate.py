@@ -16,12 +16,13 @@ from md2dist.errors import run_command, tell_error
 from md2dist.evaluation.depth import BrokenOffError, DepthReport, evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.evaluation.protocols import choose_protocol
+from md2dist.networks.precision import name_dtype
 from md2dist.prediction.files import prepare_file, write_json
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.training.preemption import EXIT_PREEMPTED
 from md2dist.training.watch import Watch
 from md2dist.training.world import World, failing_together, join_world, leave_world, sum_over_ranks
-from md2dist.weights import load_model
+from md2dist.weights import find_model, load_model
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     finally:
         leave_world()
     if world.is_main:
-        print(f"{title['protocol']}, scaling {title['scaling']}\n\n{report.as_markdown()}")
+        print(f"{describe(title)}\n\n{report.as_markdown()}")
         if arguments.output:
             write_json(arguments.output, title | report.as_dict())
 
@@ -46,7 +47,8 @@ def evaluate(
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
     dtype = None if arguments.dtype == "auto" else arguments.dtype
-    model = load_model(arguments.checkpoint, world.device, dtype)
+    folder, step = find_model(arguments.checkpoint)
+    model = load_model(folder, world.device, dtype)
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
     )
@@ -86,7 +88,26 @@ def evaluate(
         if world.is_main:
             tell_error("stopped before all images were measured; there are no figures")
         sys.exit(EXIT_PREEMPTED)
-    return {"protocol": protocol, "scaling": scaling}, report
+    title = {
+        "protocol": protocol,
+        "scaling": scaling,
+        "dtype": name_dtype(model.dtype),
+        "flip_postprocess": arguments.flip_postprocess,
+        "checkpoint": str(arguments.checkpoint),
+        "checkpoint_folder": folder.name,
+        "step": step,
+        "shards": arguments.shards,
+        "shard_digest": dataset.manifest.digest,
+    }
+    return title, report
+
+
+def describe(title: dict[str, Any]) -> str:
+    """Puts on one line what decides the figures, for people."""
+    words = [title["protocol"], f"scaling {title['scaling']}", title["dtype"]]
+    words += ["flip post-processing"] * title["flip_postprocess"]
+    words += [title["checkpoint"]] + [f"step {title['step']}"] * (title["step"] is not None)
+    return ", ".join(words)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -11,12 +11,15 @@ import pytest
 import torch
 from small_shards import write_small_shards
 
-from md2dist.config import load_config
+from md2dist.config import load_config, save_config
+from md2dist.data.shard_format import read_manifest
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
+from md2dist.training.checkpoint_folder import name_of, note_validation
 from md2dist.weights import export_published, load_model
+from md2dist.weights.run_folder import STATES_NAME
 
 pytestmark = pytest.mark.slow
 
@@ -73,11 +76,51 @@ def test_the_command_prints_a_row_and_writes_the_figures_of_the_library(
         protocol=protocol,
         scaling=scaling,
     )
-    assert figures["scaling"] == scaling
-    assert figures["protocol"] == protocol
+    told = {"protocol": protocol, "scaling": scaling, "dtype": "fp32", "flip_postprocess": False}
+    told |= {"checkpoint": str(checkpoint), "checkpoint_folder": checkpoint.name, "step": None}
+    told |= {"shards": str(shards), "shard_digest": read_manifest(shards).digest}
+    assert figures.items() >= told.items()
+    assert out.startswith(f"{protocol}, scaling {scaling}, fp32, {checkpoint}\n")
     assert figures["num_images"] == 5
     assert [figures[name] for name in NAMES] == pytest.approx(report.metrics, rel=1e-5)
     assert report.as_markdown().splitlines()[0] in out
+
+
+@pytest.mark.parametrize("place", ["", "checkpoints/best"])
+def test_the_figures_tell_which_checkpoint_of_a_run_they_are_of_and_how_it_computed(
+    shards, tmp_path, place
+):
+    settings = ["data.height=64", "data.width=96", "data.use_stereo=true", "precision.dtype=bf16"]
+    config = load_config(overrides=settings)
+    torch.manual_seed(0)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for step in (7, 9):
+        state = MonodepthModel.from_config(config).state_dict()
+        (checkpoints / name_of(step)).mkdir(parents=True)
+        torch.save({"module": state, "step": step}, checkpoints / name_of(step) / STATES_NAME)
+        save_config(config, checkpoints / name_of(step) / "config.yaml")
+    (checkpoints / "latest").write_text(name_of(9) + "\n")
+    note_validation(checkpoints / name_of(7), {"abs_rel": 0.1})
+    run, step = tmp_path / "run" / place, 7 if place else 9
+    output = tmp_path / "figures.json"
+    words = ["--flip-postprocess", "--dtype", "auto" if place else "fp32"]
+    process = start(run, shards, "--output", output, *words)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    dtype = "bf16" if place else "fp32"
+    figures = json.loads(output.read_text())
+    told = {"dtype": dtype, "flip_postprocess": True, "checkpoint": str(run), "step": step}
+    assert figures.items() >= (told | {"checkpoint_folder": f"step-{step:08d}"}).items()
+    heading = f"eigen, scaling 5.4, {dtype}, flip post-processing, {run}, step {step}"
+    assert out.splitlines()[0] == heading
+    report = evaluate_depth(
+        frames_predictor(load_model(checkpoints / name_of(step), dtype=dtype)),
+        ShardDataset(shards),
+        protocol="eigen",
+        scaling=5.4,
+        use_flip_postprocess=True,
+    )
+    assert [figures[name] for name in NAMES] == pytest.approx(report.metrics, rel=1e-5)
 
 
 def test_two_ranks_give_the_figures_of_one_and_only_the_first_speaks(weights, shards, tmp_path):

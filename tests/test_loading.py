@@ -9,7 +9,7 @@ import torch
 from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError, WeightsError
 from md2dist.model import MonodepthModel
-from md2dist.weights import export_published, initialise, load_model
+from md2dist.weights import export_published, find_model, initialise, load_model
 from md2dist.weights.run_folder import import_checkpoint
 
 STATES = "mp_rank_00_model_states.pt"
@@ -56,6 +56,21 @@ def test_a_relative_path_to_a_checkpoint_finds_the_runs_settings(tmp_path, monke
     model, checkpoint = save_run(tmp_path)
     monkeypatch.chdir(checkpoint)
     assert_same_weights(model, load_model("."))
+
+
+def test_a_link_or_a_run_is_found_as_the_checkpoint_that_it_means_now(tmp_path, monkeypatch):
+    model, checkpoint = save_run(tmp_path / "run")
+    best = checkpoint.parent / "best"
+    best.symlink_to(checkpoint.name)
+    for path in (tmp_path / "run", best, checkpoint):
+        assert find_model(path) == (checkpoint, 7)
+    assert_same_weights(load_model(best), model)
+    monkeypatch.chdir(checkpoint)
+    assert find_model(".") == (checkpoint, 7)
+    torch.save({"module": model.state_dict()}, checkpoint / STATES)
+    export_published(model, tmp_path / "published")
+    assert find_model(checkpoint) == (checkpoint, None)
+    assert find_model(str(tmp_path / "published")) == (tmp_path / "published", None)
 
 
 def test_the_checkpoints_own_settings_win_over_the_runs(tmp_path):

@@ -1,7 +1,14 @@
 """Weights in and out: the published four files, ImageNet's, and those of runs and checkpoints."""
 
 from md2dist.weights.imagenet import load_imagenet
-from md2dist.weights.loading import initialise, load_model
+from md2dist.weights.loading import find_model, initialise, load_model
 from md2dist.weights.published import export_published, import_published
 
-__all__ = ["export_published", "import_published", "initialise", "load_imagenet", "load_model"]
+__all__ = [
+    "export_published",
+    "find_model",
+    "import_published",
+    "initialise",
+    "load_imagenet",
+    "load_model",
+]

@@ -11,7 +11,12 @@ from md2dist.model import MonodepthModel
 from md2dist.networks.precision import choose_dtype
 from md2dist.weights.imagenet import load_imagenet
 from md2dist.weights.published import describe_published, import_published, is_published
-from md2dist.weights.run_folder import find_config, import_checkpoint, resolve_checkpoint
+from md2dist.weights.run_folder import (
+    find_config,
+    import_checkpoint,
+    read_step,
+    resolve_checkpoint,
+)
 
 
 def initialise(model: MonodepthModel, weights: str, init_from: str | None = None) -> None:
@@ -34,6 +39,27 @@ def initialise(model: MonodepthModel, weights: str, init_from: str | None = None
             import_checkpoint(model, resolve_checkpoint(Path(init_from)))
     elif weights != "scratch":
         load_imagenet(model, weights)
+
+
+def find_model(path: str | Path) -> tuple[Path, int | None]:
+    """Finds the weights that a path means now; where a run goes on, it may soon mean others.
+
+    Args:
+        path: as for `load_model`.
+
+    Returns:
+        The folder of the checkpoint or of the published files, free of links, and the step of the
+        checkpoint, None where it is not known.
+
+    Raises:
+        WeightsError: if the checkpoint is damaged.
+        CheckpointError: if there is no model at `path`.
+    """
+    path = Path(path)
+    if is_published(path):
+        return path.resolve(), None
+    checkpoint = resolve_checkpoint(path).resolve()
+    return checkpoint, read_step(checkpoint)
 
 
 def load_model(

@@ -32,6 +32,16 @@ def resolve_checkpoint(path: Path) -> Path:
     return checkpoint
 
 
+def read_step(checkpoint: Path) -> int | None:
+    """Reads after how many optimizer steps a checkpoint was taken; None where it does not tell.
+
+    Raises:
+        WeightsError: if its file is missing or damaged.
+    """
+    step = read_weights(checkpoint / STATES_NAME, use_mmap=True).get("step")
+    return step if isinstance(step, int) else None
+
+
 def find_config(checkpoint: Path) -> Path:
     """Returns the file of a checkpoint's settings: its own copy, else the run's.
 
