@@ -16,12 +16,20 @@ from md2dist.errors import run_command, tell_error
 from md2dist.evaluation.depth import BrokenOffError, DepthReport, evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.evaluation.protocols import choose_protocol
+from md2dist.model import MonodepthModel
 from md2dist.networks.precision import name_dtype
 from md2dist.prediction.files import prepare_file, write_json
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.training.preemption import EXIT_PREEMPTED
 from md2dist.training.watch import Watch
-from md2dist.training.world import World, failing_together, join_world, leave_world, sum_over_ranks
+from md2dist.training.world import (
+    World,
+    check_agreement,
+    failing_together,
+    join_world,
+    leave_world,
+    sum_over_ranks,
+)
 from md2dist.weights import find_model, load_model
 
 
@@ -30,8 +38,12 @@ def main() -> None:
     arguments = parse_arguments()
     world = join_world()
     try:
-        with Watch(world) as watch, failing_together(world):
-            title, report = evaluate(arguments, world, watch)
+        with Watch(world) as watch:
+            with failing_together(world):
+                model, dataset, title = prepare(arguments, world)
+            with failing_together(world):
+                check_agreement(world, **title)  # a run that goes on may have got a new checkpoint
+                report = evaluate(arguments, model, dataset, title, world, watch)
     finally:
         leave_world()
     if world.is_main:
@@ -40,10 +52,10 @@ def main() -> None:
             write_json(arguments.output, title | report.as_dict())
 
 
-def evaluate(
-    arguments: argparse.Namespace, world: World, watch: Watch
-) -> tuple[dict[str, Any], DepthReport]:
-    """Measures the model together with the other ranks; gives how it was measured, and what."""
+def prepare(
+    arguments: argparse.Namespace, world: World
+) -> tuple[MonodepthModel, ShardDataset, dict[str, Any]]:
+    """Opens the model and the shards, and tells what will be measured, and how."""
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
     dtype = None if arguments.dtype == "auto" else arguments.dtype
@@ -61,22 +73,41 @@ def evaluate(
         frame_offsets=(),
         use_stereo=False,
     )
-    protocol = choose_protocol(dataset.manifest.recipe, arguments.shards, arguments.protocol)
-    scaling = read_scaling(
-        arguments.scaling,
-        {"auto": STEREO_FACTOR if model.use_stereo else "median", "median": "median"},
-    )
+    automatic = STEREO_FACTOR if model.use_stereo else "median"
+    title = {
+        "protocol": choose_protocol(dataset.manifest.recipe, arguments.shards, arguments.protocol),
+        "scaling": read_scaling(arguments.scaling, {"auto": automatic, "median": "median"}),
+        "dtype": name_dtype(model.dtype),
+        "flip_postprocess": arguments.flip_postprocess,
+        "checkpoint": str(arguments.checkpoint),
+        "checkpoint_folder": folder.name,
+        "step": step,
+        "shards": arguments.shards,
+        "shard_digest": dataset.manifest.digest,
+    }
+    return model, dataset, title
+
+
+def evaluate(
+    arguments: argparse.Namespace,
+    model: MonodepthModel,
+    dataset: ShardDataset,
+    title: dict[str, Any],
+    world: World,
+    watch: Watch,
+) -> DepthReport:
+    """Measures the model together with the other ranks."""
 
     def is_stopping() -> bool:
         watch.note("evaluating")
         return watch.is_stopping()
 
     try:
-        report = evaluate_depth(
+        return evaluate_depth(
             frames_predictor(model),
             dataset,
-            protocol=protocol,
-            scaling=scaling,
+            protocol=title["protocol"],
+            scaling=title["scaling"],
             rank=world.rank,
             world_size=world.world_size,
             sum_over_ranks=sum_over_ranks,
@@ -88,18 +119,6 @@ def evaluate(
         if world.is_main:
             tell_error("stopped before all images were measured; there are no figures")
         sys.exit(EXIT_PREEMPTED)
-    title = {
-        "protocol": protocol,
-        "scaling": scaling,
-        "dtype": name_dtype(model.dtype),
-        "flip_postprocess": arguments.flip_postprocess,
-        "checkpoint": str(arguments.checkpoint),
-        "checkpoint_folder": folder.name,
-        "step": step,
-        "shards": arguments.shards,
-        "shard_digest": dataset.manifest.digest,
-    }
-    return title, report
 
 
 def describe(title: dict[str, Any]) -> str:

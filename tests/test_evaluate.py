@@ -123,34 +123,53 @@ def test_the_figures_tell_which_checkpoint_of_a_run_they_are_of_and_how_it_compu
     assert [figures[name] for name in NAMES] == pytest.approx(report.metrics, rel=1e-5)
 
 
-def test_two_ranks_give_the_figures_of_one_and_only_the_first_speaks(weights, shards, tmp_path):
-    checkpoint = weights[True]
+def start_ranks(words_of_ranks):
+    """Starts a rank for each list of words; gives their outputs and their exit codes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    settings = ["--batch-size", "2", "--flip-postprocess", "--protocol", "eigen"]
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    world["WORLD_SIZE"] = str(len(words_of_ranks))
     ranks = [
-        start(
-            checkpoint,
-            shards,
-            *settings,
-            f"--local_rank={rank}",
-            "--output",
-            tmp_path / "two.json",
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            WORLD_SIZE="2",
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=port,
-        )
-        for rank in range(2)
+        start(*words, f"--local_rank={rank}", RANK=str(rank), LOCAL_RANK=str(rank), **world)
+        for rank, words in enumerate(words_of_ranks)
     ]
     outputs = [rank.communicate(timeout=120) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    return outputs, [rank.returncode for rank in ranks]
+
+
+def test_two_ranks_give_the_figures_of_one_and_only_the_first_speaks(weights, shards, tmp_path):
+    settings = ["--batch-size", "2", "--flip-postprocess", "--protocol", "eigen"]
+    words = [weights[True], shards, *settings]
+    outputs, codes = start_ranks([[*words, "--output", tmp_path / "two.json"]] * 2)
+    assert codes == [0, 0], outputs
     assert outputs[1][0] == ""
-    alone = start(checkpoint, shards, *settings, "--output", tmp_path / "one.json")
+    alone = start(*words, "--output", tmp_path / "one.json")
     assert alone.communicate()[0] == outputs[0][0]
     assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("is_there", "options", "message"),
+    [
+        (
+            True,
+            ["--dtype", "bf16"],
+            "the ranks disagree on dtype: rank 0 has fp32, rank 1 has bf16",
+        ),
+        (False, [], "rank 1: "),
+    ],
+)
+def test_ranks_that_would_measure_different_things_end_with_code_2_and_one_message(
+    weights, shards, tmp_path, is_there, options, message
+):
+    other = weights[True] if is_there else tmp_path / "nowhere"
+    outputs, codes = start_ranks([[weights[True], shards], [other, shards, *options]])
+    assert codes == [2, 2], outputs
+    said = "".join(out + err for out, err in outputs)
+    assert said.count("error: ") == 1
+    assert message in said
+    assert "abs_rel" not in said
 
 
 @pytest.mark.parametrize(
