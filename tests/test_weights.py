@@ -144,14 +144,21 @@ def test_an_export_beside_the_pose_network_of_another_model_is_refused(tmp_path)
         export_published(make_model(*STEREO), tmp_path)
 
 
+def test_an_export_into_a_runs_folder_which_would_hide_its_checkpoints_is_refused(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(WeightsError, match=rf"run's folder.* such as {tmp_path / 'published'}$"):
+        export_published(make_model(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
 def test_an_export_that_fails_leaves_the_files_as_they_were(tmp_path, monkeypatch):
     export_published(make_model(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     save = torch.save
 
-    def fill_disk(state, path):
-        save(state, path)
-        if "pose.pth" in path.name:
+    def fill_disk(state, file):
+        save(state, file)
+        if "pose.pth" in str(file.name):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fill_disk)
@@ -226,6 +233,11 @@ def test_a_file_that_is_missing_cut_off_or_full_of_code_is_named(tmp_path):
     path.unlink()
     with pytest.raises(WeightsError, match=r"no weight file .*depth\.pth"):
         import_published(make_model(), tmp_path)
+
+
+def test_a_folder_that_takes_no_files_is_an_error_of_the_system():
+    with pytest.raises(OSError, match=r"/proc/self/\.encoder\.pth"):
+        export_published(make_model(), "/proc/self")
 
 
 def test_files_in_the_format_before_torch_1_6_are_read(tmp_path):

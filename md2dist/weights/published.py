@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.weights.files import (
@@ -64,30 +65,58 @@ def import_published(model: MonodepthModel, folder: str | Path) -> None:
         model.get_submodule(name).load_state_dict(state)
 
 
-def export_published(model: MonodepthModel, folder: str | Path) -> None:
+def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
     """Writes the published files; they appear under their names when all of them are complete.
 
     Args:
-        model: its predictive mask, if any, has no place in the layout and is left out.
+        model: what the layout has no place for is left out, see `describe_omissions`.
         folder: made where it is missing; files of the same names are replaced.
 
+    Returns:
+        The files.
+
     Raises:
-        WeightsError: if the model has no pose network, but the folder has the files of one.
+        WeightsError: if the folder is a run's, or the model has no pose network, but the folder has
+            the files of one.
+        OSError: if the disk refuses.
     """
     folder, networks = Path(folder), _networks_of(model)
+    if (folder / "checkpoints").is_dir():
+        raise WeightsError(
+            f"{folder} is a run's folder, which would mean these files from now on, not its newest "
+            f"checkpoint; take another one, such as {folder / 'published'}"
+        )
     stale = [f"{name}.pth" for name in POSE_NETWORKS if name not in networks]
     if any((folder / name).exists() for name in stale):
         raise WeightsError(f"{folder} has {' and '.join(stale)} of another model; use a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    partial = {name: folder / f".{name}.pth.partial-{os.getpid()}" for name in networks}
+    files = [folder / f"{name}.pth" for name in networks]
+    partial = [folder / f".{path.name}.partial-{os.getpid()}" for path in files]
     try:
-        for name, path in partial.items():
-            torch.save(_to_published(model, name), path)
-        for name, path in partial.items():
-            path.replace(folder / f"{name}.pth")
+        for name, path in zip(networks, partial, strict=True):
+            with path.open("wb") as file:  # opened by torch, a refusal would be a RuntimeError
+                torch.save(_to_published(model, name), file)
+        for path, final in zip(partial, files, strict=True):
+            path.replace(final)
     finally:
-        for path in partial.values():
+        for path in partial:
             path.unlink(missing_ok=True)
+    return files
+
+
+def describe_omissions(model: MonodepthModel) -> list[str]:
+    """Tells, a sentence each, what the published files of a model do not hold."""
+    loss, published = model.settings, LossConfig()
+    told = []
+    if loss.use_predictive_mask:
+        told.append("The predictive mask is left out: the published files have no place for it.")
+    if (loss.min_depth, loss.max_depth) != (published.min_depth, published.max_depth):
+        told.append(
+            f"loss.min_depth={loss.min_depth:g} and loss.max_depth={loss.max_depth:g} are left "
+            f"out: who reads the files takes {published.min_depth:g} and {published.max_depth:g}, "
+            "and gets another depth."
+        )
+    return told
 
 
 def published_names(network: str, names: Collection[str]) -> dict[str, str]:
