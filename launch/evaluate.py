@@ -138,7 +138,8 @@ def parse_arguments() -> argparse.Namespace:
         "--checkpoint",
         type=Path,
         required=True,
-        help="a run's folder, one of its checkpoints, or a folder of published weights",
+        help="a run's folder (its newest checkpoint), one of its checkpoints such as "
+        "RUN/checkpoints/best, or a folder of published weights",
     )
     parser.add_argument(
         "--shards", required=True, help="folder, or address, of shards packed with --ground-truth"

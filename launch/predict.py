@@ -28,6 +28,12 @@ def main() -> None:
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
         print("This model was trained without stereo: its depth has no scale, 1 is not a metre.")
+        if arguments.format == "png":
+            print(
+                "It may be tens of times smaller than in metres, and the steps of the PNG, 1/256, "
+                "are coarse for it: use --format npy, or --scale FACTOR, for example the median "
+                "ratio that evaluate.py tells."
+            )
     for path in predict_files(
         model, images, arguments.output, factor=factor, depth_format=arguments.format
     ):
@@ -43,7 +49,8 @@ def parse_arguments() -> argparse.Namespace:
         "--checkpoint",
         type=Path,
         required=True,
-        help="a run's folder, one of its checkpoints, or a folder of published weights",
+        help="a run's folder (its newest checkpoint), one of its checkpoints such as "
+        "RUN/checkpoints/best, or a folder of published weights",
     )
     parser.add_argument(
         "--input", type=Path, required=True, help="an image, or a folder of png and jpg images"
@@ -55,8 +62,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scale",
         default="auto",
-        help="factor of the depth; auto: 5.4 for models trained with stereo, which makes metres, "
-        "else 1",
+        help="factor of the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 makes "
+        "metres for KITTI's cameras and baseline, other cameras need a factor of their own",
     )
     parser.add_argument(
         "--dtype",

@@ -230,6 +230,22 @@ def test_the_command_scales_stereo_models_and_says_that_others_have_no_scale(
     np.testing.assert_allclose(tenfold / automatic, 10 / factor, rtol=1e-6)
 
 
+def test_the_coarse_steps_of_a_png_without_scale_are_told_with_what_to_do(
+    weights, photographs, tmp_path, monkeypatch, capsys
+):
+    base = ["--input", photographs / "b.png", "--output", tmp_path / "out", "--checkpoint"]
+    for use_stereo, options, is_told in (
+        (False, [], True),
+        (False, ["--format", "npy"], False),
+        (False, ["--scale", "31.5"], False),
+        (True, [], False),
+    ):
+        assert run_command(monkeypatch, *base, weights[use_stereo], *options) == 0
+        said = capsys.readouterr().out
+        words = ("steps of the PNG", "--format npy", "--scale FACTOR", "median ratio")
+        assert all((word in said) == is_told for word in words), said
+
+
 def test_the_command_computes_in_the_type_that_it_is_told(
     weights, photographs, tmp_path, monkeypatch
 ):
