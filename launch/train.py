@@ -19,7 +19,12 @@ def parse_arguments() -> list[str]:
     parser = argparse.ArgumentParser(description=__doc__)
     # --config takes all words that follow it, so overrides may stand anywhere.
     parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=1e-4")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="e.g. optim.lr=1e-4; md2dist/config.py lists all",
+    )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
     arguments = parser.parse_args()
     return [*arguments.config, *arguments.overrides]

@@ -29,7 +29,7 @@ class DataConfig:
     frame_offsets: tuple[int, ...] = (-1, 1)  # temporal sources, ascending, without 0
     use_stereo: bool = False  # the other camera is a source (published: true for S and MS)
     use_flip: bool = True  # mirror half of the samples (published: true)
-    use_color_jitter: bool = True  # jitter half of the samples (published: true; GluonCV: false)
+    use_color_jitter: bool = True  # jitter half of the samples (published: true)
     use_true_intrinsics: bool = False  # calibrated K instead of 0.58 W, 1.92 H (published: false)
     num_workers: int = 4  # loader processes per rank; 0 reads in the training process
     window_shards: int = 16  # shards that are shuffled together

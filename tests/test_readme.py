@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed.run
 from deepspeed.launcher import runner
 
 from md2dist.config import load_config, load_words
@@ -51,6 +52,9 @@ def words_of_python(command):
     if program == "deepspeed":
         options = runner.parse_args(words)
         return [options.user_script, *options.user_args]
+    if program == "torchrun":
+        options = torch.distributed.run.parse_args(words)
+        return [options.training_script, *options.training_script_args]
     if program == "sbatch":
         number = next(i for i, word in enumerate(words) if word.endswith(".sbatch"))
         return [*words_of_batch_script(words[number]), *words[number + 1 :]]
