@@ -32,6 +32,10 @@ from md2dist.training.world import (
 )
 from md2dist.weights import find_model, load_model
 
+REMEDY = (  # for ranks at odds: a run that goes on saves new checkpoints, and machines differ
+    "give --checkpoint the folder of one checkpoint, --dtype a type, and all ranks the same shards"
+)
+
 
 def main() -> None:
     """Parses the arguments, evaluates, prints a table row."""
@@ -42,7 +46,7 @@ def main() -> None:
             with failing_together(world):
                 model, dataset, title = prepare(arguments, world)
             with failing_together(world):
-                check_agreement(world, **title)  # a run that goes on may have got a new checkpoint
+                check_agreement(world, REMEDY, **title)
                 report = evaluate(arguments, model, dataset, title, world, watch)
     finally:
         leave_world()

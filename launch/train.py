@@ -45,7 +45,8 @@ def main() -> None:
                 prepared = prepare(config, world.world_size, world.local_rank, world.node_size)
                 model = build_model(config, prepared, world.is_main)
             with failing_together(world):
-                check_agreement(world, config=config, **facts_of(prepared))
+                remedy = "all need the same shards, settings and log.run_dir"
+                check_agreement(world, remedy, config=config, **facts_of(prepared))
                 if world.is_main:  # now that nothing is wrong
                     open_run_dir(config, prepared.resolved)
             start_logging(config.log.run_dir, world)

@@ -146,7 +146,7 @@ def go_on(world):
 
 def find_other_shards(world):
     with failing_together(world):
-        check_agreement(world, first_step=7, train_shards="abc" if world.rank else "def")
+        check_agreement(world, "mend it", first_step=7, train_shards="abc" if world.rank else "def")
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_an_error_on_one_rank_ends_all_and_is_told_once(capfd):
 def test_ranks_that_found_different_things_end_together(capfd):
     assert run_ranks(find_other_shards) == ["exit 2", "exit 2"]
     told = capfd.readouterr().err
-    assert "disagree on train_shards: rank 0 has def, rank 1 has abc" in told
+    assert "disagree on train_shards: rank 0 has def, rank 1 has abc; mend it" in told
     assert "first_step" not in told
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from md2dist.errors import ConfigError, Md2distError, tell_error
 from md2dist.training.srun import torch_names
@@ -90,10 +91,18 @@ def join_world() -> World:
     # would abort them before it could.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     backend = "nccl" if world.device.type == "cuda" else "gloo"
-    dist.init_process_group(
-        backend, timeout=_PATIENCE, rank=world.rank, world_size=world.world_size
+    store, rank, world_size = next(
+        rendezvous("env://", world.rank, world.world_size, timeout=_PATIENCE)
     )
-    _name_meeting()
+    if world.is_main:
+        store.set("meeting", uuid.uuid4().hex)
+    dist.init_process_group(
+        backend, store=store, timeout=_PATIENCE, rank=rank, world_size=world_size
+    )
+    # No variable would do: torchrun counts restarts on each node by itself. Nor would a broadcast:
+    # nobody watches over the ranks yet.
+    global _meeting
+    _meeting = store.get("meeting").decode()
     return world
 
 
@@ -105,7 +114,7 @@ def describe_devices(world: World) -> str:
 
 
 def misses_gpu(device: torch.device) -> bool:
-    """Whether the machine shows a GPU of which torch knows nothing, and nobody has hidden it."""
+    """Whether the machine shows a GPU that torch does not, though no variable hides it."""
     is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return device.type == "cpu" and not is_hidden and Path("/dev/nvidiactl").exists()
 
@@ -211,11 +220,12 @@ def failing_together(world: World) -> Iterator[None]:
         sys.exit(2)
 
 
-def check_agreement(world: World, **facts: object) -> None:
+def check_agreement(world: World, remedy: str, **facts: object) -> None:
     """Compares facts that must be the same on all ranks, since each found them by itself.
 
     Args:
         world: this process; every rank must call.
+        remedy: what to do where they differ.
         **facts: by name, with a comparable text.
 
     Raises:
@@ -228,16 +238,8 @@ def check_agreement(world: World, **facts: object) -> None:
             if value != str(facts[name]):
                 raise Md2distError(
                     f"the ranks disagree on {name}: rank {world.rank} has {facts[name]}, rank "
-                    f"{rank} has {value}; all need the same shards, settings and log.run_dir"
+                    f"{rank} has {value}; {remedy}"
                 )
-
-
-def _name_meeting() -> None:
-    global _meeting
-    # No variable of a launcher would do: torchrun counts restarts on each node by itself.
-    name = [uuid.uuid4().hex]
-    dist.broadcast_object_list(name, src=0)
-    _meeting = name[0]
 
 
 def _gather(value: Any, world: World) -> list[Any]:
