@@ -48,6 +48,7 @@ def test_settings_that_cannot_be_read_are_told_and_do_not_stop_the_run(tmp_path,
         ("data.use_stereo=true", "data.use_stereo=False, now it is True"),
         ("data.frame_offsets=[1]", r"data.frame_offsets=\(-1, 1\), now it is \(1,\)"),
         ("network.init_from=other", "network.init_from=None, now it is other"),
+        ("network.weights=scratch", "network.weights=imagenet, now it is scratch"),
     ],
 )
 def test_another_experiment_does_not_go_on_in_the_folder_of_the_first(tmp_path, override, told):
@@ -61,7 +62,7 @@ def test_another_experiment_does_not_go_on_in_the_folder_of_the_first(tmp_path, 
 @pytest.mark.parametrize(
     "override",
     [
-        *("optim.lr=0.5", "optim.num_epochs=30", "data.use_flip=false", "network.weights=scratch"),
+        *("optim.lr=0.5", "optim.num_epochs=30", "data.use_flip=false", "network.weights=r18.pth"),
         *("precision.dtype=fp16", "data.num_workers=0", "network.freeze_batchnorm=true"),
     ],
 )
@@ -69,12 +70,19 @@ def test_what_may_change_on_the_way_is_no_other_experiment(tmp_path, override):
     path = tmp_path / "config.yaml"
     save_config(load_config([], ["network.init_from=first"]), path)
     check_method(path, load_config([], [override]))
-    check_method(path, load_config([], [override, "network.init_from=first"]))
+    check_method(path, load_config([], [override, "network.init_from=first/"]))
     path.write_text("optim:\n  momentum: 0.9\n")  # of another version
     check_method(path, load_config([], [override]))
 
 
-def test_other_networks_are_left_to_whoever_loads_their_weights(tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data.use_stereo=true", "data.frame_offsets=[]"],
+        ["loss.use_predictive_mask=true", "loss.use_auto_mask=false"],
+    ],
+)
+def test_other_networks_are_left_to_whoever_loads_their_weights(tmp_path, words):
     path = tmp_path / "config.yaml"
-    save_config(load_config([], ["data.use_stereo=true"]), path)
-    check_method(path, load_config([], ["data.use_stereo=true", "data.frame_offsets=[]"]))
+    save_config(load_config(), path)
+    check_method(path, load_config([], words))

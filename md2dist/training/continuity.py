@@ -58,8 +58,8 @@ def check_method(saved: Path, config: Config) -> None:
         config: the settings now.
 
     Raises:
-        CheckpointError: naming the first setting of the method that has changed, or
-            `network.init_from` if it names other weights now, which nobody would look at.
+        CheckpointError: naming the first setting that has changed, of the method, or of the first
+            weights, which nobody would look at.
     """
     run_dir = config.log.run_dir
     if config.checkpoint.resume == "must":
@@ -68,8 +68,11 @@ def check_method(saved: Path, config: Config) -> None:
         changes = _find_changes(saved, config, {}, {})
     except ConfigError:
         return
+    had_pose, has_pose = map(bool, changes.get("data.frame_offsets", (None, None)))
+    if had_pose != has_pose or "loss.use_predictive_mask" in changes:
+        return  # other networks: whoever loads the weights has remedies for that
     for key, (before, now) in changes.items():
-        if _is_of_method(key, before, now):
+        if key.startswith(_METHOD) or _is_other_start(key, before, now):
             raise CheckpointError(
                 f"the run in {run_dir} was begun with {key}={before}, now it is {now}: give a new "
                 "experiment a log.run_dir of its own, or set checkpoint.resume=must to go on with "
@@ -110,12 +113,11 @@ def _find_changes(
     return {key: (before[key], now[key]) for key in now if before[key] != now[key]}
 
 
-def _is_of_method(key: str, before: Any, now: Any) -> bool:
+def _is_other_start(key: str, before: Any, now: Any) -> bool:
+    """Whether a change asks for other first weights; the same may lie at another path."""
     if key == "network.init_from":
-        return now is not None
-    if key == "loss.use_predictive_mask" or (key == "data.frame_offsets" and not (before and now)):
-        return False  # other networks: whoever loads the weights has remedies for that
-    return key.startswith(_METHOD)
+        return now is not None and (before is None or Path(before) != Path(now))
+    return key == "network.weights" and "scratch" in (before, now)
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
