@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from md2dist.errors import run_command
+from md2dist.prediction.files import refuse_address
 from md2dist.weights import export_published, load_model
 from md2dist.weights.published import describe_omissions
 
@@ -17,6 +18,7 @@ from md2dist.weights.published import describe_omissions
 def main() -> None:
     """Parses the arguments, exports, prints the name of each file and what they do not hold."""
     arguments = parse_arguments()
+    refuse_address(arguments.output)
     model = load_model(arguments.checkpoint)
     for path in export_published(model, arguments.output):
         print(path)

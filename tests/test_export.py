@@ -72,7 +72,9 @@ def test_what_the_published_files_do_not_hold_is_told(
     ("words", "message"),
     [
         (["--checkpoint", "nowhere"], "nowhere is no run"),
-        (["--output", "run"], "run is a run's folder"),
+        (["--output", "run"], "run is the folder of a run or of a checkpoint"),
+        (["--output", "run/checkpoints/step-00000007"], "run/checkpoints/step-00000007 is the"),
+        (["--output", "s3://bucket/x"], "s3://bucket/x is an address"),
     ],
 )
 def test_what_cannot_be_exported_ends_with_code_2_and_one_line(

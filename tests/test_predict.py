@@ -207,7 +207,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_results_are_not_written_to_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ImageError, match=r"^s3://bucket/a\.json is an address; expected a file, "):
+    with pytest.raises(ImageError, match=r"^s3://bucket/a\.json is an address; expected a place"):
         prepare_file(Path("s3://bucket/a.json"))
     assert not list(tmp_path.iterdir())
 
@@ -249,6 +249,7 @@ def test_the_coarse_steps_of_a_png_without_scale_are_told_with_what_to_do(
 def test_the_command_computes_in_the_type_that_it_is_told(
     weights, photographs, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     image = photographs / "b.png"
     words = ["--checkpoint", weights[True], "--input", image, "--format", "npy"]
     for option, dtype in (("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")):

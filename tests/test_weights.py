@@ -9,6 +9,7 @@ from md2dist.config import load_config
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.weights import export_published, import_published
+from md2dist.weights.run_folder import STATES_NAME
 
 SMALL = ("data.height=64", "data.width=96")
 STEREO = ("data.frame_offsets=[]", "data.use_stereo=true")
@@ -144,11 +145,12 @@ def test_an_export_beside_the_pose_network_of_another_model_is_refused(tmp_path)
         export_published(make_model(*STEREO), tmp_path)
 
 
-def test_an_export_into_a_runs_folder_which_would_hide_its_checkpoints_is_refused(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(WeightsError, match=rf"run's folder.* such as {tmp_path / 'published'}$"):
+@pytest.mark.parametrize("name", ["checkpoints", STATES_NAME])
+def test_an_export_into_a_folder_which_would_mean_another_model_then_is_refused(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(WeightsError, match=r"is the folder of a run or of a checkpoint"):
         export_published(make_model(), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_an_export_that_fails_leaves_the_files_as_they_were(tmp_path, monkeypatch):

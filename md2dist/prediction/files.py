@@ -87,15 +87,26 @@ def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> 
     write_whole(path, lambda file: file.write(text.encode()))
 
 
+def refuse_address(path: Path) -> None:
+    """Refuses an address as the place of results.
+
+    Raises:
+        ImageError: if it is one.
+    """
+    if re.match(r"[\w+.-]+:/", str(path)):  # a path keeps one slash of the two
+        address = str(path).replace(":/", "://", 1)
+        raise ImageError(
+            f"{address} is an address; expected a place on this machine, to be copied from there"
+        )
+
+
 def prepare_file(path: Path) -> None:
     """Refuses a file that cannot be written, before the work that it shall tell; makes its folder.
 
     Raises:
         ImageError: if it is an address, or a folder's name, or its folder cannot be made.
     """
-    if re.match(r"[\w+.-]+:/", str(path)):  # a path keeps one slash of the two
-        address = str(path).replace(":/", "://", 1)
-        raise ImageError(f"{address} is an address; expected a file, to be copied there afterwards")
+    refuse_address(path)
     if path.is_dir():
         raise ImageError(f"{path} is a folder; expected the name of a file")
     try:

@@ -18,6 +18,7 @@ from md2dist.weights.files import (
     read_weights,
     select,
 )
+from md2dist.weights.run_folder import STATES_NAME
 
 ENCODERS = ("encoder", "pose_encoder")
 POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models that were trained on stereo alone
@@ -76,15 +77,15 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
         The files.
 
     Raises:
-        WeightsError: if the folder is a run's, or the model has no pose network, but the folder has
-            the files of one.
+        WeightsError: if the folder is a run's or a checkpoint's, or has the files of a pose network
+            where the model has none.
         OSError: if the disk refuses.
     """
     folder, networks = Path(folder), _networks_of(model)
-    if (folder / "checkpoints").is_dir():
+    if (folder / "checkpoints").is_dir() or (folder / STATES_NAME).exists():
         raise WeightsError(
-            f"{folder} is a run's folder, which would mean these files from now on, not its newest "
-            f"checkpoint; take another one, such as {folder / 'published'}"
+            f"{folder} is the folder of a run or of a checkpoint, which would mean these files "
+            "from now on; take another one"
         )
     stale = [f"{name}.pth" for name in POSE_NETWORKS if name not in networks]
     if any((folder / name).exists() for name in stale):
