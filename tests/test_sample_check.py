@@ -123,3 +123,9 @@ def test_ground_truth_of_the_other_kind_is_not_what_the_recipe_says(tmp_path):
 def test_a_description_that_cannot_be_true_is_found(folder, changes, words):
     change_description(folder, KEYS[5], **changes)
     assert [fault for fault in found(folder) if f"{NAME}, {KEYS[5]}: " in fault and words in fault]
+
+
+def test_a_single_camera_has_no_baseline(tmp_path):
+    folder = write_small_shards(tmp_path / "shards", use_stereo=False)
+    change_description(folder, KEYS[5], baseline=0.0)
+    assert found(folder) == []

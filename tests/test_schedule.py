@@ -1,6 +1,9 @@
+import re
+
 import pytest
 
 from md2dist.config import OptimConfig
+from md2dist.training.batch_plan import plan_batches
 from md2dist.training.schedule import advise_on_rate, count_steps, learning_rate
 
 
@@ -17,12 +20,16 @@ def test_the_rate_is_the_configured_one_for_any_batch_unless_told_which_batch_it
 
 
 def test_larger_batches_at_the_published_rate_are_told_of():
-    advice = advise_on_rate(OptimConfig(), 96)
+    advice = advise_on_rate(OptimConfig(), 96, world_size=8)
     assert "steps take 96 samples" in advice
-    assert "optim.lr_batch_size=12" in advice
+    assert advice.endswith("consider optim.lr_batch_size=12, which scales it")
+    advice = advise_on_rate(OptimConfig(), 48, world_size=4)
+    settings = dict(re.findall(r"optim\.(\w+)=(\d+)", advice.partition(" or ")[2]))
+    optim = OptimConfig(**{name: int(value) for name, value in settings.items()})
+    assert plan_batches(optim, 4) == (12, 3, 1)
     for optim in (OptimConfig(lr_batch_size=12), OptimConfig(lr=3e-4)):
-        assert advise_on_rate(optim, 96) is None
-    assert advise_on_rate(OptimConfig(), 12) is None
+        assert advise_on_rate(optim, 96, 8) is None
+    assert advise_on_rate(OptimConfig(), 12, 1) is None
 
 
 def test_the_warm_up_rises_in_equal_parts_to_the_rate_and_then_leaves_it_alone():

@@ -115,8 +115,9 @@ def _tell_start(config: Config, prepared: Preparation, world: World) -> None:
     logger.info("computing on %s", describe_devices(world))
     if misses_gpu(world.device):
         logger.warning(
-            "this machine has a GPU, but torch %s finds none: install a build for CUDA that fits "
-            "the driver, else the training takes many times as long",
+            "this machine has a GPU, but torch %s finds none, and the training takes many times as "
+            "long: see that the job was given it, and that torch is a build for CUDA which fits "
+            "the driver",
             torch.__version__,
         )
     if prepared.checkpoint is not None:
@@ -125,7 +126,7 @@ def _tell_start(config: Config, prepared: Preparation, world: World) -> None:
         for change in describe_changes(saved, config, before, prepared.resolved):
             logger.info("changed since then: %s", change)
     logger.info("resolved: %s", describe(prepared.resolved))
-    advice = advise_on_rate(config.optim, prepared.plan.global_batch_size)
+    advice = advise_on_rate(config.optim, prepared.plan.global_batch_size, world.world_size)
     if advice is not None and prepared.checkpoint is None:
         logger.info("%s", advice)
     if first_step >= last_step:

@@ -27,15 +27,20 @@ def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: 
     return rate
 
 
-def advise_on_rate(optim: OptimConfig, global_batch_size: int) -> str | None:
-    """Says how to choose where a larger batch than the published one meets the published rate."""
+def advise_on_rate(optim: OptimConfig, global_batch_size: int, world_size: int) -> str | None:
+    """Says what may be chosen where a larger batch than the published one meets its rate."""
     is_published = optim.lr == OptimConfig.lr and optim.lr_batch_size is None
     if global_batch_size <= PUBLISHED_BATCH_SIZE or not is_published:
         return None
+    share, remainder = divmod(PUBLISHED_BATCH_SIZE, world_size)
+    smaller = (
+        f", or optim.global_batch_size={PUBLISHED_BATCH_SIZE} optim.micro_batch_size={share}"
+        if not remainder
+        else ""
+    )
     return (
         f"steps take {global_batch_size} samples, but the rate is that for {PUBLISHED_BATCH_SIZE}: "
-        f"consider optim.lr_batch_size={PUBLISHED_BATCH_SIZE}, which scales it, or "
-        f"optim.global_batch_size={PUBLISHED_BATCH_SIZE}"
+        f"consider optim.lr_batch_size={PUBLISHED_BATCH_SIZE}, which scales it{smaller}"
     )
 
 
