@@ -31,6 +31,7 @@ from md2dist.training.world import (
     sum_over_ranks,
 )
 from md2dist.weights import find_model, load_model
+from md2dist.weights.options import add_checkpoint, add_dtype
 
 REMEDY = (  # for ranks at odds: a run that goes on saves new checkpoints, and machines differ
     "give --checkpoint the folder of one checkpoint, --dtype a type, and all ranks the same shards"
@@ -62,9 +63,8 @@ def prepare(
     """Opens the model and the shards, and tells what will be measured, and how."""
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
-    dtype = None if arguments.dtype == "auto" else arguments.dtype
     folder, step = find_model(arguments.checkpoint)
-    model = load_model(folder, world.device, dtype)
+    model = load_model(folder, world.device, arguments.dtype)
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
     )
@@ -138,13 +138,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        help="a run's folder (its newest checkpoint), one of its checkpoints such as "
-        "RUN/checkpoints/best, or a folder of published weights",
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--shards", required=True, help="folder, or address, of shards packed with --ground-truth"
     )
@@ -166,13 +160,7 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="average with the prediction of the mirrored image",
     )
-    parser.add_argument(
-        "--dtype",
-        choices=["auto", "fp32", "bf16", "fp16"],
-        default="auto",
-        help="in which the networks compute; auto: as precision.dtype of the run says (auto there: "
-        "bf16 where this machine has instructions for it, else fp32), published weights in fp32",
-    )
+    add_dtype(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="images per forward pass")
     parser.add_argument("--cache-dir", help="where to keep what is fetched, as data.cache_dir")
     parser.add_argument(

@@ -12,6 +12,7 @@ from pathlib import Path
 from md2dist.errors import run_command
 from md2dist.prediction.files import refuse_address
 from md2dist.weights import export_published, load_model
+from md2dist.weights.options import add_checkpoint
 from md2dist.weights.published import describe_omissions
 
 
@@ -31,13 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        help="a run's folder (its newest checkpoint), one of its checkpoints such as "
-        "RUN/checkpoints/best, or a folder of published weights",
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--output", type=Path, required=True, help="folder for the files; same names are replaced"
     )

@@ -16,6 +16,7 @@ from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.prediction.files import find_images
 from md2dist.prediction.predictor import predict_files
 from md2dist.weights import load_model
+from md2dist.weights.options import add_checkpoint, add_dtype
 
 
 def main() -> None:
@@ -23,8 +24,7 @@ def main() -> None:
     arguments = parse_arguments()
     images = find_images(arguments.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = None if arguments.dtype == "auto" else arguments.dtype
-    model = load_model(arguments.checkpoint, device, dtype)
+    model = load_model(arguments.checkpoint, device, arguments.dtype)
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
         print("This model was trained without stereo: its depth has no scale, 1 is not a metre.")
@@ -45,13 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        help="a run's folder (its newest checkpoint), one of its checkpoints such as "
-        "RUN/checkpoints/best, or a folder of published weights",
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--input", type=Path, required=True, help="an image, or a folder of png and jpg images"
     )
@@ -65,13 +59,7 @@ def parse_arguments() -> argparse.Namespace:
         help="factor of the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 makes "
         "metres for KITTI's cameras and baseline, other cameras need a factor of their own",
     )
-    parser.add_argument(
-        "--dtype",
-        choices=["auto", "fp32", "bf16", "fp16"],
-        default="auto",
-        help="in which the networks compute; auto: as precision.dtype of the run says (auto there: "
-        "bf16 where this machine has instructions for it, else fp32), published weights in fp32",
-    )
+    add_dtype(parser)
     return parser.parse_args()
 
 

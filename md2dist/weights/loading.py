@@ -65,7 +65,7 @@ def find_model(path: str | Path) -> tuple[Path, int | None]:
 def load_model(
     path: str | Path,
     device: str | torch.device = "cpu",
-    dtype: Literal["fp32", "bf16", "fp16"] | None = None,
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
 ) -> MonodepthModel:
     """Loads a trained model for evaluation and prediction.
 
@@ -73,7 +73,7 @@ def load_model(
         path: a run's folder (its newest checkpoint counts), one checkpoint's folder, or a folder of
             the published files.
         device: where the model goes.
-        dtype: in which the networks compute; None: as the settings of the run say, published ones
+        dtype: in which the networks compute; auto: as the settings of the run say, published ones
             in float32.
 
     Returns:
@@ -96,6 +96,6 @@ def load_model(
         checkpoint = resolve_checkpoint(path)
         model = MonodepthModel.from_config(load_config([find_config(checkpoint)]))
         import_checkpoint(model, checkpoint)
-    if dtype is not None:  # as an override, fp16 would be refused beside a run's zero_stage
+    if dtype != "auto":  # as an override, fp16 would be refused beside a run's zero_stage
         model.dtype = choose_dtype(dtype)
     return model.to(device).eval()

@@ -1,0 +1,26 @@
+"""The options by which commands take a trained model."""
+
+import argparse
+from pathlib import Path
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Adds `--checkpoint`, a path for `load_model`."""
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="a run's folder (its newest checkpoint), one of its checkpoints such as "
+        "RUN/checkpoints/best, or a folder of published weights",
+    )
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """Adds `--dtype`, a type for `load_model`."""
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="in which the networks compute; auto: as precision.dtype of the run says (auto there: "
+        "bf16 where this machine has instructions for it, else fp32), published weights in fp32",
+    )
