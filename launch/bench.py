@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from md2dist.errors import run_command
-from md2dist.prediction.files import prepare_file, write_json
+from md2dist.storage.results import prepare_file, write_json
 
 Row = dict[str, Any]
 

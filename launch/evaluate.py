@@ -18,8 +18,8 @@ from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.model import MonodepthModel
 from md2dist.networks.precision import name_dtype
-from md2dist.prediction.files import prepare_file, write_json
 from md2dist.prediction.predictor import frames_predictor
+from md2dist.storage.results import prepare_file, write_json
 from md2dist.training.preemption import EXIT_PREEMPTED
 from md2dist.training.watch import Watch
 from md2dist.training.world import (

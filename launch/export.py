@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from md2dist.errors import run_command
-from md2dist.prediction.files import refuse_address
+from md2dist.storage.results import refuse_address
 from md2dist.weights import export_published, load_model
 from md2dist.weights.options import add_checkpoint
 from md2dist.weights.published import describe_omissions

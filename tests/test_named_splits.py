@@ -6,9 +6,9 @@ from file_server import serve_files
 from md2dist.data import named_splits, published_splits
 from md2dist.data.named_splits import find_split, load_split, name_split
 from md2dist.data.published_splits import PUBLISHED_SPLITS, PublishedList, fetch_split
-from md2dist.data.retries import Patience
 from md2dist.data.source_tree import SourceTree
 from md2dist.errors import SplitError
+from md2dist.storage.retries import Patience
 
 DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"
 TEXT = f"{DRIVE} 1 l\n"

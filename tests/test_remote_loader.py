@@ -16,13 +16,13 @@ from small_shards import write_small_shards
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
 from md2dist.data.read_plan import check_cache, plan_reading
-from md2dist.data.retries import PATIENT
-from md2dist.data.shard_cache import ShardCache
 from md2dist.data.shard_files import CachedFiles
 from md2dist.data.shard_format import read_manifest, write_manifest
 from md2dist.data.shard_reader import ShardDataset
-from md2dist.data.stores import FolderStore
 from md2dist.errors import ShardError
+from md2dist.storage.cache import ShardCache
+from md2dist.storage.open_store import FolderStore
+from md2dist.storage.retries import PATIENT
 
 NUM_SAMPLES = 40  # in ten shards
 RANK = """

@@ -10,7 +10,7 @@ from md2dist.data.sample_check import shown_image
 from md2dist.data.shard_check import Checksum, Fault, ShardReport
 from md2dist.data.shard_format import Manifest, Recipe, view_names
 from md2dist.data.splits import SplitLine
-from md2dist.data.stores import is_url
+from md2dist.storage.open_store import is_url
 
 Moment = tuple[str, int]  # drive of KITTI raw and frame, whichever camera sees it
 

@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.download import download, remote_size
 from md2dist.data.kitti_drives import DRIVES
-from md2dist.data.retries import PATIENT, QUICK, Patience
 from md2dist.errors import ConfigError, DownloadError
+from md2dist.storage.download import download, remote_size
+from md2dist.storage.retries import PATIENT, QUICK, Patience
 
 BASE_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/raw_data"
 _NUM_REQUESTS = 8  # at the same time, for sizes

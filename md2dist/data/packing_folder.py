@@ -22,8 +22,8 @@ from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import MANIFEST_NAME, SkippedLine
 from md2dist.data.shard_plan import Plan
 from md2dist.data.source_files import SourceFile
-from md2dist.data.whole_files import lies_at, write_whole
 from md2dist.errors import ShardError
+from md2dist.storage.atomic import lies_at, write_whole
 
 PACKING_NAME = ".packing"
 _PACKED_NAME = ".packed"

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.download import check_sha256, download
-from md2dist.data.retries import QUICK, Patience
 from md2dist.errors import DownloadError, SplitError
+from md2dist.storage.download import check_sha256, download
+from md2dist.storage.retries import QUICK, Patience
 
 BASE_URL = (
     "https://raw.githubusercontent.com/nianticlabs/monodepth2/"

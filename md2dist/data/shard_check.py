@@ -16,9 +16,9 @@ from md2dist.data.sample_check import check_sample, shown_image
 from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import Manifest, Recipe, view_names
 from md2dist.data.splits import SplitLine
-from md2dist.data.stores import map_file
 from md2dist.data.tar_structure import TarMember, TarWalk, walk_tar
 from md2dist.errors import ShardError
+from md2dist.storage.open_store import map_file
 
 Decode = Literal["all", "sample", "none"]
 Checksum = tuple[int, int]  # bytes and CRC-32 of an encoded image

@@ -14,12 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from md2dist.data.fetching import fetch_bytes
-from md2dist.data.retries import QUICK, Patience
 from md2dist.data.shard_entry import ShardEntry
-from md2dist.data.stores import is_url, open_store
-from md2dist.data.whole_files import write_whole
 from md2dist.errors import ShardError
+from md2dist.storage.atomic import write_whole
+from md2dist.storage.open_store import is_url, open_store
+from md2dist.storage.retries import QUICK, Patience
+from md2dist.storage.store import fetch_bytes
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "index.json"

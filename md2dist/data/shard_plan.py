@@ -16,8 +16,8 @@ from md2dist.data.kitti_layout import OTHER_SIDE, camera_folder, find_image
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe, SkippedLine, view_names
 from md2dist.data.source_tree import SourceTree
 from md2dist.data.splits import SplitLine
-from md2dist.data.stores import is_url
 from md2dist.errors import ConfigError, KittiError
+from md2dist.storage.open_store import is_url
 
 
 class PlannedSample(NamedTuple):

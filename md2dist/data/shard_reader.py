@@ -15,10 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from md2dist.data.fetching import NUM_AT_ONCE
-from md2dist.data.read_ahead import read_ahead
-from md2dist.data.retries import PATIENT, Patience
-from md2dist.data.shard_cache import OpenFile
 from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_files import CachedFiles, Extent, FolderFiles, ShardFiles, open_cache
 from md2dist.data.shard_format import (
@@ -28,8 +24,12 @@ from md2dist.data.shard_format import (
     view_names,
 )
 from md2dist.data.sparse_depth import decode_sparse_depth
-from md2dist.data.stores import is_url, open_store
 from md2dist.errors import ShardError
+from md2dist.storage.cache import OpenFile
+from md2dist.storage.open_store import is_url, open_store
+from md2dist.storage.read_ahead import read_ahead
+from md2dist.storage.retries import PATIENT, Patience
+from md2dist.storage.store import NUM_AT_ONCE
 
 _OPEN_FILES = 64  # per dataset and process, far below the usual limit of 1024 files
 _NUM_THREADS = 4  # that fetch ahead, per process

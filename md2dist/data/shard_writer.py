@@ -16,8 +16,8 @@ from md2dist.data.shard_format import SkippedLine
 from md2dist.data.shard_plan import Plan, PlannedSample, check_tasks, refuse_sample
 from md2dist.data.source_files import is_as_before
 from md2dist.data.source_tree import SourceTree
-from md2dist.data.whole_files import whole_file
 from md2dist.errors import KittiError, ShardError
+from md2dist.storage.atomic import whole_file
 
 
 class Progress(NamedTuple):

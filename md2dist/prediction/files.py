@@ -1,11 +1,6 @@
-"""The files on both sides of a prediction: images in; depth, pictures and figures out."""
+"""The files on both sides of a prediction: images in, depth and pictures out."""
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +8,7 @@ from PIL import Image, ImageOps
 
 from md2dist.data.frames import convert_to_rgb
 from md2dist.errors import ImageError
+from md2dist.storage.results import write_whole
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
@@ -79,56 +75,3 @@ def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:
 def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Writes (H, W, 3) uint8 or (H, W) uint16 as PNG."""
     write_whole(path, lambda file: Image.fromarray(picture).save(file, format="PNG"))
-
-
-def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
-    """Writes figures as JSON for people and programs."""
-    text = json.dumps(content, indent=2) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
-
-
-def refuse_address(path: Path) -> None:
-    """Refuses an address as the place of results.
-
-    Raises:
-        ImageError: if it is one.
-    """
-    if re.match(r"[\w+.-]+:/", str(path)):  # a path keeps one slash of the two
-        address = str(path).replace(":/", "://", 1)
-        raise ImageError(
-            f"{address} is an address; expected a place on this machine, to be copied from there"
-        )
-
-
-def prepare_file(path: Path) -> None:
-    """Refuses a file that cannot be written, before the work that it shall tell; makes its folder.
-
-    Raises:
-        ImageError: if it is an address, or a folder's name, or its folder cannot be made.
-    """
-    refuse_address(path)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; expected the name of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Lets `write` fill a file that takes its name only when it is complete; makes its folder.
-
-    Raises:
-        ImageError: as `prepare_file`, or if the folder cannot be written to.
-    """
-    prepare_file(path)
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("wb") as file:
-            write(file)
-        aside.replace(path)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            aside.unlink()

@@ -14,8 +14,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from md2dist.data.whole_files import write_whole
 from md2dist.errors import CheckpointError
+from md2dist.storage.atomic import write_whole
 
 logger = logging.getLogger(__name__)
 

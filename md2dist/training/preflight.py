@@ -11,9 +11,9 @@ from md2dist.data.order import GlobalOrder
 from md2dist.data.read_plan import check_cache
 from md2dist.data.shard_format import MANIFEST_NAME, check_recipe
 from md2dist.data.shard_reader import ShardDataset
-from md2dist.data.stores import is_url
 from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.evaluation.protocols import choose_protocol, validation_remedy
+from md2dist.storage.open_store import is_url
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.checkpoint_folder import find_checkpoint, read_validation
 from md2dist.training.continuity import check_continuity, check_method

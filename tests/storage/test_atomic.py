@@ -1,6 +1,6 @@
 import pytest
 
-from md2dist.data.whole_files import whole_file, write_whole
+from md2dist.storage.atomic import whole_file, write_whole
 
 
 def test_a_file_has_no_name_before_it_is_whole(tmp_path):

@@ -15,9 +15,9 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import TextIO
 
-from md2dist.data.retries import Patience, retry
-from md2dist.data.whole_files import lies_at
 from md2dist.errors import ShardError
+from md2dist.storage.atomic import lies_at
+from md2dist.storage.retries import Patience, retry
 
 logger = logging.getLogger(__name__)
 

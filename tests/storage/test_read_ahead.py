@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 
-from md2dist.data.read_ahead import Reach, read_ahead
+from md2dist.storage.read_ahead import Reach, read_ahead
 
 FAR = Reach(100, 100, 100)
 

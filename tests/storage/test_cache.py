@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tiny_disk import needs_tiny_disk, run_on_tiny_disk
 
-from md2dist.data.shard_cache import ShardCache
 from md2dist.errors import ShardError
+from md2dist.storage.cache import ShardCache
 
 fork = multiprocessing.get_context("fork")
 
@@ -266,7 +266,7 @@ def test_a_process_forked_while_room_is_made_does_not_keep_the_others_out(cache,
 FULL_DISK = """
     import sys
     from pathlib import Path
-    from md2dist.data.shard_cache import ShardCache
+    from md2dist.storage.cache import ShardCache
     folder = Path(sys.argv[1])
     cache = ShardCache(folder / "cache", 10**9)
     for number in range(50):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from io import BufferedRandom
 from typing import Protocol, TypeVar
 
-from md2dist.data.retries import Patience, retry
 from md2dist.errors import ShardError
+from md2dist.storage.retries import Patience, retry
 
 CHUNK = 1 << 18  # bytes that a store yields at once
 NUM_AT_ONCE = 16  # questions to a store at most, of all threads of a process

@@ -8,9 +8,9 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
-from md2dist.data.download import is_address, may_pass, parse_number
-from md2dist.data.fetching import CHUNK, Span, StoreError
 from md2dist.errors import ShardError
+from md2dist.storage.download import is_address, may_pass, parse_number
+from md2dist.storage.store import CHUNK, Span, StoreError
 
 _PARTIAL = 206  # status
 _MISSING = (404, 410)  # statuses

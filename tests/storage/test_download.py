@@ -14,10 +14,10 @@ from unittest.mock import Mock
 import pytest
 from file_server import serve_files
 
-from md2dist.data import download as module
-from md2dist.data.download import check_sha256, download, remote_size
-from md2dist.data.retries import Patience
 from md2dist.errors import DownloadError
+from md2dist.storage import download as module
+from md2dist.storage.download import check_sha256, download, remote_size
+from md2dist.storage.retries import Patience
 
 CONTENT = bytes(range(256)) * 40  # 10240 bytes, of which no two stretches begin alike
 HASTY = Patience(num_tries=3, first_wait=0.001, timeout=1.0)
@@ -230,12 +230,13 @@ def test_a_full_disk_is_told_at_once_with_the_remedy(server, tmp_path):
 def test_a_killed_download_goes_on(server, tmp_path):
     server.faults.append("stall:1000")
     program = (
-        "import sys; from pathlib import Path; from md2dist.data.download import download\n"
+        "import sys; from pathlib import Path; from md2dist.storage.download import download\n"
         "download(sys.argv[1], Path(sys.argv[2]), lambda path: None)"
     )
     path = tmp_path / "file.bin"
     running = subprocess.Popen([sys.executable, "-c", program, f"{server.url}/file.bin", path])
     while not server.requests:
+        assert running.poll() is None
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.wait()

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from md2dist.data.fetching import CHUNK, Span, StoreError
 from md2dist.errors import ShardError
+from md2dist.storage.store import CHUNK, Span, StoreError
 
 _NO_COMMAND = (126, 127)  # exit codes of a shell that cannot run it
 

@@ -1,0 +1,1 @@
+"""Files and where they come from: this machine, web servers, S3, commands; whole or absent."""
