@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from md2dist.errors import run_command
+from md2dist.console import run_command
 from md2dist.storage.results import prepare_file, write_json
 
 Row = dict[str, Any]

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
+from md2dist.console import run_command
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.synthetic import split_lines
-from md2dist.errors import run_command
 from md2dist.evaluation.baselines import RowProfile, fit_constant, fit_row_profile
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.networks.precision import choose_dtype

@@ -9,7 +9,7 @@ network. evaluate.py and predict.py take the folder as --checkpoint, network.ini
 import argparse
 from pathlib import Path
 
-from md2dist.errors import run_command
+from md2dist.console import run_command
 from md2dist.storage.results import refuse_address
 from md2dist.weights import export_published, load_model
 from md2dist.weights.options import add_checkpoint

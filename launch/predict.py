@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from md2dist.errors import run_command
+from md2dist.console import run_command
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.prediction.files import find_images
 from md2dist.prediction.predictor import predict_files

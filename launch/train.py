@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from md2dist.config import load_words
-from md2dist.errors import run_command
+from md2dist.console import run_command
 from md2dist.training.loop import build_model, train
 from md2dist.training.preemption import EXIT_PREEMPTED
 from md2dist.training.preflight import facts_of, prepare

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from md2dist.console import run_command
 from md2dist.data.kitti_archives import BASE_URL, fetch_archive, list_archives, plan_download
-from md2dist.errors import run_command
 
 
 def main() -> None:

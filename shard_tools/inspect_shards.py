@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from md2dist.console import run_command
 from md2dist.data.data_card import describe_shards
 from md2dist.data.shard_reader import ShardDataset
-from md2dist.errors import run_command
 
 
 def main() -> None:

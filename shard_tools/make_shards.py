@@ -12,13 +12,13 @@ import shlex
 from pathlib import Path
 
 from md2dist.config import SMALLEST_SIZE
+from md2dist.console import run_command
 from md2dist.data.kitti_layout import open_kitti
 from md2dist.data.named_splits import load_split, name_split
 from md2dist.data.shard_format import Manifest, Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import Plan, check_output, check_request, check_tasks, plan_samples
 from md2dist.data.shard_writer import Progress, pack_shards
-from md2dist.errors import run_command
 
 
 def parse_arguments() -> argparse.Namespace:

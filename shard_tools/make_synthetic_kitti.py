@@ -3,8 +3,8 @@
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from pathlib import Path
 
+from md2dist.console import run_command
 from md2dist.data.synthetic import render_drives
-from md2dist.errors import run_command
 
 
 def main() -> None:

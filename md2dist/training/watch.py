@@ -20,7 +20,8 @@ from typing import Any, NoReturn, Self, TextIO
 
 import torch.distributed as dist
 
-from md2dist.errors import Md2distError, tell_error
+from md2dist.console import tell_error
+from md2dist.errors import Md2distError
 from md2dist.training.failure import (
     Failure,
     announce_failure,

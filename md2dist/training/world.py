@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from md2dist.errors import ConfigError, Md2distError, tell_error
+from md2dist.console import tell_error
+from md2dist.errors import ConfigError, Md2distError
 from md2dist.training.srun import torch_names
 
 

@@ -7,7 +7,7 @@ import pytest
 
 PRINTING = """
 import sys
-from md2dist.errors import run_command
+from md2dist.console import run_command
 run_command(lambda: print(*range(100_000), sep="\\n"))
 """
 OPENING = PRINTING.replace("print(*range(100_000)", "print(open(sys.argv[1])")
@@ -45,7 +45,8 @@ def test_a_file_that_cannot_be_opened_is_told_in_one_line_with_its_name(name):
 
 FAILING = """
 import sys
-from md2dist.errors import ShardError, run_command
+from md2dist.console import run_command
+from md2dist.errors import ShardError
 def main():
     print("a row")
     raise eval(sys.argv[1])
