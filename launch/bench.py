@@ -39,8 +39,8 @@ def parse_arguments() -> argparse.Namespace:
 def time_formats(arguments: argparse.Namespace) -> list[Row]:
     """Packs mono+stereo samples at 640x192 in each format."""
     from md2dist.data.format_benchmark import bench_formats
-    from md2dist.data.kitti_layout import open_kitti
-    from md2dist.data.named_splits import load_split, name_split
+    from md2dist.data.kitti.layout import open_kitti
+    from md2dist.data.kitti.named_splits import load_split, name_split
     from md2dist.data.shard_format import Recipe
 
     recipe = Recipe(name_split(arguments.split), 192, 640, (-1, 1), use_stereo=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command
-from md2dist.data.kitti_layout import open_kitti
-from md2dist.data.named_splits import load_split, name_split
+from md2dist.data.kitti.layout import open_kitti
+from md2dist.data.kitti.named_splits import load_split, name_split
 from md2dist.data.shard_format import Manifest, Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import Plan, check_output, check_request, check_tasks, plan_samples

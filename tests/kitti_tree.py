@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from md2dist.data.kitti_layout import find_image
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.kitti.layout import find_image
+from md2dist.data.kitti.tree import SourceTree
 
 DATE = "2011_09_26"
 DRIVE = f"{DATE}/{DATE}_drive_0005_sync"

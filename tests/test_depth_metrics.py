@@ -6,8 +6,8 @@ import reference_evaluation as reference
 import torch
 from shard_stand_in import random_ground_truth
 
-from md2dist.data.kitti import load_calibration
-from md2dist.data.velodyne import project_velodyne
+from md2dist.data.kitti.calibration import load_calibration
+from md2dist.data.kitti.velodyne import project_velodyne
 from md2dist.errors import EvaluationError, ShapeError
 from md2dist.evaluation.depth_metrics import (
     DepthMetrics,

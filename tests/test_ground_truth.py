@@ -13,14 +13,14 @@ import webdataset
 from kitti_tree import DATE, DRIVE, HEIGHT, WIDTH, write_annotated, write_archive, write_kitti_tree
 from PIL import Image
 
-from md2dist.data.kitti_layout import CAMERAS, find_annotated, list_drives
+from md2dist.data.kitti.layout import CAMERAS, find_annotated, list_drives
+from md2dist.data.kitti.splits import SplitLine
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.shard_format import Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import plan_samples
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.shard_writer import pack_shards
-from md2dist.data.source_tree import SourceTree
-from md2dist.data.splits import SplitLine
 from md2dist.data.verification import verify_shards
 from md2dist.errors import KittiError
 from md2dist.evaluation.depth import evaluate_depth

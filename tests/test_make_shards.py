@@ -10,8 +10,8 @@ from packing_command import finished_names, make_shards, request
 from PIL import Image
 
 from md2dist.config import load_config
+from md2dist.data.kitti.splits import read_split
 from md2dist.data.shard_format import MANIFEST_NAME, read_manifest, sample_members
-from md2dist.data.splits import read_split
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import pytest
 from kitti_tree import CX, DATE, DRIVE, FX, HEIGHT, WIDTH, image_path, write_kitti_tree
 from PIL import Image
 
+from md2dist.data.kitti.splits import SplitLine
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
 from md2dist.data.shard_format import Recipe, check_recipe, read_manifest
@@ -13,8 +15,6 @@ from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import check_request, plan_samples
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.shard_writer import pack_shards
-from md2dist.data.source_tree import SourceTree
-from md2dist.data.splits import SplitLine
 from md2dist.errors import KittiError, ShardError
 
 RECIPE = Recipe("small", None, None, (-1, 1), use_stereo=True)

@@ -12,7 +12,7 @@ import torch.distributed.run
 from deepspeed.launcher import runner
 
 from md2dist.config import load_config, load_words
-from md2dist.data.published_splits import PUBLISHED_SPLITS
+from md2dist.data.kitti.published_splits import PUBLISHED_SPLITS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from webdataset.writer import TarWriter
 
 from md2dist.config import load_config
+from md2dist.data.kitti.splits import SkippedLine
 from md2dist.data.shard_entry import ShardEntry
 from md2dist.data.shard_format import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     Manifest,
     Recipe,
-    SkippedLine,
     check_recipe,
     read_manifest,
     sample_members,

@@ -20,18 +20,18 @@ from kitti_tree import (
 from PIL import Image
 
 from md2dist.data import image_store
-from md2dist.data.kitti import load_calibration, read_scan
-from md2dist.data.kitti_layout import find_scan
+from md2dist.data.kitti.calibration import load_calibration, read_scan
+from md2dist.data.kitti.layout import find_scan
+from md2dist.data.kitti.splits import SplitLine
+from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.kitti.velodyne import project_velodyne
 from md2dist.data.packing_folder import PACKING_NAME
 from md2dist.data.shard_format import Recipe, read_manifest, sample_members
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import check_request, plan_samples
 from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.shard_writer import pack_shards
-from md2dist.data.source_tree import SourceTree
 from md2dist.data.sparse_depth import decode_sparse_depth
-from md2dist.data.splits import SplitLine
-from md2dist.data.velodyne import project_velodyne
 from md2dist.errors import ConfigError, KittiError, ShardError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), use_stereo=True, samples_per_shard=5)

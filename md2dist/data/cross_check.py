@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from md2dist.data.kitti_drives import name_in_raw
+from md2dist.data.kitti.drives import name_in_raw
+from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.sample_check import shown_image
 from md2dist.data.shard_check import Checksum, Fault, ShardReport
 from md2dist.data.shard_format import Manifest, Recipe, view_names
-from md2dist.data.splits import SplitLine
 from md2dist.storage.open_store import is_url
 
 Moment = tuple[str, int]  # drive of KITTI raw and frame, whichever camera sees it

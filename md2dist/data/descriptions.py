@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from md2dist.data.kitti_layout import CAMERAS
+from md2dist.data.kitti.layout import CAMERAS
+from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shard_format import MANIFEST_NAME, Section, find_member, read_manifest
-from md2dist.data.splits import SplitLine
 from md2dist.errors import ShardError
 from md2dist.storage.open_store import is_url, map_file, open_store
 from md2dist.storage.retries import QUICK

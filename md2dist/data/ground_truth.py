@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from md2dist.data.kitti import Calibration, read_annotated, read_scan
-from md2dist.data.kitti_layout import CAMERAS, find_annotated, find_scan
+from md2dist.data.kitti.calibration import Calibration, read_annotated, read_scan
+from md2dist.data.kitti.layout import CAMERAS, find_annotated, find_scan
+from md2dist.data.kitti.splits import SplitLine
+from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.kitti.velodyne import project_velodyne
 from md2dist.data.shard_format import GroundTruth
-from md2dist.data.source_tree import SourceTree
-from md2dist.data.splits import SplitLine
-from md2dist.data.velodyne import project_velodyne
 from md2dist.errors import KittiError
 
 

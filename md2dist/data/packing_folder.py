@@ -18,8 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from md2dist.data.kitti.splits import SkippedLine
 from md2dist.data.shard_entry import ShardEntry
-from md2dist.data.shard_format import MANIFEST_NAME, SkippedLine
+from md2dist.data.shard_format import MANIFEST_NAME
 from md2dist.data.shard_plan import Plan
 from md2dist.data.source_files import SourceFile
 from md2dist.errors import ShardError

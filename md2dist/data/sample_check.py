@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from md2dist.data.descriptions import described_line, parse_description
-from md2dist.data.kitti_layout import OTHER_SIDE
+from md2dist.data.kitti.layout import OTHER_SIDE
+from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe, view_names
 from md2dist.data.shard_reader import decode_image
 from md2dist.data.sparse_depth import decode_sparse_depth
-from md2dist.data.splits import SplitLine
 from md2dist.errors import ShardError
 
 # What no camera of a car leaves, and what K in the pixels of another image size does: KITTI has

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 
-from md2dist.data.frames import scale_intrinsics
 from md2dist.data.ground_truth import read_truth
 from md2dist.data.image_store import StoredImage
-from md2dist.data.kitti import Calibration, read_calibration
-from md2dist.data.kitti_layout import CAMERAS, calibration_files
+from md2dist.data.images import scale_intrinsics
+from md2dist.data.kitti.calibration import Calibration, read_calibration
+from md2dist.data.kitti.layout import CAMERAS, calibration_files
+from md2dist.data.kitti.splits import SplitLine
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.shard_format import FORMAT_VERSION, Recipe
 from md2dist.data.shard_plan import PlannedSample
 from md2dist.data.source_files import SourceFile, describe
-from md2dist.data.source_tree import SourceTree
 from md2dist.data.sparse_depth import encode_sparse_depth
-from md2dist.data.splits import SplitLine
 from md2dist.errors import KittiError
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
+from md2dist.data.images import ImageFormat
 from md2dist.data.shard_entry import ShardEntry
 from md2dist.errors import ShardError
 from md2dist.storage.atomic import write_whole
@@ -25,7 +26,6 @@ FORMAT_VERSION = 2
 MANIFEST_NAME = "index.json"
 PACK_COMMAND = "python shard_tools/make_shards.py --kitti-root DIR --split FILE --output DIR"
 
-ImageFormat = Literal["png", "jpg", "webp"]
 GroundTruth = Literal["none", "velodyne", "annotated"]
 Order = Literal["shuffled", "sequential"]
 _BLOCK = 512  # bytes; tar headers and payloads start at multiples of it
@@ -66,20 +66,13 @@ class Section(Protocol):
     def __getitem__(self, part: slice, /) -> bytes | memoryview: ...
 
 
-class SkippedLine(NamedTuple):
-    """A line of the split that could not be packed, or a drive that its rule could not judge."""
-
-    line: str
-    reason: str
-
-
 @dataclass(frozen=True)
 class Manifest:
     """The contents of ``index.json``: what the shards hold and how to make them again."""
 
     recipe: Recipe
     shards: tuple[ShardEntry, ...]
-    skipped: tuple[SkippedLine, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()  # lines of the split with the reason
     versions: dict[str, str] = field(default_factory=dict)  # libraries that shape the bytes
     source_digest: str = ""  # sha256 over all files that were read
     digest: str = ""  # sha256 of index.json itself; filled when read, never stored
@@ -135,7 +128,7 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
             return Manifest(
                 recipe=_parse_recipe(stored["recipe"]),
                 shards=tuple(ShardEntry.from_json(entry) for entry in stored["shards"]),
-                skipped=tuple(SkippedLine(*skipped) for skipped in stored["skipped"]),
+                skipped=tuple((line, reason) for line, reason in stored["skipped"]),
                 versions=stored["versions"],
                 source_digest=stored["source_digest"],
                 digest=hashlib.sha256(content).hexdigest(),

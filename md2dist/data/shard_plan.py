@@ -11,11 +11,11 @@ import numpy as np
 import PIL.features
 
 from md2dist.data.ground_truth import find_truth
-from md2dist.data.kitti import read_calibration
-from md2dist.data.kitti_layout import OTHER_SIDE, camera_folder, find_image
-from md2dist.data.shard_format import FORMAT_VERSION, Recipe, SkippedLine, view_names
-from md2dist.data.source_tree import SourceTree
-from md2dist.data.splits import SplitLine
+from md2dist.data.kitti.calibration import read_calibration
+from md2dist.data.kitti.layout import OTHER_SIDE, camera_folder, find_image
+from md2dist.data.kitti.splits import SkippedLine, SplitLine
+from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.shard_format import FORMAT_VERSION, Recipe, view_names
 from md2dist.errors import ConfigError, KittiError
 from md2dist.storage.open_store import is_url
 

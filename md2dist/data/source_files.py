@@ -3,7 +3,7 @@
 import hashlib
 from typing import NamedTuple
 
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiError
 
 _SMALL = 1 << 14  # bytes: calibrations, which people edit, and no images

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from md2dist.data.frames import convert_to_rgb
+from md2dist.data.images import convert_to_rgb
 from md2dist.errors import ImageError
 from md2dist.storage.results import write_whole
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from md2dist.data.splits import SplitLine, read_split
+from md2dist.data.kitti.splits import SplitLine, read_split
 from md2dist.errors import SplitError
 
 DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"

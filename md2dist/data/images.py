@@ -1,12 +1,14 @@
 """Frames between the camera's file and the shard: decode, resize, encode."""
 
 import io
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from md2dist.data.shard_format import ImageFormat
 from md2dist.errors import ImageError, KittiError
+
+ImageFormat = Literal["png", "jpg", "webp"]
 
 # Mean over 21 KITTI frames at 640x192, one core: kB, ms to encode, ms to decode, dB against the
 # original. Run-length matching finds all that deflate finds in filtered pixels; chroma at half

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from kitti_tree import image_path
 
-from md2dist.data.kitti import read_speed
-from md2dist.data.kitti_drives import DRIVES, EIGEN_TEST_DRIVES
-from md2dist.data.named_splits import load_split
-from md2dist.data.source_tree import SourceTree
-from md2dist.data.split_rules import MIN_SPEED, is_held_out, select_samples
-from md2dist.data.splits import read_split
+from md2dist.data.kitti.calibration import read_speed
+from md2dist.data.kitti.drives import DRIVES, EIGEN_TEST_DRIVES
+from md2dist.data.kitti.named_splits import load_split
+from md2dist.data.kitti.split_rules import MIN_SPEED, is_held_out, select_samples
+from md2dist.data.kitti.splits import read_split
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiError, SourceError, SplitError
 
 TRAIN, VAL, TEST = "2011_09_26_drive_0001", "2011_09_26_drive_0015", "2011_09_26_drive_0002"

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiError, SourceError
 
 Side = Literal["l", "r"]

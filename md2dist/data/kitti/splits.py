@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from md2dist.data.kitti_layout import Side
+from md2dist.data.kitti.layout import Side
 from md2dist.errors import SplitError
 
 EXPECTED_LINE = (
@@ -29,6 +29,13 @@ class SplitLine(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.drive} {self.frame} {self.side}"
+
+
+class SkippedLine(NamedTuple):
+    """A line of the split that could not be packed, or a drive that its rule could not judge."""
+
+    line: str
+    reason: str
 
 
 def read_split(path: str | Path) -> list[SplitLine]:

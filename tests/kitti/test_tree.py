@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from kitti_tree import DATE, DRIVE, write_archives, write_kitti_tree
 
-from md2dist.data.kitti_layout import list_drives, list_frames
-from md2dist.data.source_tree import SourceTree, open_tree
+from md2dist.data.kitti.layout import list_drives, list_frames
+from md2dist.data.kitti.tree import SourceTree, open_tree
 from md2dist.errors import KittiError, SourceError
 
 IMAGES = f"{DRIVE}/image_02/data"

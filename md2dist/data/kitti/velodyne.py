@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from md2dist.data.kitti import Calibration
+from md2dist.data.kitti.calibration import Calibration
 
 
 def project_velodyne(

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.kitti_drives import DRIVES
+from md2dist.data.kitti.drives import DRIVES
 from md2dist.errors import ConfigError, DownloadError
 from md2dist.storage.download import download, remote_size
 from md2dist.storage.retries import PATIENT, QUICK, Patience

@@ -3,10 +3,10 @@ import pytest
 import reference_velodyne
 from kitti_tree import BASELINE, CX, CY, DATE, DRIVE, FX, write_calibration
 
-from md2dist.data.kitti import load_calibration, read_scan
-from md2dist.data.kitti_layout import find_scan
-from md2dist.data.source_tree import SourceTree
-from md2dist.data.velodyne import project_velodyne
+from md2dist.data.kitti.calibration import load_calibration, read_scan
+from md2dist.data.kitti.layout import find_scan
+from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.kitti.velodyne import project_velodyne
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from kitti_tree import (
     write_kitti_tree,
 )
 
-from md2dist.data.kitti import load_calibration, read_scan
-from md2dist.data.kitti_layout import find_image, find_scan, open_kitti
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.kitti.calibration import load_calibration, read_scan
+from md2dist.data.kitti.layout import find_image, find_scan, open_kitti
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiError, SourceError
 
 

@@ -3,10 +3,10 @@ import hashlib
 import pytest
 from file_server import serve_files
 
-from md2dist.data import named_splits, published_splits
-from md2dist.data.named_splits import find_split, load_split, name_split
-from md2dist.data.published_splits import PUBLISHED_SPLITS, PublishedList, fetch_split
-from md2dist.data.source_tree import SourceTree
+from md2dist.data.kitti import named_splits, published_splits
+from md2dist.data.kitti.named_splits import find_split, load_split, name_split
+from md2dist.data.kitti.published_splits import PUBLISHED_SPLITS, PublishedList, fetch_split
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import SplitError
 from md2dist.storage.retries import Patience
 

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.published_splits import PUBLISHED_SPLITS, fetch_split
-from md2dist.data.shard_format import SkippedLine
-from md2dist.data.source_tree import SourceTree, telling_place
-from md2dist.data.split_rules import Part, select_samples
-from md2dist.data.splits import SplitLine, read_split
+from md2dist.data.kitti.published_splits import PUBLISHED_SPLITS, fetch_split
+from md2dist.data.kitti.split_rules import Part, select_samples
+from md2dist.data.kitti.splits import SkippedLine, SplitLine, read_split
+from md2dist.data.kitti.tree import SourceTree, telling_place
 from md2dist.errors import SplitError
 
 _RULES: dict[str, Part] = {"rule/train": "train", "rule/val": "val"}

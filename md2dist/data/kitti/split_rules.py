@@ -4,12 +4,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from md2dist.data.kitti import read_speed
-from md2dist.data.kitti_drives import EIGEN_TEST_DRIVES
-from md2dist.data.kitti_layout import OTHER_SIDE, Side, list_drives, list_frames
-from md2dist.data.shard_format import SkippedLine
-from md2dist.data.source_tree import SourceTree
-from md2dist.data.splits import SplitLine
+from md2dist.data.kitti.calibration import read_speed
+from md2dist.data.kitti.drives import EIGEN_TEST_DRIVES
+from md2dist.data.kitti.layout import (
+    OTHER_SIDE,
+    Side,
+    list_drives,
+    list_frames,
+)
+from md2dist.data.kitti.splits import SkippedLine, SplitLine
+from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiError, SplitError
 
 Part = Literal["train", "val"]

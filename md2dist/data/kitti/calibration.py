@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from md2dist.data.frames import decode_pixels
-from md2dist.data.kitti_layout import RAW_CALIBRATION, calibration_files, is_odometry
-from md2dist.data.source_tree import SourceTree, telling_place
+from md2dist.data.images import decode_pixels
+from md2dist.data.kitti.layout import RAW_CALIBRATION, calibration_files, is_odometry
+from md2dist.data.kitti.tree import SourceTree, telling_place
 from md2dist.errors import KittiError
 
 

@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 from file_server import serve_files
 
-from md2dist.data import kitti_archives
-from md2dist.data.kitti_archives import BASE_URL, fetch_archive, list_archives, plan_download
+from md2dist.data.kitti import archives as kitti_archives
+from md2dist.data.kitti.archives import (
+    BASE_URL,
+    fetch_archive,
+    list_archives,
+    plan_download,
+)
 from md2dist.errors import ConfigError, DownloadError
 from md2dist.storage.retries import Patience
 
-SCRIPT = Path(__file__).parent.parent / "shard_tools" / "download_kitti.py"
+SCRIPT = Path(__file__).parents[2] / "shard_tools" / "download_kitti.py"
 HASTY = Patience(num_tries=2, first_wait=0.001, timeout=1.0)
 NAMES = list_archives(["2011_09_28"])  # calibration and two drives
 

@@ -1,0 +1,1 @@
+"""KITTI as it is published: its trees, archives, splits, calibration and scans."""
