@@ -41,7 +41,7 @@ def time_formats(arguments: argparse.Namespace) -> list[Row]:
     from md2dist.data.format_benchmark import bench_formats
     from md2dist.data.kitti.layout import open_kitti
     from md2dist.data.kitti.named_splits import load_split, name_split
-    from md2dist.data.shard_format import Recipe
+    from md2dist.data.shards.recipe import Recipe
 
     recipe = Recipe(name_split(arguments.split), 192, 640, (-1, 1), use_stereo=True)
     tree = open_kitti(*arguments.kitti_root)

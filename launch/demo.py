@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from md2dist.console import run_command
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.synthetic import split_lines
 from md2dist.evaluation.baselines import RowProfile, fit_constant, fit_row_profile
 from md2dist.evaluation.depth import evaluate_depth

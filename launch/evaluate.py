@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from md2dist.console import run_command, tell_error
-from md2dist.data.shard_format import check_recipe
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.evaluation.depth import BrokenOffError, DepthReport, evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.evaluation.protocols import choose_protocol

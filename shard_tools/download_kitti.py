@@ -7,12 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from md2dist.console import run_command
-from md2dist.data.kitti.archives import (
-    BASE_URL,
-    fetch_archive,
-    list_archives,
-    plan_download,
-)
+from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, plan_download
 
 
 def main() -> None:

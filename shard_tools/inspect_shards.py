@@ -5,7 +5,7 @@ from pathlib import Path
 
 from md2dist.console import run_command
 from md2dist.data.data_card import describe_shards
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 
 
 def main() -> None:

@@ -15,10 +15,11 @@ from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command
 from md2dist.data.kitti.layout import open_kitti
 from md2dist.data.kitti.named_splits import load_split, name_split
-from md2dist.data.shard_format import Manifest, Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import Plan, check_output, check_request, check_tasks, plan_samples
 from md2dist.data.shard_writer import Progress, pack_shards
+from md2dist.data.shards.manifest import Manifest
+from md2dist.data.shards.recipe import Recipe
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -84,9 +85,8 @@ def next_command(recipe: Recipe, shards: Path) -> str:
     mode = "mono" * bool(recipe.frame_offsets), "stereo" * recipe.use_stereo
     config = "_".join(filter(None, mode))
     if recipe.height is None:
-        return (
-            f"from md2dist.data.shard_reader import ShardDataset; ShardDataset({str(shards)!r})[0]"
-        )
+        opening = f"ShardDataset({str(shards)!r})[0]"
+        return f"from md2dist.data.shards.dataset import ShardDataset; {opening}"
     if min(recipe.height, recipe.width or 0) < SMALLEST_SIZE:
         return f"networks take {SMALLEST_SIZE} rows and columns or more; pack again to use them"
     if not config:

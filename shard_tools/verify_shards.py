@@ -6,7 +6,7 @@ import sys
 from tqdm import tqdm
 
 from md2dist.console import run_command
-from md2dist.data.shard_format import read_manifest
+from md2dist.data.shards.manifest import read_manifest
 from md2dist.data.verification import verify_shards
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from file_server import FileServer
 
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.storage.retries import Patience
 
 HASTY = Patience(num_tries=3, first_wait=0.001, timeout=1.0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from md2dist.data.shard_reader import Sample
+from md2dist.data.shards.dataset import Sample
 
 
 class SampleList(list[Sample]):

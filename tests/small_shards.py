@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 from webdataset import TarWriter
 
-from md2dist.data.shard_entry import describe_shard
-from md2dist.data.shard_format import FORMAT_VERSION, Manifest, Recipe, view_names, write_manifest
-from md2dist.data.sparse_depth import encode_sparse_depth
+from md2dist.data.shards.entry import describe_shard
+from md2dist.data.shards.manifest import FORMAT_VERSION, Manifest, write_manifest
+from md2dist.data.shards.recipe import Recipe, view_names
+from md2dist.data.shards.sparse_depth import encode_sparse_depth
 
 
 def write_small_shards(

@@ -7,12 +7,7 @@ from hypothesis import strategies as st
 from shard_stand_in import SampleList, random_samples
 
 from md2dist.errors import ShardError
-from md2dist.evaluation.baselines import (
-    RowProfile,
-    fit_constant,
-    fit_row_profile,
-    weighted_median,
-)
+from md2dist.evaluation.baselines import RowProfile, fit_constant, fit_row_profile, weighted_median
 from md2dist.evaluation.depth import evaluate_depth
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["eigen", "eigen_benchmark"])

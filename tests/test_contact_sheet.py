@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from small_shards import small_image, write_small_shards
 
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError
 from md2dist.prediction.contact_sheet import contact_sheet, draw_random_samples
 from md2dist.prediction.pictures import depth_overlay

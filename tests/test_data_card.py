@@ -4,7 +4,7 @@ import pytest
 from small_shards import write_small_shards
 
 from md2dist.data.data_card import describe_shards
-from md2dist.data.shard_format import read_manifest, write_manifest
+from md2dist.data.shards.manifest import read_manifest, write_manifest
 from md2dist.errors import ShardError
 
 

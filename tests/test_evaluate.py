@@ -12,8 +12,8 @@ import torch
 from small_shards import write_small_shards
 
 from md2dist.config import load_config, save_config
-from md2dist.data.shard_format import read_manifest
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.manifest import read_manifest
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor

@@ -16,11 +16,11 @@ from PIL import Image
 from md2dist.data.kitti.layout import CAMERAS, find_annotated, list_drives
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_format import Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import plan_samples
-from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.shard_writer import pack_shards
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.recipe import Recipe
 from md2dist.data.verification import verify_shards
 from md2dist.errors import KittiError
 from md2dist.evaluation.depth import evaluate_depth

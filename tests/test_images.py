@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from md2dist.data.images import (
-    decode_frame,
-    encode_frame,
-    resize_frame,
-    scale_intrinsics,
-)
+from md2dist.data.images import decode_frame, encode_frame, resize_frame, scale_intrinsics
 from md2dist.errors import KittiError
 
 

@@ -15,7 +15,7 @@ from process_state import is_running
 from tiny_disk import needs_tiny_disk, run_on_tiny_disk
 
 from md2dist.data.packing_folder import PACKING_NAME
-from md2dist.data.shard_format import MANIFEST_NAME
+from md2dist.data.shards.manifest import MANIFEST_NAME
 
 pytestmark = pytest.mark.slow
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")

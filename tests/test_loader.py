@@ -9,7 +9,7 @@ from webdataset import filters
 from md2dist.data.collate import recipe_intrinsics
 from md2dist.data.loader import FrameLoader, make_loader
 from md2dist.data.order import GlobalOrder
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, ShardError
 from md2dist.records import FrameBatch
 

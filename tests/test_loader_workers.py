@@ -16,7 +16,7 @@ import os, signal, sys, time
 from pathlib import Path
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 dataset = ShardDataset(sys.argv[1])
 order = GlobalOrder(dataset.manifest.shard_sizes, seed=0, global_batch_size=2, window_shards=2)
 loader = make_loader(dataset, order, frame_offsets=(-1, 1), use_stereo=True, micro_batch_size=2,

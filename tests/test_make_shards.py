@@ -11,7 +11,8 @@ from PIL import Image
 
 from md2dist.config import load_config
 from md2dist.data.kitti.splits import read_split
-from md2dist.data.shard_format import MANIFEST_NAME, read_manifest, sample_members
+from md2dist.data.shards.manifest import MANIFEST_NAME, read_manifest
+from md2dist.data.shards.tar_sample import sample_members
 
 
 @pytest.fixture

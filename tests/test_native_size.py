@@ -10,11 +10,13 @@ from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
-from md2dist.data.shard_format import Recipe, check_recipe, read_manifest
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import check_request, plan_samples
-from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.shard_writer import pack_shards
+from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.manifest import read_manifest
+from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiError, ShardError
 
 RECIPE = Recipe("small", None, None, (-1, 1), use_stereo=True)

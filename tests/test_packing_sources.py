@@ -25,10 +25,10 @@ from md2dist.data.kitti.named_splits import load_split
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing_folder import PACKING_NAME
-from md2dist.data.shard_format import Recipe
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import plan_samples
 from md2dist.data.shard_writer import pack_shards
+from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiError, SourceError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), True, samples_per_shard=5, ground_truth="velodyne")

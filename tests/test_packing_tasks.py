@@ -16,10 +16,11 @@ from md2dist.data import image_store, shard_writer
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing_folder import PACKING_NAME, PackingFolder
-from md2dist.data.shard_format import MANIFEST_NAME, Recipe, read_manifest
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import plan_samples
 from md2dist.data.shard_writer import pack_shards
+from md2dist.data.shards.manifest import MANIFEST_NAME, read_manifest
+from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import ConfigError, KittiError, ShardError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), use_stereo=True, samples_per_shard=5)

@@ -1,7 +1,7 @@
 import pytest
 from small_shards import write_small_shards
 
-from md2dist.data.shard_format import read_manifest
+from md2dist.data.shards.manifest import read_manifest
 from md2dist.errors import ShardError
 from md2dist.evaluation.protocols import choose_protocol
 

@@ -16,9 +16,9 @@ from small_shards import write_small_shards
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
 from md2dist.data.read_plan import check_cache, plan_reading
-from md2dist.data.shard_files import CachedFiles
-from md2dist.data.shard_format import read_manifest, write_manifest
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.files import CachedFiles
+from md2dist.data.shards.manifest import read_manifest, write_manifest
 from md2dist.errors import ShardError
 from md2dist.storage.cache import ShardCache
 from md2dist.storage.open_store import FolderStore
@@ -29,7 +29,7 @@ RANK = """
 import hashlib, sys
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 place, rank, cache = sys.argv[1], int(sys.argv[2]), sys.argv[3] or None
 dataset = ShardDataset(place, cache_dir=cache, cache_gb=0.002)
 order = GlobalOrder(dataset.manifest.shard_sizes, seed=0, global_batch_size=4, window_shards=3)

@@ -16,7 +16,7 @@ from damaged_shards import (
 from PIL import Image
 from small_shards import write_small_shards
 
-from md2dist.data.sparse_depth import encode_sparse_depth
+from md2dist.data.shards.sparse_depth import encode_sparse_depth
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from damaged_shards import (
 )
 from small_shards import write_small_shards
 
-from md2dist.data.shard_format import read_manifest
+from md2dist.data.shards.manifest import read_manifest
 from md2dist.data.verification import verify_shards
 
 

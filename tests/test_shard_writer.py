@@ -6,17 +6,7 @@ import json
 import numpy as np
 import pytest
 import webdataset
-from kitti_tree import (
-    BASELINE,
-    CX,
-    DATE,
-    DRIVE,
-    FX,
-    HEIGHT,
-    WIDTH,
-    image_path,
-    write_kitti_tree,
-)
+from kitti_tree import BASELINE, CX, DATE, DRIVE, FX, HEIGHT, WIDTH, image_path, write_kitti_tree
 from PIL import Image
 
 from md2dist.data import image_store
@@ -26,12 +16,14 @@ from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.kitti.velodyne import project_velodyne
 from md2dist.data.packing_folder import PACKING_NAME
-from md2dist.data.shard_format import Recipe, read_manifest, sample_members
 from md2dist.data.shard_merge import merge_shards
 from md2dist.data.shard_plan import check_request, plan_samples
-from md2dist.data.shard_reader import ShardDataset
 from md2dist.data.shard_writer import pack_shards
-from md2dist.data.sparse_depth import decode_sparse_depth
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.manifest import read_manifest
+from md2dist.data.shards.recipe import Recipe
+from md2dist.data.shards.sparse_depth import decode_sparse_depth
+from md2dist.data.shards.tar_sample import sample_members
 from md2dist.errors import ConfigError, KittiError, ShardError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), use_stereo=True, samples_per_shard=5)

@@ -3,7 +3,7 @@ import torch
 from small_shards import write_small_shards
 
 from md2dist.config import load_config
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor

@@ -19,7 +19,7 @@ from damaged_shards import (
 from kitti_tree import write_kitti_tree
 from small_shards import write_small_shards
 
-from md2dist.data.shard_format import read_manifest, write_manifest
+from md2dist.data.shards.manifest import read_manifest, write_manifest
 from md2dist.data.verification import verify_shards
 from md2dist.errors import ConfigError, ShardError
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from md2dist.data.shard_reader import ShardDataset, decode_image
+from md2dist.data.shards.dataset import ShardDataset, decode_image
 from md2dist.records import FrameBatch
 
 RawSample = dict[str, Any]  # encoded members by name, and "__key__" and "__id__"

@@ -11,16 +11,12 @@ import numpy as np
 
 from md2dist.data.kitti.layout import CAMERAS
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.shard_format import MANIFEST_NAME, Section, find_member, read_manifest
+from md2dist.data.shards.manifest import MANIFEST_NAME, read_manifest
+from md2dist.data.shards.tar_sample import Section, find_member
 from md2dist.errors import ShardError
 from md2dist.storage.open_store import is_url, map_file, open_store
 from md2dist.storage.retries import QUICK
-from md2dist.storage.store import (
-    NUM_AT_ONCE,
-    Store,
-    ask,
-    fetch_bytes,
-)
+from md2dist.storage.store import NUM_AT_ONCE, Store, ask, fetch_bytes
 
 _STRINGS = ("key", "date", "drive", "side")
 _INTEGERS = ("format_version", "frame", "width", "height", "native_width", "native_height")

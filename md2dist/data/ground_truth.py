@@ -7,7 +7,7 @@ from md2dist.data.kitti.layout import CAMERAS, find_annotated, find_scan
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.kitti.velodyne import project_velodyne
-from md2dist.data.shard_format import GroundTruth
+from md2dist.data.shards.recipe import GroundTruth
 from md2dist.errors import KittiError
 
 

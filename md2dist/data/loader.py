@@ -14,8 +14,9 @@ from webdataset.pipeline import DataPipeline
 
 from md2dist.data.collate import RawSample, collate_samples
 from md2dist.data.order import GlobalOrder
-from md2dist.data.shard_format import check_recipe, view_names
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.recipe import view_names
 from md2dist.errors import ConfigError, Md2distError
 from md2dist.records import FrameBatch
 

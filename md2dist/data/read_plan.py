@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from md2dist.data.order import GlobalOrder
-from md2dist.data.shard_files import MOST_OPEN_SHARDS
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.files import MOST_OPEN_SHARDS
 from md2dist.errors import ShardError
 
 

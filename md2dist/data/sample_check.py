@@ -9,9 +9,10 @@ import numpy as np
 from md2dist.data.descriptions import described_line, parse_description
 from md2dist.data.kitti.layout import OTHER_SIDE
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.shard_format import FORMAT_VERSION, Recipe, view_names
-from md2dist.data.shard_reader import decode_image
-from md2dist.data.sparse_depth import decode_sparse_depth
+from md2dist.data.shards.dataset import decode_image
+from md2dist.data.shards.manifest import FORMAT_VERSION
+from md2dist.data.shards.recipe import Recipe, view_names
+from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.errors import ShardError
 
 # What no camera of a car leaves, and what K in the pixels of another image size does: KITTI has

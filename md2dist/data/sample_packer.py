@@ -12,10 +12,11 @@ from md2dist.data.kitti.calibration import Calibration, read_calibration
 from md2dist.data.kitti.layout import CAMERAS, calibration_files
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_format import FORMAT_VERSION, Recipe
 from md2dist.data.shard_plan import PlannedSample
+from md2dist.data.shards.manifest import FORMAT_VERSION
+from md2dist.data.shards.recipe import Recipe
+from md2dist.data.shards.sparse_depth import encode_sparse_depth
 from md2dist.data.source_files import SourceFile, describe
-from md2dist.data.sparse_depth import encode_sparse_depth
 from md2dist.errors import KittiError
 
 

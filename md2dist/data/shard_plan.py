@@ -15,7 +15,8 @@ from md2dist.data.kitti.calibration import read_calibration
 from md2dist.data.kitti.layout import OTHER_SIDE, camera_folder, find_image
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_format import FORMAT_VERSION, Recipe, view_names
+from md2dist.data.shards.manifest import FORMAT_VERSION
+from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.errors import ConfigError, KittiError
 from md2dist.storage.open_store import is_url
 

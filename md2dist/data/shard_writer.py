@@ -12,8 +12,8 @@ from md2dist.data.kitti.splits import SkippedLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing_folder import PackingFolder, ShardRecord
 from md2dist.data.sample_packer import SamplePacker
-from md2dist.data.shard_entry import ShardEntry, describe_shard
 from md2dist.data.shard_plan import Plan, PlannedSample, check_tasks, refuse_sample
+from md2dist.data.shards.entry import ShardEntry, describe_shard
 from md2dist.data.source_files import is_as_before
 from md2dist.errors import KittiError, ShardError
 from md2dist.process_map import map_in_processes

@@ -14,7 +14,7 @@ from md2dist.data.cross_check import (
 )
 from md2dist.data.descriptions import described_line, read_descriptions
 from md2dist.data.shard_check import Decode, Fault, check_shards
-from md2dist.data.shard_format import Manifest, read_manifest
+from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.evaluation.depth import read_ground_truth
 from md2dist.evaluation.depth_metrics import ProtocolName, valid_pixels
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from md2dist.data.shard_reader import Sample, ShardDataset
+from md2dist.data.shards.dataset import Sample, ShardDataset
 from md2dist.errors import EvaluationError, ShardError
 from md2dist.evaluation.depth_metrics import (
     DepthMetrics,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from md2dist.data.shard_format import GroundTruth, Recipe
+from md2dist.data.shards.recipe import GroundTruth, Recipe
 from md2dist.errors import ShardError
 from md2dist.evaluation.depth_metrics import ProtocolName
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from md2dist.data.shard_reader import Sample, ShardDataset
+from md2dist.data.shards.dataset import Sample, ShardDataset
 from md2dist.errors import ConfigError
 from md2dist.prediction.pictures import Picture, depth_overlay
 

@@ -18,12 +18,7 @@ from urllib.request import Request, urlopen
 
 from md2dist.errors import DownloadError
 from md2dist.storage.atomic import lies_at
-from md2dist.storage.retries import (
-    PATIENT,
-    QUICK,
-    Patience,
-    retry,
-)
+from md2dist.storage.retries import PATIENT, QUICK, Patience, retry
 
 _CHUNK = 1 << 18  # bytes
 NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)

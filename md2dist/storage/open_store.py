@@ -12,13 +12,7 @@ from md2dist.storage.http_store import HttpStore
 from md2dist.storage.pipe_store import PipeStore
 from md2dist.storage.retries import QUICK
 from md2dist.storage.s3_store import S3Store
-from md2dist.storage.store import (
-    CHUNK,
-    Span,
-    Store,
-    StoreError,
-    fetch_bytes,
-)
+from md2dist.storage.store import CHUNK, Span, Store, StoreError, fetch_bytes
 
 _KINDS = {"http://": HttpStore, "https://": HttpStore, "s3://": S3Store, "pipe:": PipeStore}
 _LASTING = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR)  # others a network may mend

@@ -8,12 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from md2dist.errors import ShardError
-from md2dist.storage.store import (
-    CHUNK,
-    NUM_AT_ONCE,
-    Span,
-    StoreError,
-)
+from md2dist.storage.store import CHUNK, NUM_AT_ONCE, Span, StoreError
 
 # What is answered to credentials whose time is over, be there new ones in their place or not.
 _OUTDATED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestExpired")

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from md2dist.config import Config, DataConfig
 from md2dist.data.order import GlobalOrder
 from md2dist.data.read_plan import check_cache
-from md2dist.data.shard_format import MANIFEST_NAME, check_recipe
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.evaluation.protocols import choose_protocol, validation_remedy
 from md2dist.storage.open_store import is_url

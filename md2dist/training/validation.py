@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.evaluation.depth import DepthReport, evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR
 from md2dist.evaluation.protocols import choose_protocol

@@ -11,12 +11,7 @@ from md2dist.model import MonodepthModel
 from md2dist.networks.precision import choose_dtype
 from md2dist.weights.imagenet import load_imagenet
 from md2dist.weights.published import describe_published, import_published, is_published
-from md2dist.weights.run_folder import (
-    find_config,
-    import_checkpoint,
-    read_step,
-    resolve_checkpoint,
-)
+from md2dist.weights.run_folder import find_config, import_checkpoint, read_step, resolve_checkpoint
 
 
 def initialise(model: MonodepthModel, weights: str, init_from: str | None = None) -> None:

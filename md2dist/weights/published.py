@@ -11,13 +11,7 @@ from torch import nn
 from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
-from md2dist.weights.files import (
-    check_fit,
-    check_num_layers,
-    find_num_layers,
-    read_weights,
-    select,
-)
+from md2dist.weights.files import check_fit, check_num_layers, find_num_layers, read_weights, select
 from md2dist.weights.run_folder import STATES_NAME
 
 ENCODERS = ("encoder", "pose_encoder")

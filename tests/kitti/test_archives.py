@@ -8,12 +8,7 @@ import pytest
 from file_server import serve_files
 
 from md2dist.data.kitti import archives as kitti_archives
-from md2dist.data.kitti.archives import (
-    BASE_URL,
-    fetch_archive,
-    list_archives,
-    plan_download,
-)
+from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, plan_download
 from md2dist.errors import ConfigError, DownloadError
 from md2dist.storage.retries import Patience
 

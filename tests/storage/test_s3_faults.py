@@ -14,7 +14,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import DecodeError, SSLError
 from urllib3.response import HTTPResponse
 
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ShardError
 from md2dist.storage.s3_store import _open_client
 

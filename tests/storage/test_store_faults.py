@@ -10,7 +10,7 @@ from file_server import serve_files
 from remote_shards import HASTY, read_all, read_folder, serve_folder
 from small_shards import write_small_shards
 
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ShardError
 from md2dist.storage.store import NUM_AT_ONCE
 

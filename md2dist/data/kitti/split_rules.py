@@ -6,12 +6,7 @@ from typing import Literal, NamedTuple
 
 from md2dist.data.kitti.calibration import read_speed
 from md2dist.data.kitti.drives import EIGEN_TEST_DRIVES
-from md2dist.data.kitti.layout import (
-    OTHER_SIDE,
-    Side,
-    list_drives,
-    list_frames,
-)
+from md2dist.data.kitti.layout import OTHER_SIDE, Side, list_drives, list_frames
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiError, SplitError

@@ -13,7 +13,7 @@ from small_shards import write_small_shards
 
 from md2dist.data.data_card import describe_shards
 from md2dist.data.descriptions import read_descriptions
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.verification import verify_shards
 from md2dist.errors import ConfigError, ShardError
 

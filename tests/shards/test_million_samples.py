@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from md2dist.data.shard_entry import ShardEntry
-from md2dist.data.shard_format import Manifest, Recipe, write_manifest
+from md2dist.data.shards.entry import ShardEntry
+from md2dist.data.shards.manifest import Manifest, write_manifest
+from md2dist.data.shards.recipe import Recipe
 
 NUM_SHARDS, PER_SHARD = 4000, 250
 PLAN = """
@@ -15,7 +16,7 @@ import re, sys
 from pathlib import Path
 from md2dist.data.order import GlobalOrder
 from md2dist.data.read_plan import plan_reading
-from md2dist.data.shard_reader import ShardDataset
+from md2dist.data.shards.dataset import ShardDataset
 
 def peak_mb():  # of this process alone, which resource.getrusage does not tell
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000

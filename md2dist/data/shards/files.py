@@ -10,18 +10,13 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from md2dist.data.shard_entry import ShardEntry
-from md2dist.data.shard_format import MANIFEST_NAME, Manifest
+from md2dist.data.shards.entry import ShardEntry
+from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest
 from md2dist.errors import ConfigError, ShardError
 from md2dist.storage.cache import OpenFile, ShardCache
 from md2dist.storage.read_ahead import Reach
 from md2dist.storage.retries import Patience
-from md2dist.storage.store import (
-    Store,
-    StoreError,
-    ask,
-    fetch_checked,
-)
+from md2dist.storage.store import Store, StoreError, ask, fetch_checked
 
 MOST_OPEN_SHARDS = 512  # that a process holds open, of the 1024 files that are usually allowed
 _FILES_AHEAD = 64  # samples that it holds open at most

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_shards import small_depth, small_image, small_info, write_small_shards
 
-from md2dist.data.shard_reader import ShardDataset, decode_image
+from md2dist.data.shards.dataset import ShardDataset, decode_image
 from md2dist.errors import ShardError
 
 
@@ -74,7 +74,7 @@ def test_a_pickled_or_forked_dataset_reads_the_same(folder):
 
 def test_threads_share_a_dataset(folder, monkeypatch):
     # With one open file at most, files close while other threads read them.
-    monkeypatch.setattr("md2dist.data.shard_reader._OPEN_FILES", 1)
+    monkeypatch.setattr("md2dist.data.shards.dataset._OPEN_FILES", 1)
     dataset = ShardDataset(folder)
     expected = [bytes(dataset.raw(i)["0.png"]) for i in range(10)]
     wrong = []
@@ -93,7 +93,7 @@ def test_threads_share_a_dataset(folder, monkeypatch):
 
 
 def test_files_are_opened_late_and_not_without_limit(folder, monkeypatch):
-    monkeypatch.setattr("md2dist.data.shard_reader._OPEN_FILES", 2)
+    monkeypatch.setattr("md2dist.data.shards.dataset._OPEN_FILES", 2)
 
     def num_open() -> int:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from md2dist.data.sparse_depth import decode_sparse_depth, encode_sparse_depth
+from md2dist.data.shards.sparse_depth import decode_sparse_depth, encode_sparse_depth
 from md2dist.errors import ShardError
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))

@@ -12,18 +12,17 @@ from webdataset.writer import TarWriter
 
 from md2dist.config import load_config
 from md2dist.data.kitti.splits import SkippedLine
-from md2dist.data.shard_entry import ShardEntry
-from md2dist.data.shard_format import (
+from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.entry import ShardEntry
+from md2dist.data.shards.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     Manifest,
-    Recipe,
-    check_recipe,
     read_manifest,
-    sample_members,
-    view_names,
     write_manifest,
 )
+from md2dist.data.shards.recipe import Recipe, view_names
+from md2dist.data.shards.tar_sample import sample_members
 from md2dist.errors import ShardError
 
 RECIPE = Recipe("eigen_zhou/train", 192, 640, (-1, 1), use_stereo=True)

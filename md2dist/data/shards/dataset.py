@@ -15,15 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from md2dist.data.shard_entry import ShardEntry
-from md2dist.data.shard_files import CachedFiles, Extent, FolderFiles, ShardFiles, open_cache
-from md2dist.data.shard_format import (
-    Manifest,
-    read_manifest,
-    sample_members,
-    view_names,
-)
-from md2dist.data.sparse_depth import decode_sparse_depth
+from md2dist.data.shards.entry import ShardEntry
+from md2dist.data.shards.files import CachedFiles, Extent, FolderFiles, ShardFiles, open_cache
+from md2dist.data.shards.manifest import Manifest, read_manifest
+from md2dist.data.shards.recipe import view_names
+from md2dist.data.shards.sparse_depth import decode_sparse_depth
+from md2dist.data.shards.tar_sample import sample_members
 from md2dist.errors import ShardError
 from md2dist.storage.cache import OpenFile
 from md2dist.storage.open_store import is_url, open_store

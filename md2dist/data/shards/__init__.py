@@ -1,0 +1,1 @@
+"""Folders of shards: manifest, tar samples, and access to them by number."""

@@ -1,0 +1,69 @@
+"""The members of one sample, found in its bytes of a tar."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from md2dist.errors import ShardError
+
+_BLOCK = 512  # bytes; tar headers and payloads start at multiples of it
+
+
+class Section(Protocol):
+    """A sample's part of a tar: bytes, or what reads them where it is sliced."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes | memoryview: ...
+
+
+def sample_members(section: bytes | memoryview) -> dict[str, Any]:
+    """Splits a sample's tar section into its members without copying them.
+
+    Args:
+        section: the bytes ``[offsets[i], offsets[i + 1])`` of a shard.
+
+    Returns:
+        A memoryview per member, called as the part of its name behind the key (``"0.png"``,
+        ``"json"``), and the key itself as ``"__key__"``.
+
+    Raises:
+        ShardError: if the section is not one whole sample.
+
+    Source: POSIX.1-1988, ustar: name in bytes 0..99, octal size in bytes 124..135.
+    """
+    view = memoryview(section)
+    members: dict[str, Any] = {}
+    for key, name, start, stop in _walk_sample(view):
+        members["__key__"] = key
+        members[name] = view[start:stop]
+    return members
+
+
+def find_member(section: Section, name: str) -> bytes:
+    """Finds one member of a sample, and reads nothing else but the headers before it.
+
+    Raises:
+        ShardError: if there is none.
+    """
+    for _, found, start, stop in _walk_sample(section):
+        if found == name:
+            return bytes(section[start:stop])
+    raise ShardError(f"a sample lacks {name}")
+
+
+def _walk_sample(section: Section) -> Iterator[tuple[str, str, int, int]]:
+    """Yields key, name, first byte and end of each member."""
+    sample_key, position = None, 0
+    while position < len(section):
+        header = bytes(section[position : position + _BLOCK])
+        key, _, name = header[:100].rstrip(b"\0").decode("ascii", "replace").partition(".")
+        start = position + _BLOCK
+        try:
+            stop = start + int(header[124:136].rstrip(b" \0"), 8)
+        except ValueError:
+            stop = -1
+        if not name or not start <= stop <= len(section) or key != (sample_key or key):
+            raise ShardError(f"no sample's tar member at byte {position} of its section")
+        yield key, name, start, stop
+        sample_key = key
+        position = start + -(-(stop - start) // _BLOCK) * _BLOCK
