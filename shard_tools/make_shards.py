@@ -15,9 +15,9 @@ from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command
 from md2dist.data.kitti.layout import open_kitti
 from md2dist.data.kitti.named_splits import load_split, name_split
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import Plan, check_output, check_request, check_tasks, plan_samples
-from md2dist.data.shard_writer import Progress, pack_shards
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import Plan, check_output, check_request, check_tasks, plan_samples
+from md2dist.data.packing.writer import Progress, pack_shards
 from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe
 

@@ -11,9 +11,9 @@ from kitti_tree import write_kitti_tree
 from md2dist.data.format_benchmark import bench_formats
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import ConfigError
 

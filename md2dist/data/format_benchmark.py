@@ -15,9 +15,9 @@ import webdataset.writer  # noqa: F401  which packing imports late, and no clock
 from md2dist.data.images import ImageFormat
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import library_versions, plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import library_versions, plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import ConfigError

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from md2dist.data.kitti.splits import SkippedLine
-from md2dist.data.shard_plan import Plan
+from md2dist.data.packing.plan import Plan
+from md2dist.data.packing.source_files import SourceFile
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
-from md2dist.data.source_files import SourceFile
 from md2dist.errors import ShardError
 from md2dist.storage.atomic import lies_at, write_whole
 

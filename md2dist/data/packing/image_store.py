@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from md2dist.data.images import decode_frame, encode_frame, resize_frame
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_plan import refuse_sample
+from md2dist.data.packing.plan import refuse_sample
+from md2dist.data.packing.source_files import SourceFile, describe, is_as_before
 from md2dist.data.shards.recipe import Recipe
-from md2dist.data.source_files import SourceFile, describe, is_as_before
 from md2dist.errors import KittiError
 from md2dist.process_map import map_in_processes
 from md2dist.storage.atomic import whole_file, write_whole

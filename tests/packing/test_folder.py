@@ -9,13 +9,13 @@ from unittest.mock import Mock
 import pytest
 from kitti_tree import DRIVE, write_kitti_tree
 
-from md2dist.data import shard_writer
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing_folder import PACKING_NAME, PackingFolder
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import check_output, plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing import writer as shard_writer
+from md2dist.data.packing.folder import PACKING_NAME, PackingFolder
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import check_output, plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import ConfigError, ShardError

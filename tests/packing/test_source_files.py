@@ -24,10 +24,10 @@ from md2dist.data.kitti.archives import list_archives
 from md2dist.data.kitti.named_splits import load_split
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing_folder import PACKING_NAME
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing.folder import PACKING_NAME
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiError, SourceError
 

@@ -14,7 +14,7 @@ from packing_command import command, finished_names, make_shards, request
 from process_state import is_running
 from tiny_disk import needs_tiny_disk, run_on_tiny_disk
 
-from md2dist.data.packing_folder import PACKING_NAME
+from md2dist.data.packing.folder import PACKING_NAME
 from md2dist.data.shards.manifest import MANIFEST_NAME
 
 pytestmark = pytest.mark.slow

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from md2dist.data.packing_folder import PackingFolder, ShardRecord, clear_packed, list_finished
-from md2dist.data.shard_plan import Plan, check_tasks, library_versions
+from md2dist.data.packing.folder import PackingFolder, ShardRecord, clear_packed, list_finished
+from md2dist.data.packing.plan import Plan, check_tasks, library_versions
+from md2dist.data.packing.source_files import SourceFile
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, write_manifest
-from md2dist.data.source_files import SourceFile
 from md2dist.errors import KittiError, ShardError
 
 _NUM_NAMED = 10  # missing shards that an error lists

@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 
-from md2dist.data.ground_truth import read_truth
-from md2dist.data.image_store import StoredImage
 from md2dist.data.images import scale_intrinsics
 from md2dist.data.kitti.calibration import Calibration, read_calibration
 from md2dist.data.kitti.layout import CAMERAS, calibration_files
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_plan import PlannedSample
+from md2dist.data.packing.ground_truth import read_truth
+from md2dist.data.packing.image_store import StoredImage
+from md2dist.data.packing.plan import PlannedSample
+from md2dist.data.packing.source_files import SourceFile, describe
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe
 from md2dist.data.shards.sparse_depth import encode_sparse_depth
-from md2dist.data.source_files import SourceFile, describe
 from md2dist.errors import KittiError
 
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL.features
 
-from md2dist.data.ground_truth import find_truth
 from md2dist.data.kitti.calibration import read_calibration
 from md2dist.data.kitti.layout import OTHER_SIDE, camera_folder, find_image
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.packing.ground_truth import find_truth
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.errors import ConfigError, KittiError

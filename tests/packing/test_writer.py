@@ -9,16 +9,16 @@ import webdataset
 from kitti_tree import BASELINE, CX, DATE, DRIVE, FX, HEIGHT, WIDTH, image_path, write_kitti_tree
 from PIL import Image
 
-from md2dist.data import image_store
 from md2dist.data.kitti.calibration import load_calibration, read_scan
 from md2dist.data.kitti.layout import find_scan
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.kitti.velodyne import project_velodyne
-from md2dist.data.packing_folder import PACKING_NAME
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import check_request, plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing import image_store
+from md2dist.data.packing.folder import PACKING_NAME
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import check_request, plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
 from md2dist.data.shards.recipe import Recipe

@@ -10,9 +10,9 @@ from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.loader import make_loader
 from md2dist.data.order import GlobalOrder
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import check_request, plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import check_request, plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest

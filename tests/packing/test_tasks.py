@@ -12,13 +12,14 @@ import pytest
 from kitti_tree import DATE, DRIVE, FX, image_path, write_kitti_tree
 from PIL import Image
 
-from md2dist.data import image_store, shard_writer
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing_folder import PACKING_NAME, PackingFolder
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing import image_store
+from md2dist.data.packing import writer as shard_writer
+from md2dist.data.packing.folder import PACKING_NAME, PackingFolder
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.manifest import MANIFEST_NAME, read_manifest
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import ConfigError, KittiError, ShardError
@@ -183,7 +184,7 @@ def test_other_library_versions_are_another_packing(tree, tmp_path, monkeypatch)
     plan = make_plan(tree)
     pack_shards(plan, tmp_path / "out", task_index=0, num_tasks=2)
     versions = {"numpy": "0"}
-    monkeypatch.setattr("md2dist.data.shard_plan.library_versions", lambda: versions)
+    monkeypatch.setattr("md2dist.data.packing.plan.library_versions", lambda: versions)
     with pytest.raises(ShardError, match="differs in libraries"):
         pack_shards(plan, tmp_path / "out", task_index=1, num_tasks=2)
 

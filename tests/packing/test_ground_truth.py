@@ -16,9 +16,9 @@ from PIL import Image
 from md2dist.data.kitti.layout import CAMERAS, find_annotated, list_drives
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
 from md2dist.data.verification import verify_shards
@@ -28,7 +28,7 @@ from md2dist.evaluation.protocols import choose_protocol
 
 RECIPE = Recipe("small", 32, 64, (), use_stereo=False, ground_truth="annotated", order="sequential")
 LINES = [SplitLine(DRIVE, frame, side) for side in "lr" for frame in range(4)]
-SCRIPT = Path(__file__).parent.parent / "shard_tools" / "make_shards.py"
+SCRIPT = Path(__file__).parents[2] / "shard_tools" / "make_shards.py"
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from md2dist.data.image_store import StoredImage, store_images
 from md2dist.data.kitti.splits import SkippedLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing_folder import PackingFolder, ShardRecord
-from md2dist.data.sample_packer import SamplePacker
-from md2dist.data.shard_plan import Plan, PlannedSample, check_tasks, refuse_sample
+from md2dist.data.packing.folder import PackingFolder, ShardRecord
+from md2dist.data.packing.image_store import StoredImage, store_images
+from md2dist.data.packing.plan import Plan, PlannedSample, check_tasks, refuse_sample
+from md2dist.data.packing.sample_packer import SamplePacker
+from md2dist.data.packing.source_files import is_as_before
 from md2dist.data.shards.entry import ShardEntry, describe_shard
-from md2dist.data.source_files import is_as_before
 from md2dist.errors import KittiError, ShardError
 from md2dist.process_map import map_in_processes
 from md2dist.storage.atomic import whole_file

@@ -13,9 +13,9 @@ from md2dist.data.kitti.drives import name_in_raw
 from md2dist.data.kitti.layout import list_drives, list_frames
 from md2dist.data.kitti.splits import SplitLine, read_split
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.shard_merge import merge_shards
-from md2dist.data.shard_plan import plan_samples
-from md2dist.data.shard_writer import pack_shards
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import plan_samples
+from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
 from md2dist.data.verification import verify_shards

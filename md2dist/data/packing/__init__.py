@@ -1,0 +1,1 @@
+"""From KITTI to shards."""
