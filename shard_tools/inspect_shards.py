@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from md2dist.console import run_command
-from md2dist.data.data_card import describe_shards
+from md2dist.data.inspection.data_card import describe_shards
 from md2dist.data.shards.dataset import ShardDataset
 
 

@@ -6,8 +6,8 @@ import sys
 from tqdm import tqdm
 
 from md2dist.console import run_command
+from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.manifest import read_manifest
-from md2dist.data.verification import verify_shards
 
 
 def main() -> None:

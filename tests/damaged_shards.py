@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from webdataset import TarWriter
 
+from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.entry import describe_shard
 from md2dist.data.shards.manifest import read_manifest, write_manifest
-from md2dist.data.verification import verify_shards
 
 # The middle one of three shards, which holds samples 4 to 7, and the keys of all samples.
 NAME = "shard-000001.tar"

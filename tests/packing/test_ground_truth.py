@@ -13,6 +13,7 @@ import webdataset
 from kitti_tree import DATE, DRIVE, HEIGHT, WIDTH, write_annotated, write_archive, write_kitti_tree
 from PIL import Image
 
+from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.kitti.layout import CAMERAS, find_annotated, list_drives
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
@@ -21,7 +22,6 @@ from md2dist.data.packing.plan import plan_samples
 from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
-from md2dist.data.verification import verify_shards
 from md2dist.errors import KittiError
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.evaluation.protocols import choose_protocol

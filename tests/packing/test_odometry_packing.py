@@ -7,7 +7,8 @@ from kitti_tree import BASELINE, CX, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti
 from odometry_tree import SEQUENCE, write_odometry_archives, write_odometry_tree
 from PIL import Image
 
-from md2dist.data.data_card import describe_shards
+from md2dist.data.inspection.data_card import describe_shards
+from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.kitti.calibration import read_calibration
 from md2dist.data.kitti.drives import name_in_raw
 from md2dist.data.kitti.layout import list_drives, list_frames
@@ -18,7 +19,6 @@ from md2dist.data.packing.plan import plan_samples
 from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
-from md2dist.data.verification import verify_shards
 from md2dist.errors import KittiError
 
 RECIPE = Recipe("odom/train", 32, 64, (-1, 1), True, samples_per_shard=5, ground_truth="velodyne")

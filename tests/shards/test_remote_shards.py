@@ -11,10 +11,10 @@ from object_store import serve_objects, upload
 from remote_shards import HASTY, contents, read_all, read_folder, serve_folder
 from small_shards import write_small_shards
 
-from md2dist.data.data_card import describe_shards
-from md2dist.data.descriptions import read_descriptions
+from md2dist.data.inspection.data_card import describe_shards
+from md2dist.data.inspection.descriptions import read_descriptions
+from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.data.verification import verify_shards
 from md2dist.errors import ConfigError, ShardError
 
 

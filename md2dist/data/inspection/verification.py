@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.data.cross_check import (
+from md2dist.data.inspection.cross_check import (
     find_contradictions,
     find_leaks,
     find_repetitions,
@@ -12,8 +12,8 @@ from md2dist.data.cross_check import (
     frame_gaps,
     shown_moments,
 )
-from md2dist.data.descriptions import described_line, read_descriptions
-from md2dist.data.shard_check import Decode, Fault, check_shards
+from md2dist.data.inspection.descriptions import described_line, read_descriptions
+from md2dist.data.inspection.shard_check import Decode, Fault, check_shards
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.errors import ConfigError
 

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from md2dist.data.descriptions import described_line, parse_description
+from md2dist.data.inspection.descriptions import described_line, parse_description
+from md2dist.data.inspection.sample_check import check_sample, shown_image
+from md2dist.data.inspection.tar_structure import TarMember, TarWalk, walk_tar
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.sample_check import check_sample, shown_image
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe, view_names
-from md2dist.data.tar_structure import TarMember, TarWalk, walk_tar
 from md2dist.errors import ShardError
 from md2dist.process_map import map_in_processes
 from md2dist.storage.open_store import map_file

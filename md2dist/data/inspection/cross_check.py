@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from md2dist.data.inspection.sample_check import shown_image
+from md2dist.data.inspection.shard_check import Checksum, Fault, ShardReport
 from md2dist.data.kitti.drives import name_in_raw
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.sample_check import shown_image
-from md2dist.data.shard_check import Checksum, Fault, ShardReport
 from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.storage.open_store import is_url

@@ -19,11 +19,11 @@ from damaged_shards import (
 from kitti_tree import write_kitti_tree
 from small_shards import write_small_shards
 
+from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.manifest import read_manifest, write_manifest
-from md2dist.data.verification import verify_shards
 from md2dist.errors import ConfigError, ShardError
 
-TOOLS = Path(__file__).parent.parent / "shard_tools"
+TOOLS = Path(__file__).parents[2] / "shard_tools"
 
 
 @pytest.fixture

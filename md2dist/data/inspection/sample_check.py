@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from md2dist.data.descriptions import described_line, parse_description
+from md2dist.data.inspection.descriptions import described_line, parse_description
 from md2dist.data.kitti.layout import OTHER_SIDE
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.dataset import decode_image

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from md2dist.data.cross_check import frame_gaps
-from md2dist.data.descriptions import described_line, read_descriptions
+from md2dist.data.inspection.cross_check import frame_gaps
+from md2dist.data.inspection.descriptions import described_line, read_descriptions
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.data.shards.recipe import view_names

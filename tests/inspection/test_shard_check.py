@@ -15,8 +15,8 @@ from damaged_shards import (
 )
 from small_shards import write_small_shards
 
+from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.manifest import read_manifest
-from md2dist.data.verification import verify_shards
 
 
 @pytest.fixture
