@@ -1,4 +1,4 @@
-"""Slow float64 twin of md2dist.data.augment: pixel by pixel, with colorsys."""
+"""Slow float64 twin of md2dist.data.loading.augment: pixel by pixel, with colorsys."""
 
 import colorsys
 

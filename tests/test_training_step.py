@@ -10,7 +10,7 @@ from deepspeed.accelerator import get_accelerator
 from torch import nn
 
 from md2dist.config import load_config
-from md2dist.data.augment import augment, draw_augmentation
+from md2dist.data.loading.augment import augment, draw_augmentation
 from md2dist.records import FrameBatch, StepOutput
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.deepspeed_config import make_deepspeed_config

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from md2dist.config import CheckpointConfig, Config
-from md2dist.data.collate import recipe_intrinsics
-from md2dist.data.loader import make_loader
+from md2dist.data.loading.collate import recipe_intrinsics
+from md2dist.data.loading.loader import make_loader
 from md2dist.errors import ConfigError
 from md2dist.model import MonodepthModel
 from md2dist.networks.memory_format import choose_memory_format

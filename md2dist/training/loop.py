@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from md2dist.config import Config
-from md2dist.data.loader import make_loader
-from md2dist.data.read_plan import ReadPlan, plan_reading
+from md2dist.data.loading.loader import make_loader
+from md2dist.data.loading.read_plan import ReadPlan, plan_reading
 from md2dist.errors import ShardError
 from md2dist.model import MonodepthModel
 from md2dist.records import FrameBatch

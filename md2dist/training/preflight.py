@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from md2dist.config import Config, DataConfig
-from md2dist.data.order import GlobalOrder
-from md2dist.data.read_plan import check_cache
+from md2dist.data.loading.order import GlobalOrder
+from md2dist.data.loading.read_plan import check_cache
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import MANIFEST_NAME

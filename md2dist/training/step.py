@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from md2dist.config import Config
-from md2dist.data.augment import augment, draw_augmentation
+from md2dist.data.loading.augment import augment, draw_augmentation
 from md2dist.records import Batch, FrameBatch, StepOutput
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.batchnorm import RunningStatistics

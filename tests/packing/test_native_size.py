@@ -8,8 +8,8 @@ from PIL import Image
 
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.loader import make_loader
-from md2dist.data.order import GlobalOrder
+from md2dist.data.loading.loader import make_loader
+from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import check_request, plan_samples
 from md2dist.data.packing.writer import pack_shards

@@ -14,8 +14,8 @@ NUM_SHARDS, PER_SHARD = 4000, 250
 PLAN = """
 import re, sys
 from pathlib import Path
-from md2dist.data.order import GlobalOrder
-from md2dist.data.read_plan import plan_reading
+from md2dist.data.loading.order import GlobalOrder
+from md2dist.data.loading.read_plan import plan_reading
 from md2dist.data.shards.dataset import ShardDataset
 
 def peak_mb():  # of this process alone, which resource.getrusage does not tell

@@ -14,8 +14,8 @@ from small_shards import write_small_shards
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from md2dist.data.loader import make_loader
-from md2dist.data.order import GlobalOrder
+from md2dist.data.loading.loader import make_loader
+from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
 dataset = ShardDataset(sys.argv[1])
 order = GlobalOrder(dataset.manifest.shard_sizes, seed=0, global_batch_size=2, window_shards=2)

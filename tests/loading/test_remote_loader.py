@@ -13,9 +13,9 @@ from object_store import serve_objects, upload
 from remote_shards import serve_folder
 from small_shards import write_small_shards
 
-from md2dist.data.loader import make_loader
-from md2dist.data.order import GlobalOrder
-from md2dist.data.read_plan import check_cache, plan_reading
+from md2dist.data.loading.loader import make_loader
+from md2dist.data.loading.order import GlobalOrder
+from md2dist.data.loading.read_plan import check_cache, plan_reading
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.files import CachedFiles
 from md2dist.data.shards.manifest import read_manifest, write_manifest
@@ -27,8 +27,8 @@ from md2dist.storage.retries import PATIENT
 NUM_SAMPLES = 40  # in ten shards
 RANK = """
 import hashlib, sys
-from md2dist.data.loader import make_loader
-from md2dist.data.order import GlobalOrder
+from md2dist.data.loading.loader import make_loader
+from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
 place, rank, cache = sys.argv[1], int(sys.argv[2]), sys.argv[3] or None
 dataset = ShardDataset(place, cache_dir=cache, cache_gb=0.002)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from md2dist.data.order import GlobalOrder
+from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.files import MOST_OPEN_SHARDS
 from md2dist.errors import ShardError

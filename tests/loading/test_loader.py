@@ -6,9 +6,9 @@ import torch
 from small_shards import small_image, small_info, write_small_shards
 from webdataset import filters
 
-from md2dist.data.collate import recipe_intrinsics
-from md2dist.data.loader import FrameLoader, make_loader
-from md2dist.data.order import GlobalOrder
+from md2dist.data.loading.collate import recipe_intrinsics
+from md2dist.data.loading.loader import FrameLoader, make_loader
+from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, ShardError
 from md2dist.records import FrameBatch

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_augment import jittered, mirrored
 
-from md2dist.data.augment import (
+from md2dist.data.loading.augment import (
     AugmentationDraw,
     ColorJitter,
     augment,

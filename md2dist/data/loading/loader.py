@@ -12,8 +12,8 @@ import numpy as np
 from torch.utils.data import DataLoader, get_worker_info
 from webdataset.pipeline import DataPipeline
 
-from md2dist.data.collate import RawSample, collate_samples
-from md2dist.data.order import GlobalOrder
+from md2dist.data.loading.collate import RawSample, collate_samples
+from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import view_names

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from md2dist.data.order import GlobalOrder
+from md2dist.data.loading.order import GlobalOrder
 from md2dist.errors import ConfigError
 
 
