@@ -4,7 +4,7 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from pathlib import Path
 
 from md2dist.console import run_command
-from md2dist.data.synthetic import render_drives
+from md2dist.synthetic.drives import render_drives
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.data.synthetic_boxes import Rectangles
-from md2dist.data.synthetic_cast import Hits, Sensor, cast
-from md2dist.data.synthetic_street import NUM_ZONES, Street
-from md2dist.data.synthetic_texture import MATERIALS, sample
-from md2dist.data.synthetic_world import look_around
+from md2dist.synthetic.boxes import Rectangles
+from md2dist.synthetic.ray_casting import Hits, Sensor, cast
+from md2dist.synthetic.scenery import look_around
+from md2dist.synthetic.street import NUM_ZONES, Street
+from md2dist.synthetic.texture import MATERIALS, sample
 
 _GRAIN_PER_TILE = np.float32(3.7)  # no simple ratio, so that texture times grain repeats late
 _PIXELS_AT_ONCE = 2**16  # what stays in a processor's cache

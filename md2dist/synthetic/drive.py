@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.data.synthetic_cast import Sensor, cast, place_camera, place_scanner
-from md2dist.data.synthetic_motion import draw_motion, move
-from md2dist.data.synthetic_render import measure_depth, render
-from md2dist.data.synthetic_street import Street, build_street
-from md2dist.data.synthetic_texture import build_ripmaps
-from md2dist.data.synthetic_world import look_around
+from md2dist.synthetic.motion import draw_motion, move
+from md2dist.synthetic.ray_casting import Sensor, cast, place_camera, place_scanner
+from md2dist.synthetic.render import measure_depth, render
+from md2dist.synthetic.scenery import look_around
+from md2dist.synthetic.street import Street, build_street
+from md2dist.synthetic.texture import build_ripmaps
 
 FRAME_RATE = 10.0  # Hz
 BASELINE = 0.54  # m from camera 2 (left) to camera 3 (right)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.data.synthetic_drive import CAMERA_X, FRAME_RATE, IMU_TO_VELO, VELO_TO_CAM, Drive
+from md2dist.synthetic.drive import CAMERA_X, FRAME_RATE, IMU_TO_VELO, VELO_TO_CAM, Drive
 
 _EARTH_RADIUS = 6378137.0  # m
 _LATITUDE, _LONGITUDE = 49.0, 8.4  # deg, where the street starts

@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from md2dist.data.synthetic import DATE, render_drives, split_lines
-from md2dist.data.synthetic_drive import CAMERA_X, IMU_TO_VELO, VELO_TO_CAM, Drive
 from md2dist.errors import KittiError, ShardError
+from md2dist.synthetic.drive import CAMERA_X, IMU_TO_VELO, VELO_TO_CAM, Drive
+from md2dist.synthetic.drives import DATE, render_drives, split_lines
 
 SMALL = {"height": 48, "width": 160, "num_drives": 2, "num_frames": 5, "seed": 3, "scan_every": 2}
 CALIBRATIONS = ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt", "calib_imu_to_velo.txt")
@@ -162,7 +162,7 @@ class DeadlyDrive(Drive):
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_an_error_not_a_hang(tmp_path, monkeypatch):
-    monkeypatch.setattr("md2dist.data.synthetic.Drive", DeadlyDrive)
+    monkeypatch.setattr("md2dist.synthetic.drives.Drive", DeadlyDrive)
     with pytest.raises(ShardError, match="one of the processes died, perhaps for want of memory"):
         render_drives(tmp_path, **SMALL, processes=2)
 
@@ -202,7 +202,7 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path, place):
 
 
 def test_an_unfinished_rendering_leaves_nothing_under_the_final_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("md2dist.data.synthetic.format_oxts", lambda drive, frame: 1 / 0)
+    monkeypatch.setattr("md2dist.synthetic.drives.format_oxts", lambda drive, frame: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         render_drives(tmp_path, **SMALL)
     assert not (tmp_path / DATE).exists()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from reference_synthetic import first_hit, warp
 
-from md2dist.data.synthetic_boxes import Box, Look, cut_faces
-from md2dist.data.synthetic_cast import cast, place_camera, place_scanner
-from md2dist.data.synthetic_drive import BASELINE, VELO_TO_CAM, Drive
-from md2dist.data.synthetic_world import look_around
+from md2dist.synthetic.boxes import Box, Look, cut_faces
+from md2dist.synthetic.drive import BASELINE, VELO_TO_CAM, Drive
+from md2dist.synthetic.ray_casting import cast, place_camera, place_scanner
+from md2dist.synthetic.scenery import look_around
 
 DRIVE = Drive(seed=5, number=1, height=96, width=320)
 

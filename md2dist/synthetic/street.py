@@ -8,8 +8,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from md2dist.data.synthetic_boxes import Rectangles
-from md2dist.data.synthetic_texture import MATERIALS
+from md2dist.synthetic.boxes import Rectangles
+from md2dist.synthetic.texture import MATERIALS
 
 Range = tuple[float, float]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from md2dist.data.synthetic_boxes import Box, Look, Rectangles, cut_faces
-from md2dist.data.synthetic_street import Street, build_street, draw_colors
+from md2dist.synthetic.boxes import Box, Look, Rectangles, cut_faces
+from md2dist.synthetic.street import Street, build_street, draw_colors
 
 _BLOCK_LENGTH = 50.0  # m
 _BLOCKS_IN_SIGHT = range(-1, 5)  # from the one behind

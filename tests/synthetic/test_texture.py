@@ -3,14 +3,7 @@
 import numpy as np
 import pytest
 
-from md2dist.data.synthetic_texture import (
-    LEVEL_STARTS,
-    MATERIALS,
-    SIZE,
-    STRIDE,
-    build_ripmaps,
-    sample,
-)
+from md2dist.synthetic.texture import LEVEL_STARTS, MATERIALS, SIZE, STRIDE, build_ripmaps, sample
 
 
 @pytest.fixture(scope="module")

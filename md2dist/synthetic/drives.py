@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from md2dist.data.synthetic_drive import FRAME_RATE, Drive
-from md2dist.data.synthetic_files import format_calibration, format_oxts
 from md2dist.errors import KittiError
 from md2dist.process_map import map_in_processes
+from md2dist.synthetic.drive import FRAME_RATE, Drive
+from md2dist.synthetic.kitti_files import format_calibration, format_oxts
 
 DATE = "2026_01_01"
 

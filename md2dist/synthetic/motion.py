@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.data.synthetic_street import Street
+from md2dist.synthetic.street import Street
 
 _HEIGHT = 1.65  # m, camera 0 above the ground
 

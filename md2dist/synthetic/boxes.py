@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.data.synthetic_texture import MATERIALS
+from md2dist.synthetic.texture import MATERIALS
 
 
 class Rectangles(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.data.synthetic_boxes import Rectangles
+from md2dist.synthetic.boxes import Rectangles
 
 _NEAR = 0.01  # m ahead; nothing is closer
 

@@ -1,0 +1,1 @@
+"""Synthetic drives with exact geometry, written in KITTI raw's layout."""
