@@ -68,8 +68,8 @@ def time_data(arguments: argparse.Namespace) -> Row:
 def time_step(arguments: argparse.Namespace) -> Row:
     """Trains on noise."""
     from md2dist.config import load_words
+    from md2dist.distributed.world import join_world, leave_world
     from md2dist.training.benchmark import bench_step
-    from md2dist.training.world import join_world, leave_world
 
     config = load_words([*arguments.config, *arguments.overrides])
     world = join_world()

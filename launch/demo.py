@@ -19,11 +19,11 @@ import torch
 
 from md2dist.console import run_command
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.world import find_free_port
 from md2dist.evaluation.baselines import RowProfile, fit_constant, fit_row_profile
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.networks.precision import choose_dtype
 from md2dist.synthetic.drives import split_lines
-from md2dist.training.world import find_free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = ["--height", "64", "--width", "192"]

@@ -13,6 +13,10 @@ from typing import Any
 from md2dist.console import run_command, tell_error
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.agreement import check_agreement, failing_together
+from md2dist.distributed.signals import EXIT_PREEMPTED
+from md2dist.distributed.watchdog import Watch
+from md2dist.distributed.world import World, join_world, leave_world, sum_over_ranks
 from md2dist.evaluation.depth import BrokenOffError, DepthReport, evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
 from md2dist.evaluation.protocols import choose_protocol
@@ -20,16 +24,6 @@ from md2dist.model import MonodepthModel
 from md2dist.networks.precision import name_dtype
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.storage.results import prepare_file, write_json
-from md2dist.training.preemption import EXIT_PREEMPTED
-from md2dist.training.watch import Watch
-from md2dist.training.world import (
-    World,
-    check_agreement,
-    failing_together,
-    join_world,
-    leave_world,
-    sum_over_ranks,
-)
 from md2dist.weights import find_model, load_model
 from md2dist.weights.options import add_checkpoint, add_dtype
 

@@ -5,13 +5,14 @@ import sys
 
 from md2dist.config import load_words
 from md2dist.console import run_command
+from md2dist.distributed.agreement import check_agreement, failing_together
+from md2dist.distributed.signals import EXIT_PREEMPTED
+from md2dist.distributed.watchdog import Watch
+from md2dist.distributed.world import join_world, leave_world
 from md2dist.training.loop import build_model, train
-from md2dist.training.preemption import EXIT_PREEMPTED
 from md2dist.training.preflight import facts_of, prepare
 from md2dist.training.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.training.wandb_log import check_account
-from md2dist.training.watch import Watch
-from md2dist.training.world import check_agreement, failing_together, join_world, leave_world
 
 
 def parse_arguments() -> list[str]:

@@ -4,7 +4,7 @@ import os
 
 import torch.multiprocessing
 
-from md2dist.training.world import find_free_port, join_world, leave_world
+from md2dist.distributed.world import find_free_port, join_world, leave_world
 
 
 def run_rank(rank, world_size, port, task, results):

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from md2dist.training.world import find_free_port
+from md2dist.distributed.world import find_free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {

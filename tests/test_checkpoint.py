@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from connected_ranks import run_ranks
 
+from md2dist.distributed.world import read_world, wait_for_all
 from md2dist.errors import CheckpointError
 from md2dist.training.checkpoint import save_checkpoint
 from md2dist.training.checkpoint_folder import (
@@ -17,7 +18,6 @@ from md2dist.training.checkpoint_folder import (
     read_validation,
     verify_checkpoint,
 )
-from md2dist.training.world import read_world, wait_for_all
 
 WEIGHTS = "mp_rank_00_model_states.pt"
 

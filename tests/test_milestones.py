@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from md2dist.config import load_config
+from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError, ShardError
 from md2dist.training import milestones
 from md2dist.training.milestones import Milestones
-from md2dist.training.world import World
 
 
 @pytest.mark.parametrize(("rank", "level"), [(0, logging.ERROR), (1, logging.INFO)])

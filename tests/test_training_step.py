@@ -11,6 +11,7 @@ from torch import nn
 
 from md2dist.config import load_config
 from md2dist.data.loading.augment import augment, draw_augmentation
+from md2dist.distributed.world import World
 from md2dist.records import FrameBatch, StepOutput
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.deepspeed_config import make_deepspeed_config
@@ -18,7 +19,6 @@ from md2dist.training.engine import make_engine
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.reporter import Reporter
 from md2dist.training.step import TrainingStep
-from md2dist.training.world import World
 
 CPU = torch.device("cpu")
 PLAN = BatchPlan(16, 8, 2)

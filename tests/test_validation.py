@@ -4,11 +4,11 @@ from small_shards import write_small_shards
 
 from md2dist.config import load_config
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.world import World
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.training.validation import validate
-from md2dist.training.world import World
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from md2dist.config import CheckpointConfig, Config
 from md2dist.data.loading.collate import recipe_intrinsics
 from md2dist.data.loading.loader import make_loader
+from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.model import MonodepthModel
 from md2dist.networks.memory_format import choose_memory_format
@@ -22,7 +23,6 @@ from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.engine import make_engine
 from md2dist.training.preflight import prepare
 from md2dist.training.step import TrainingStep
-from md2dist.training.world import World
 
 
 def bench_data(config: Config, num_batches: int) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from md2dist.distributed.agreement import failing_alike
+from md2dist.distributed.world import World, wait_for_all
 from md2dist.errors import CheckpointError
 from md2dist.training.checkpoint_folder import name_of, publish_checkpoint
-from md2dist.training.world import World, failing_alike, wait_for_all
 
 _PARTIAL = ".partial-"
 

@@ -8,12 +8,12 @@ import torch
 import torch.distributed as dist
 
 from md2dist.config import Config
+from md2dist.distributed.world import World
 from md2dist.model import MonodepthModel
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.deepspeed_config import make_deepspeed_config
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.sync_batchnorm import synchronise_batchnorm
-from md2dist.training.world import World
 
 
 def make_engine(

@@ -12,6 +12,10 @@ import torch
 from md2dist.config import Config
 from md2dist.data.loading.loader import make_loader
 from md2dist.data.loading.read_plan import ReadPlan, plan_reading
+from md2dist.distributed.devices import describe_devices, misses_gpu
+from md2dist.distributed.step_barrier import Lockstep
+from md2dist.distributed.watchdog import Watch
+from md2dist.distributed.world import World, connect_store
 from md2dist.errors import ShardError
 from md2dist.model import MonodepthModel
 from md2dist.records import FrameBatch
@@ -19,7 +23,6 @@ from md2dist.training.background_reader import BackgroundReader
 from md2dist.training.checkpoint import load_checkpoint
 from md2dist.training.continuity import describe_changes
 from md2dist.training.engine import make_engine
-from md2dist.training.lockstep import Lockstep
 from md2dist.training.milestones import Milestones
 from md2dist.training.preflight import Preparation
 from md2dist.training.reporter import Reporter
@@ -29,8 +32,6 @@ from md2dist.training.schedule import advise_on_rate
 from md2dist.training.skipped_steps import SkippedSteps
 from md2dist.training.step import TrainingStep
 from md2dist.training.wandb_log import WandbLog
-from md2dist.training.watch import Watch
-from md2dist.training.world import World, connect_store, describe_devices, misses_gpu
 from md2dist.weights import initialise
 from md2dist.weights.run_folder import import_checkpoint
 

@@ -4,8 +4,8 @@ import time
 
 import torch
 
+from md2dist.distributed.world import sum_over_ranks
 from md2dist.training.host_copy import HostCopy
-from md2dist.training.world import sum_over_ranks
 
 
 class Meter:

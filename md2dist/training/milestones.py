@@ -7,17 +7,17 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from md2dist.config import Config
+from md2dist.distributed.replicas import check_replicas
+from md2dist.distributed.watchdog import Watch
+from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError, Md2distError
 from md2dist.evaluation.depth import BrokenOffError
 from md2dist.training.checkpoint import save_checkpoint
 from md2dist.training.checkpoint_folder import note_validation
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.preflight import Preparation
-from md2dist.training.replicas import check_replicas
 from md2dist.training.reporter import Reporter
 from md2dist.training.validation import validate
-from md2dist.training.watch import Watch
-from md2dist.training.world import World
 
 logger = logging.getLogger(__name__)
 

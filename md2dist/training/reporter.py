@@ -6,6 +6,7 @@ from time import perf_counter
 import torch
 
 from md2dist.config import Config
+from md2dist.distributed.world import World
 from md2dist.evaluation.depth import DepthReport
 from md2dist.prediction.pictures import Picture, training_panel
 from md2dist.records import FrameBatch
@@ -13,7 +14,6 @@ from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.meter import DelayedMeans, Meter
 from md2dist.training.run_log import RunLog
 from md2dist.training.step import StepResult
-from md2dist.training.world import World
 
 
 class Reporter:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from md2dist.config import Config, save_config
+from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.storage.atomic import lies_at
 from md2dist.training.resolved import describe
-from md2dist.training.world import World
 
 logger = logging.getLogger(__name__)
 

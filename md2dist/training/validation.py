@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.agreement import failing_alike
+from md2dist.distributed.world import World, sum_over_ranks
 from md2dist.evaluation.depth import DepthReport, evaluate_depth
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
-from md2dist.training.world import World, failing_alike, sum_over_ranks
 
 
 def validate(

@@ -10,7 +10,7 @@ import torch
 from live_job import ENVIRONMENT, ROOT
 from small_shards import write_small_shards
 
-from md2dist.training.world import find_free_port
+from md2dist.distributed.world import find_free_port
 
 SMALL = ["data.height=64", "data.width=64", "network.weights=scratch", "optim.micro_batch_size=2",
          "log.every_steps=1", "log.pictures_every_steps=0", "data.num_workers=1",

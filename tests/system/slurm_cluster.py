@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conftest import run_command
 
-from md2dist.training.world import find_free_port
+from md2dist.distributed.world import find_free_port
 
 # Node names must resolve, and these do everywhere. SLURM holds a requeued job back for the
 # lifetime of a credential; the GPUs are pretended.

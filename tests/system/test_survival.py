@@ -10,7 +10,7 @@ from conftest import assert_same_state, read_metrics, read_state, training_words
 from live_job import LiveJob
 from small_shards import write_small_shards
 
-from md2dist.training.preemption import EXIT_PREEMPTED
+from md2dist.distributed.signals import EXIT_PREEMPTED
 
 pytestmark = pytest.mark.slow
 STEPS_PER_EPOCH = 3

@@ -6,7 +6,7 @@ import pytest
 from conftest import read_metrics, run_command, training_words
 from live_job import LiveJob
 
-from md2dist.training.world import find_free_port
+from md2dist.distributed.world import find_free_port
 
 pytestmark = pytest.mark.slow
 

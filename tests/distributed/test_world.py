@@ -5,24 +5,23 @@ from unittest.mock import patch
 import pytest
 import torch
 from connected_ranks import run_ranks
-from test_srun import SECOND_NODE
+from test_slurm_variables import SECOND_NODE
 from torch import nn
 from torch.distributed import TCPStore
 
-from md2dist.errors import ConfigError, ShardError
-from md2dist.training.batchnorm import RunningStatistics
-from md2dist.training.world import (
+from md2dist.distributed.agreement import check_agreement, failing_together
+from md2dist.distributed.devices import misses_gpu
+from md2dist.distributed.world import (
     World,
-    check_agreement,
     connect_store,
-    failing_together,
     join_world,
     leave_world,
-    misses_gpu,
     read_world,
     sum_over_ranks,
     wait_for_all,
 )
+from md2dist.errors import ConfigError, ShardError
+from md2dist.training.batchnorm import RunningStatistics
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from md2dist.training.srun import torch_names
+from md2dist.distributed.slurm import torch_names
 
 # As srun has set them for the last task of `srun --ntasks 5` on nodes with 3 and 2 of them.
 SECOND_NODE = {

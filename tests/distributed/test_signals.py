@@ -8,7 +8,7 @@ import pytest
 
 RECEIVER = """
 import ctypes, sys, threading
-from md2dist.training.preemption import SignalBox
+from md2dist.distributed.signals import SignalBox
 box = SignalBox()
 def receive():
     print(*[number.name for number in box.wait(30)], flush=True)
@@ -24,7 +24,7 @@ sys.exit(7)
 """
 ORPHAN = """
 import os, sys, time
-from md2dist.training.preemption import Launcher
+from md2dist.distributed.signals import Launcher
 launcher = Launcher(is_launched=True)
 print(launcher.is_gone(), flush=True)
 while not launcher.is_gone():

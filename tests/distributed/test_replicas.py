@@ -3,7 +3,7 @@ import torch
 from connected_ranks import run_ranks
 from torch import nn
 
-from md2dist.training.replicas import ReplicaError, check_replicas, digest
+from md2dist.distributed.replicas import ReplicaError, check_replicas, digest
 
 
 def test_a_digest_sees_one_bit_and_the_order():

@@ -3,21 +3,17 @@
 import os
 import random
 import socket
-import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from md2dist.console import tell_error
-from md2dist.errors import ConfigError, Md2distError
-from md2dist.training.srun import torch_names
+from md2dist.distributed.slurm import torch_names
+from md2dist.errors import ConfigError
 
 
 class World(NamedTuple):
@@ -107,19 +103,6 @@ def join_world() -> World:
     return world
 
 
-def describe_devices(world: World) -> str:
-    """Says what the ranks compute on, for people; they are taken to be alike."""
-    is_cuda = world.device.type == "cuda"
-    name = torch.cuda.get_device_name(world.device) if is_cuda else "CPU"
-    return f"{world.world_size} x {name}, {world.node_size} on this node"
-
-
-def misses_gpu(device: torch.device) -> bool:
-    """Whether the machine shows a GPU that torch does not, though no variable hides it."""
-    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return device.type == "cpu" and not is_hidden and Path("/dev/nvidiactl").exists()
-
-
 def connect_store(timeout_s: float = 300.0) -> Any:
     """Opens a connection of its own to the key-value store through which the processes met.
 
@@ -170,83 +153,6 @@ def wait_for_all() -> None:
     """Returns when every rank has come here."""
     if dist.is_initialized():
         dist.barrier()
-
-
-@contextmanager
-def failing_alike(world: World) -> Iterator[None]:
-    """Makes an error of use on any rank be raised on all of them.
-
-    Args:
-        world: this process; every rank must enter and leave the block.
-
-    Raises:
-        Md2distError: the own error where all ranks that had one had the same, else one of its kind
-            that tells every distinct message and who had it.
-    """
-    error: Md2distError | None = None
-    try:
-        yield
-    except Md2distError as caught:
-        error = caught
-    errors = [error] if world.world_size == 1 else _gather(error, world)
-    failed = {rank: error for rank, error in enumerate(errors) if error is not None}
-    if not failed:
-        return
-    messages = {str(error) for error in failed.values()}
-    if error is not None and len(messages) == 1 and len(failed) == world.world_size:
-        raise error
-    told = [f"rank {rank}: {error}" for rank, error in failed.items()]
-    raise type(next(iter(failed.values())))("; ".join(told))
-
-
-@contextmanager
-def failing_together(world: World) -> Iterator[None]:
-    """Makes an error of use on any rank end all of them, told once and by the main rank alone.
-
-    Args:
-        world: this process; every rank must enter and leave the block.
-
-    Raises:
-        Md2distError: if this process is alone. Several leave with exit code 2, after the main one
-            has told every distinct message and who had it.
-    """
-    try:
-        with failing_alike(world):
-            yield
-    except Md2distError as error:
-        if world.world_size == 1:
-            raise
-        if world.is_main:  # at once: the launcher ends the others when the first one has left
-            tell_error(str(error))
-        sys.exit(2)
-
-
-def check_agreement(world: World, remedy: str, **facts: object) -> None:
-    """Compares facts that must be the same on all ranks, since each found them by itself.
-
-    Args:
-        world: this process; every rank must call.
-        remedy: what to do where they differ.
-        **facts: by name, with a comparable text.
-
-    Raises:
-        Md2distError: naming the first fact that differs, and two ranks with their values.
-    """
-    if world.world_size == 1:
-        return
-    for rank, others in enumerate(_gather({name: str(facts[name]) for name in facts}, world)):
-        for name, value in others.items():
-            if value != str(facts[name]):
-                raise Md2distError(
-                    f"the ranks disagree on {name}: rank {world.rank} has {facts[name]}, rank "
-                    f"{rank} has {value}; {remedy}"
-                )
-
-
-def _gather(value: Any, world: World) -> list[Any]:
-    values = [None] * world.world_size
-    dist.all_gather_object(values, value)
-    return values
 
 
 def find_free_port() -> int:

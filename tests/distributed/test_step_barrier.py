@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch.distributed as dist
 
-from md2dist.training.lockstep import Lockstep, ask_to_stop, read_stop
+from md2dist.distributed.step_barrier import Lockstep, ask_to_stop, read_stop
 
 
 def run_ranks(task, world_size=3):

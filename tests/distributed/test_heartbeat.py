@@ -1,4 +1,4 @@
-from md2dist.training.vitals import Beat, Vitals
+from md2dist.distributed.heartbeat import Beat, Vitals
 
 
 def beats(*counts, progress=0, doing="at step 3"):

@@ -21,8 +21,7 @@ from typing import Any, NoReturn, Self, TextIO
 import torch.distributed as dist
 
 from md2dist.console import tell_error
-from md2dist.errors import Md2distError
-from md2dist.training.failure import (
+from md2dist.distributed.failure import (
     Failure,
     announce_failure,
     call_bounded,
@@ -32,10 +31,11 @@ from md2dist.training.failure import (
     read_failure,
     show_stacks,
 )
-from md2dist.training.lockstep import ask_to_stop, read_stop
-from md2dist.training.preemption import Launcher, SignalBox
-from md2dist.training.vitals import Beat, Vitals
-from md2dist.training.world import World, connect_store, wait_for_all
+from md2dist.distributed.heartbeat import Beat, Vitals
+from md2dist.distributed.signals import Launcher, SignalBox
+from md2dist.distributed.step_barrier import ask_to_stop, read_stop
+from md2dist.distributed.world import World, connect_store, wait_for_all
+from md2dist.errors import Md2distError
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ pytestmark = pytest.mark.slow
 
 STANDING_STILL = """
 import sys, time
-from md2dist.training.watch import Watch
-from md2dist.training.world import join_world
+from md2dist.distributed.watchdog import Watch
+from md2dist.distributed.world import join_world
 with Watch(join_world()) as watch:
     watch.limit_standstill(float(sys.argv[1]))
     print("watching", flush=True)
