@@ -9,10 +9,10 @@ from md2dist.distributed.agreement import check_agreement, failing_together
 from md2dist.distributed.signals import EXIT_PREEMPTED
 from md2dist.distributed.watchdog import Watch
 from md2dist.distributed.world import join_world, leave_world
+from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
+from md2dist.runs.wandb_log import check_account
 from md2dist.training.loop import build_model, train
 from md2dist.training.preflight import facts_of, prepare
-from md2dist.training.run_dir import lock_run_dir, open_run_dir, start_logging
-from md2dist.training.wandb_log import check_account
 
 
 def parse_arguments() -> list[str]:

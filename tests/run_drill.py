@@ -20,7 +20,7 @@ import torch
 from drill_faults import Fault, list_faults
 from live_job import ROOT, LiveJob
 
-from md2dist.training.checkpoint_folder import find_checkpoint
+from md2dist.runs.checkpoint_folder import find_checkpoint
 
 SAVE_EVERY = 5
 STEPS_PER_FAULT = 4 * SAVE_EVERY  # a life passes one checkpoint, and goes on until it is hit

@@ -17,7 +17,7 @@ from md2dist.data.shards.manifest import read_manifest
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
-from md2dist.training.checkpoint_folder import name_of, note_validation
+from md2dist.runs.checkpoint_folder import name_of, note_validation
 from md2dist.weights import export_published, load_model
 from md2dist.weights.run_folder import STATES_NAME
 

@@ -12,8 +12,8 @@ from md2dist.distributed.watchdog import Watch
 from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError, Md2distError
 from md2dist.evaluation.depth import BrokenOffError
-from md2dist.training.checkpoint import save_checkpoint
-from md2dist.training.checkpoint_folder import note_validation
+from md2dist.runs.checkpoint import save_checkpoint
+from md2dist.runs.checkpoint_folder import note_validation
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.preflight import Preparation
 from md2dist.training.reporter import Reporter

@@ -14,9 +14,9 @@ from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.evaluation.protocols import choose_protocol, validation_remedy
+from md2dist.runs.checkpoint_folder import find_checkpoint, read_validation
 from md2dist.storage.open_store import is_url
 from md2dist.training.batch_plan import BatchPlan, plan_batches
-from md2dist.training.checkpoint_folder import find_checkpoint, read_validation
 from md2dist.training.continuity import check_continuity, check_method
 from md2dist.training.resolved import resolve
 from md2dist.training.schedule import count_steps

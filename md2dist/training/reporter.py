@@ -10,9 +10,9 @@ from md2dist.distributed.world import World
 from md2dist.evaluation.depth import DepthReport
 from md2dist.prediction.pictures import Picture, training_panel
 from md2dist.records import FrameBatch
+from md2dist.runs.run_log import RunLog
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.meter import DelayedMeans, Meter
-from md2dist.training.run_log import RunLog
 from md2dist.training.step import StepResult
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from md2dist.runs.wandb_log import WandbLog
 from md2dist.storage.atomic import whole_file, write_whole
-from md2dist.training.wandb_log import WandbLog
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from md2dist.errors import ConfigError
-from md2dist.training.wandb_log import WandbLog, check_account
+from md2dist.runs.wandb_log import WandbLog, check_account
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_an_account_is_found_wherever_wandb_would_find_it(
         (tmp_path / "netrc").write_text(f"machine {host} login user password {'0' * 40}")
     for name in account.keys() - {"NETRC"}:
         monkeypatch.setenv(name, account[name])
-    code = "from md2dist.training.wandb_log import check_account; check_account('online')"
+    code = "from md2dist.runs.wandb_log import check_account; check_account('online')"
     # Not in this process, in which W&B would stay logged in.
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -8,8 +8,8 @@ from connected_ranks import run_ranks
 
 from md2dist.distributed.world import read_world, wait_for_all
 from md2dist.errors import CheckpointError
-from md2dist.training.checkpoint import save_checkpoint
-from md2dist.training.checkpoint_folder import (
+from md2dist.runs.checkpoint import save_checkpoint
+from md2dist.runs.checkpoint_folder import (
     MANIFEST_NAME,
     find_best,
     find_checkpoint,

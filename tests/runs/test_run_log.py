@@ -3,8 +3,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from md2dist.training.run_log import RunLog
-from md2dist.training.wandb_log import WandbLog
+from md2dist.runs.run_log import RunLog
+from md2dist.runs.wandb_log import WandbLog
 
 METRICS = {"train/loss": 0.5, "train/samples_per_second": 3.0}
 

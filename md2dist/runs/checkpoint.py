@@ -12,7 +12,7 @@ from typing import Any
 from md2dist.distributed.agreement import failing_alike
 from md2dist.distributed.world import World, wait_for_all
 from md2dist.errors import CheckpointError
-from md2dist.training.checkpoint_folder import name_of, publish_checkpoint
+from md2dist.runs.checkpoint_folder import name_of, publish_checkpoint
 
 _PARTIAL = ".partial-"
 

@@ -6,8 +6,8 @@ import pytest
 
 from md2dist.config import load_config
 from md2dist.errors import ConfigError
-from md2dist.training import run_dir
-from md2dist.training.run_dir import lock_run_dir, open_run_dir
+from md2dist.runs import run_dir
+from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 
 OTHER_TRAINING = """
 import fcntl, sys
