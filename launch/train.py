@@ -12,7 +12,7 @@ from md2dist.distributed.world import join_world, leave_world
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.runs.wandb_log import check_account
 from md2dist.training.loop import build_model, train
-from md2dist.training.preflight import facts_of, prepare
+from md2dist.training.setup import facts_of, prepare
 
 
 def parse_arguments() -> list[str]:

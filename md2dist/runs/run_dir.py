@@ -12,7 +12,7 @@ from md2dist.config import Config, save_config
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.storage.atomic import lies_at
-from md2dist.training.resolved import describe
+from md2dist.training.resolved_settings import describe
 
 logger = logging.getLogger(__name__)
 

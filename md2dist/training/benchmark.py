@@ -21,7 +21,7 @@ from md2dist.networks.precision import choose_dtype
 from md2dist.records import FrameBatch
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.engine import make_engine
-from md2dist.training.preflight import prepare
+from md2dist.training.setup import prepare
 from md2dist.training.step import TrainingStep
 
 

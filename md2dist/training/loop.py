@@ -23,13 +23,13 @@ from md2dist.runs.checkpoint import load_checkpoint
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.training.background_reader import BackgroundReader
-from md2dist.training.continuity import describe_changes
+from md2dist.training.checkpoint_and_validation import Milestones
 from md2dist.training.engine import make_engine
-from md2dist.training.milestones import Milestones
-from md2dist.training.preflight import Preparation
 from md2dist.training.reporter import Reporter
-from md2dist.training.resolved import describe
+from md2dist.training.resolved_settings import describe
+from md2dist.training.resume_check import describe_changes
 from md2dist.training.schedule import advise_on_rate
+from md2dist.training.setup import Preparation
 from md2dist.training.skipped_steps import SkippedSteps
 from md2dist.training.step import TrainingStep
 from md2dist.weights import initialise

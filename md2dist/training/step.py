@@ -12,9 +12,9 @@ from md2dist.data.loading.augment import augment, draw_augmentation
 from md2dist.distributed.world import World, sum_over_ranks
 from md2dist.records import Batch, FrameBatch, StepOutput
 from md2dist.training.batch_plan import BatchPlan
-from md2dist.training.batchnorm import RunningStatistics
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.host_copy import HostCopy
+from md2dist.training.running_statistics import RunningStatistics
 from md2dist.training.schedule import learning_rate
 from md2dist.training.skipped_steps import BAD_GRADIENT, BAD_LOSS
 

@@ -21,7 +21,7 @@ from md2dist.distributed.world import (
     wait_for_all,
 )
 from md2dist.errors import ConfigError, ShardError
-from md2dist.training.batchnorm import RunningStatistics
+from md2dist.training.running_statistics import RunningStatistics
 
 
 @pytest.fixture

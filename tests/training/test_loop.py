@@ -10,7 +10,7 @@ from md2dist.config import load_config
 from md2dist.runs.checkpoint_folder import find_best, verify_checkpoint
 from md2dist.runs.run_dir import open_run_dir
 from md2dist.training.loop import build_model, train
-from md2dist.training.preflight import prepare
+from md2dist.training.setup import prepare
 
 
 class CalmWatch:

@@ -3,8 +3,8 @@ import pytest
 from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError
 from md2dist.training.batch_plan import BatchPlan
-from md2dist.training.continuity import check_method, describe_changes
-from md2dist.training.resolved import resolve
+from md2dist.training.resolved_settings import resolve
+from md2dist.training.resume_check import check_method, describe_changes
 
 
 def test_only_what_has_changed_is_told(tmp_path):

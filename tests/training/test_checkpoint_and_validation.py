@@ -7,8 +7,8 @@ import torch
 from md2dist.config import load_config
 from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError, ShardError
-from md2dist.training import milestones
-from md2dist.training.milestones import Milestones
+from md2dist.training import checkpoint_and_validation as milestones
+from md2dist.training.checkpoint_and_validation import Milestones
 
 
 @pytest.mark.parametrize(("rank", "level"), [(0, logging.ERROR), (1, logging.INFO)])

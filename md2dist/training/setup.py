@@ -17,8 +17,8 @@ from md2dist.evaluation.protocols import choose_protocol, validation_remedy
 from md2dist.runs.checkpoint_folder import find_checkpoint, read_validation
 from md2dist.storage.open_store import is_url
 from md2dist.training.batch_plan import BatchPlan, plan_batches
-from md2dist.training.continuity import check_continuity, check_method
-from md2dist.training.resolved import resolve
+from md2dist.training.resolved_settings import resolve
+from md2dist.training.resume_check import check_continuity, check_method
 from md2dist.training.schedule import count_steps
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from md2dist.evaluation.depth import BrokenOffError
 from md2dist.runs.checkpoint import save_checkpoint
 from md2dist.runs.checkpoint_folder import note_validation
 from md2dist.training.gradient_guard import GradientGuard
-from md2dist.training.preflight import Preparation
 from md2dist.training.reporter import Reporter
+from md2dist.training.setup import Preparation
 from md2dist.training.validation import validate
 
 logger = logging.getLogger(__name__)

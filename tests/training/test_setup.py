@@ -6,7 +6,7 @@ from small_shards import write_small_shards
 from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.runs.checkpoint_folder import MANIFEST_NAME, note_validation
-from md2dist.training.preflight import prepare
+from md2dist.training.setup import prepare
 
 
 @pytest.fixture
