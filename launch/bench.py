@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def time_formats(arguments: argparse.Namespace) -> list[Row]:
     """Packs mono+stereo samples at 640x192 in each format."""
-    from md2dist.data.format_benchmark import bench_formats
+    from md2dist.benchmarks.formats import bench_formats
     from md2dist.data.kitti.layout import open_kitti
     from md2dist.data.kitti.named_splits import load_split, name_split
     from md2dist.data.shards.recipe import Recipe
@@ -59,17 +59,17 @@ def time_formats(arguments: argparse.Namespace) -> list[Row]:
 
 def time_data(arguments: argparse.Namespace) -> Row:
     """Reads batches of a run's training shards."""
+    from md2dist.benchmarks.steps import bench_data
     from md2dist.config import load_words
-    from md2dist.training.benchmark import bench_data
 
     return bench_data(load_words([*arguments.config, *arguments.overrides]), arguments.repeats)
 
 
 def time_step(arguments: argparse.Namespace) -> Row:
     """Trains on noise."""
+    from md2dist.benchmarks.steps import bench_step
     from md2dist.config import load_words
     from md2dist.distributed.world import join_world, leave_world
-    from md2dist.training.benchmark import bench_step
 
     config = load_words([*arguments.config, *arguments.overrides])
     world = join_world()

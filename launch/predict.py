@@ -13,7 +13,7 @@ import torch
 
 from md2dist.console import run_command
 from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
-from md2dist.prediction.files import find_images
+from md2dist.prediction.image_files import find_images
 from md2dist.prediction.predictor import predict_files
 from md2dist.weights import load_model
 from md2dist.weights.options import add_checkpoint, add_dtype

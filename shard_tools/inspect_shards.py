@@ -21,7 +21,7 @@ def main() -> None:
     if options.picture:
         # Imported late: drawing needs torch, which takes a second that the card does not.
         from md2dist.prediction.contact_sheet import draw_random_samples
-        from md2dist.prediction.files import write_picture
+        from md2dist.prediction.image_files import write_picture
 
         dataset = ShardDataset(options.folder)
         write_picture(options.picture, draw_random_samples(dataset, options.samples, options.seed))

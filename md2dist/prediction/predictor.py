@@ -12,7 +12,12 @@ from torch.nn.functional import interpolate
 
 from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
-from md2dist.prediction.files import read_image, write_depth_npy, write_depth_png, write_picture
+from md2dist.prediction.image_files import (
+    read_image,
+    write_depth_npy,
+    write_depth_png,
+    write_picture,
+)
 from md2dist.prediction.pictures import side_by_side
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kitti_tree import write_kitti_tree
 
-from md2dist.data.format_benchmark import bench_formats
+from md2dist.benchmarks.formats import bench_formats
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.merge import merge_shards
@@ -18,7 +18,7 @@ from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import ConfigError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), use_stereo=True)
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from md2dist.config import load_config
 from md2dist.errors import ImageError
 from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
-from md2dist.prediction.files import find_images, read_image, write_depth_npy, write_depth_png
+from md2dist.prediction.image_files import find_images, read_image, write_depth_npy, write_depth_png
 from md2dist.prediction.predictor import frames_predictor, predict_files, predict_image
 from md2dist.storage.results import prepare_file, write_whole
 from md2dist.weights import export_published, load_model
 
-COMMAND = Path(__file__).parent.parent / "launch" / "predict.py"
+COMMAND = Path(__file__).parents[2] / "launch" / "predict.py"
 HEIGHT, WIDTH = 64, 96
 
 

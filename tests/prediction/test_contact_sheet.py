@@ -12,7 +12,7 @@ from md2dist.errors import ConfigError
 from md2dist.prediction.contact_sheet import contact_sheet, draw_random_samples
 from md2dist.prediction.pictures import depth_overlay
 
-SCRIPT = Path(__file__).parent.parent / "shard_tools" / "inspect_shards.py"
+SCRIPT = Path(__file__).parents[2] / "shard_tools" / "inspect_shards.py"
 
 
 def inspect(*options):

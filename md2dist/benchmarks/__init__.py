@@ -1,0 +1,1 @@
+"""Speed figures, measured through the code that users run."""
