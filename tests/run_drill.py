@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from drill_faults import Fault, list_faults
-from live_job import ROOT, LiveJob
+from helpers.drill_faults import Fault, list_faults
+from helpers.live_job import ROOT, LiveJob
 
 from md2dist.runs.checkpoint_folder import find_checkpoint
 

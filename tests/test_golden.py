@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from golden import Golden, published_key
+from helpers.golden import Golden, published_key
 
 FILES = ("mono_r18", "stereo_r18")
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import reference_losses as reference
 import torch
+from reference import losses as reference
 
 from md2dist.config import LossConfig
 from md2dist.geometry.pose import build_transform

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kitti_tree import write_kitti_tree
+from helpers.kitti_tree import write_kitti_tree
 
 from md2dist.benchmarks.formats import bench_formats
 from md2dist.data.kitti.splits import SplitLine

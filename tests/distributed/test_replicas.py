@@ -1,6 +1,6 @@
 import pytest
 import torch
-from connected_ranks import run_ranks
+from helpers.connected_ranks import run_ranks
 from torch import nn
 
 from md2dist.distributed.replicas import ReplicaError, check_replicas, digest

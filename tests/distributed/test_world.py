@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from connected_ranks import run_ranks
+from helpers.connected_ranks import run_ranks
 from test_slurm_variables import SECOND_NODE
 from torch import nn
 from torch.distributed import TCPStore

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from small_shards import write_small_shards
+from helpers.small_shards import write_small_shards
 
 from md2dist.data.inspection.data_card import describe_shards
 from md2dist.data.shards.manifest import read_manifest, write_manifest

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from damaged_shards import (
+from helpers.damaged_shards import (
     KEYS,
     NAME,
     change_description,
@@ -13,8 +13,8 @@ from damaged_shards import (
     read_members,
     write_members,
 )
+from helpers.small_shards import write_small_shards
 from PIL import Image
-from small_shards import write_small_shards
 
 from md2dist.data.shards.sparse_depth import encode_sparse_depth
 

@@ -4,7 +4,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from damaged_shards import (
+from helpers.damaged_shards import (
     KEYS,
     NAME,
     change_description,
@@ -13,7 +13,7 @@ from damaged_shards import (
     read_members,
     write_members,
 )
-from small_shards import write_small_shards
+from helpers.small_shards import write_small_shards
 
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.manifest import read_manifest

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from damaged_shards import (
+from helpers.damaged_shards import (
     KEYS,
     NAME,
     change_description,
@@ -16,8 +16,8 @@ from damaged_shards import (
     read_members,
     write_members,
 )
-from kitti_tree import write_kitti_tree
-from small_shards import write_small_shards
+from helpers.kitti_tree import write_kitti_tree
+from helpers.small_shards import write_small_shards
 
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.manifest import read_manifest, write_manifest

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from file_server import serve_files
+from helpers.file_server import serve_files
 
 from md2dist.data.kitti import archives as kitti_archives
 from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, plan_download

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kitti_tree import BASELINE, CX, CY, DATE, DRIVE, FX, HEIGHT, WIDTH, scan_path, write_kitti_tree
+from helpers.kitti_tree import (
+    BASELINE,
+    CX,
+    CY,
+    DATE,
+    DRIVE,
+    FX,
+    HEIGHT,
+    WIDTH,
+    scan_path,
+    write_kitti_tree,
+)
 
 from md2dist.data.kitti.calibration import load_calibration, read_scan
 from md2dist.data.kitti.layout import find_image, find_scan, open_kitti

@@ -1,7 +1,7 @@
 import hashlib
 
 import pytest
-from file_server import serve_files
+from helpers.file_server import serve_files
 
 from md2dist.data.kitti import named_splits, published_splits
 from md2dist.data.kitti.named_splits import find_split, load_split, name_split

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from kitti_tree import image_path
+from helpers.kitti_tree import image_path
 
 from md2dist.data.kitti.calibration import read_speed
 from md2dist.data.kitti.drives import DRIVES, EIGEN_TEST_DRIVES

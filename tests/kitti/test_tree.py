@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from kitti_tree import DATE, DRIVE, write_archives, write_kitti_tree
+from helpers.kitti_tree import DATE, DRIVE, write_archives, write_kitti_tree
 
 from md2dist.data.kitti.layout import list_drives, list_frames
 from md2dist.data.kitti.tree import SourceTree, open_tree

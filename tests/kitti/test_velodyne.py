@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import reference_velodyne
-from kitti_tree import BASELINE, CX, CY, DATE, DRIVE, FX, write_calibration
+from helpers.kitti_tree import BASELINE, CX, CY, DATE, DRIVE, FX, write_calibration
+from reference import velodyne as reference
 
 from md2dist.data.kitti.calibration import load_calibration, read_scan
 from md2dist.data.kitti.layout import find_scan
@@ -43,7 +43,7 @@ def test_the_projection_agrees_with_the_golden_ground_truth(golden, kitti_raw):
 def test_only_the_rivalry_across_rows_parts_us_from_the_golden_sum(golden, kitti_raw):
     for i, frame in enumerate(golden["frames"]):
         points, calibration = real_scan(kitti_raw, frame)
-        published = reference_velodyne.project_velodyne(points, calibration, as_published=True)
+        published = reference.project_velodyne(points, calibration, as_published=True)
         assert published.sum() == pytest.approx(golden["gt_sum"][i], rel=1e-12)
         depth = project_velodyne(points, calibration)
         np.testing.assert_array_equal(depth[:, 1:-1], published[:, 1:-1].astype(np.float32))
@@ -54,7 +54,7 @@ def test_only_the_rivalry_across_rows_parts_us_from_the_golden_sum(golden, kitti
 def test_the_projection_agrees_with_the_slow_twin(calibration, camera, use_velodyne_x):
     points = np.random.default_rng(1).uniform((-5, -10, -3, 0), (30, 10, 3, 1), (5000, 4))
     depth = project_velodyne(points, calibration, camera, use_velodyne_x)
-    twin = reference_velodyne.project_velodyne(points, calibration, camera, use_velodyne_x)
+    twin = reference.project_velodyne(points, calibration, camera, use_velodyne_x)
     np.testing.assert_array_equal(depth, twin.astype(np.float32))
     assert depth.dtype == np.float32
     assert np.count_nonzero(depth) > 1000

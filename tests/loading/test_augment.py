@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_augment import jittered, mirrored
+from reference.augment import jittered, mirrored
 
 from md2dist.data.loading.augment import (
     AugmentationDraw,

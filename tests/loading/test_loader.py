@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from small_shards import small_image, small_info, write_small_shards
+from helpers.small_shards import small_image, small_info, write_small_shards
 from webdataset import filters
 
 from md2dist.data.loading.collate import recipe_intrinsics

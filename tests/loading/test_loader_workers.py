@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from process_state import is_running
-from small_shards import write_small_shards
+from helpers.process_state import is_running
+from helpers.small_shards import write_small_shards
 
 PROGRAM = """
 import os, signal, sys, time

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from file_server import serve_files
-from object_store import serve_objects, upload
-from remote_shards import serve_folder
-from small_shards import write_small_shards
+from helpers.file_server import serve_files
+from helpers.object_store import serve_objects, upload
+from helpers.remote_shards import serve_folder
+from helpers.small_shards import write_small_shards
 
 from md2dist.data.loading.loader import make_loader
 from md2dist.data.loading.order import GlobalOrder

@@ -7,7 +7,7 @@ import os
 from unittest.mock import Mock
 
 import pytest
-from kitti_tree import DRIVE, write_kitti_tree
+from helpers.kitti_tree import DRIVE, write_kitti_tree
 
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree

@@ -7,11 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference_evaluation as reference
 import torch
 import webdataset
-from kitti_tree import DATE, DRIVE, HEIGHT, WIDTH, write_annotated, write_archive, write_kitti_tree
+from helpers.kitti_tree import (
+    DATE,
+    DRIVE,
+    HEIGHT,
+    WIDTH,
+    write_annotated,
+    write_archive,
+    write_kitti_tree,
+)
 from PIL import Image
+from reference import evaluation as reference
 
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.kitti.layout import CAMERAS, find_annotated, list_drives

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kitti_tree import write_kitti_tree
-from packing_command import command, finished_names, make_shards, request
-from process_state import is_running
-from tiny_disk import needs_tiny_disk, run_on_tiny_disk
+from helpers.kitti_tree import write_kitti_tree
+from helpers.packing_command import command, finished_names, make_shards, request
+from helpers.process_state import is_running
+from helpers.tiny_disk import needs_tiny_disk, run_on_tiny_disk
 
 from md2dist.data.packing.folder import PACKING_NAME
 from md2dist.data.shards.manifest import MANIFEST_NAME

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kitti_tree import DATE, DRIVE, image_path, write_archives, write_kitti_tree
-from packing_command import finished_names, make_shards, request
+from helpers.kitti_tree import DATE, DRIVE, image_path, write_archives, write_kitti_tree
+from helpers.packing_command import finished_names, make_shards, request
 from PIL import Image
 
 from md2dist.config import load_config

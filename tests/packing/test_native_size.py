@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from kitti_tree import CX, DATE, DRIVE, FX, HEIGHT, WIDTH, image_path, write_kitti_tree
+from helpers.kitti_tree import CX, DATE, DRIVE, FX, HEIGHT, WIDTH, image_path, write_kitti_tree
 from PIL import Image
 
 from md2dist.data.kitti.splits import SplitLine

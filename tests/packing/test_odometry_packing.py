@@ -3,8 +3,8 @@ import shutil
 
 import numpy as np
 import pytest
-from kitti_tree import BASELINE, CX, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
-from odometry_tree import SEQUENCE, write_odometry_archives, write_odometry_tree
+from helpers.kitti_tree import BASELINE, CX, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
+from helpers.odometry_tree import SEQUENCE, write_odometry_archives, write_odometry_tree
 from PIL import Image
 
 from md2dist.data.inspection.data_card import describe_shards

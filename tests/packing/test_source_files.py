@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from kitti_tree import (
+from helpers.kitti_tree import (
     DATE,
     DRIVE,
     image_path,

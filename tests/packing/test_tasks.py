@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from kitti_tree import DATE, DRIVE, FX, image_path, write_kitti_tree
+from helpers.kitti_tree import DATE, DRIVE, FX, image_path, write_kitti_tree
 from PIL import Image
 
 from md2dist.data.kitti.splits import SplitLine

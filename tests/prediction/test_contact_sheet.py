@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.small_shards import small_image, write_small_shards
 from PIL import Image
-from small_shards import small_image, write_small_shards
 
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from connected_ranks import run_ranks
+from helpers.connected_ranks import run_ranks
 
 from md2dist.distributed.world import read_world, wait_for_all
 from md2dist.errors import CheckpointError

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from small_shards import small_depth, small_image, small_info, write_small_shards
+from helpers.small_shards import small_depth, small_image, small_info, write_small_shards
 
 from md2dist.data.shards.dataset import ShardDataset, decode_image
 from md2dist.errors import ShardError

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from file_server import serve_files
-from object_store import serve_objects, upload
-from remote_shards import HASTY, contents, read_all, read_folder, serve_folder
-from small_shards import write_small_shards
+from helpers.file_server import serve_files
+from helpers.object_store import serve_objects, upload
+from helpers.remote_shards import HASTY, contents, read_all, read_folder, serve_folder
+from helpers.small_shards import write_small_shards
 
 from md2dist.data.inspection.data_card import describe_shards
 from md2dist.data.inspection.descriptions import read_descriptions

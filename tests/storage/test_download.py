@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from file_server import serve_files
+from helpers.file_server import serve_files
 
 from md2dist.errors import DownloadError
 from md2dist.storage import download as module

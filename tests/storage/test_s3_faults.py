@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from botocore.credentials import CredentialResolver
 from botocore.exceptions import CredentialRetrievalError
-from file_server import serve_files
-from object_store import SETTINGS
-from remote_shards import HASTY, read_all, read_folder
-from small_shards import write_small_shards
+from helpers.file_server import serve_files
+from helpers.object_store import SETTINGS
+from helpers.remote_shards import HASTY, read_all, read_folder
+from helpers.small_shards import write_small_shards
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import DecodeError, SSLError
 from urllib3.response import HTTPResponse

@@ -6,9 +6,9 @@ import pkgutil
 from pathlib import Path
 
 import pytest
-from file_server import serve_files
-from remote_shards import HASTY, read_all, read_folder, serve_folder
-from small_shards import write_small_shards
+from helpers.file_server import serve_files
+from helpers.remote_shards import HASTY, read_all, read_folder, serve_folder
+from helpers.small_shards import write_small_shards
 
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ShardError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference_synthetic import first_hit, warp
+from reference.synthetic import first_hit, warp
 
 from md2dist.synthetic.boxes import Box, Look, cut_faces
 from md2dist.synthetic.drive import BASELINE, VELO_TO_CAM, Drive

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import torch
-from live_job import ENVIRONMENT, ROOT
-from small_shards import write_small_shards
+from helpers.live_job import ENVIRONMENT, ROOT
+from helpers.small_shards import write_small_shards
 
 from md2dist.distributed.world import find_free_port
 

@@ -2,8 +2,8 @@
 
 import pytest
 from conftest import assert_same_state, read_metrics, read_state
-from file_server import serve_files
-from remote_shards import serve_folder
+from helpers.file_server import serve_files
+from helpers.remote_shards import serve_folder
 
 pytestmark = pytest.mark.slow
 

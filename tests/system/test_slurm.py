@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from conftest import read_metrics, run_command, skip_outside_ci, training_words
-from kitti_tree import write_kitti_tree
+from helpers.kitti_tree import write_kitti_tree
 from slurm_cluster import PROGRAMS, find_program, start_cluster, wait_until
 
 pytestmark = pytest.mark.slow

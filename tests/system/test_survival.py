@@ -7,8 +7,8 @@ import time
 
 import pytest
 from conftest import assert_same_state, read_metrics, read_state, training_words
-from live_job import LiveJob
-from small_shards import write_small_shards
+from helpers.live_job import LiveJob
+from helpers.small_shards import write_small_shards
 
 from md2dist.distributed.signals import EXIT_PREEMPTED
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import read_metrics, run_command, training_words
-from live_job import LiveJob
+from helpers.live_job import LiveJob
 
 from md2dist.distributed.world import find_free_port
 

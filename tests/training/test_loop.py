@@ -3,8 +3,8 @@ import logging
 from functools import partial
 
 import pytest
-from connected_ranks import run_ranks
-from small_shards import write_small_shards
+from helpers.connected_ranks import run_ranks
+from helpers.small_shards import write_small_shards
 
 from md2dist.config import load_config
 from md2dist.runs.checkpoint_folder import find_best, verify_checkpoint

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from small_shards import write_small_shards
+from helpers.small_shards import write_small_shards
 
 from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError, ConfigError, ShardError

@@ -4,7 +4,7 @@ from math import isfinite
 
 import pytest
 import torch
-from connected_ranks import run_ranks
+from helpers.connected_ranks import run_ranks
 
 from md2dist.config import load_config
 from md2dist.errors import TrainingError

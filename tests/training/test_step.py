@@ -5,8 +5,8 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.distributed as dist
-from connected_ranks import run_ranks
 from deepspeed.accelerator import get_accelerator
+from helpers.connected_ranks import run_ranks
 from torch import nn
 
 from md2dist.config import load_config

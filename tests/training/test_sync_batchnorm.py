@@ -1,6 +1,6 @@
 import pytest
 import torch
-from connected_ranks import run_ranks
+from helpers.connected_ranks import run_ranks
 from torch import nn
 
 from md2dist.training.sync_batchnorm import SyncBatchNorm2d, synchronise_batchnorm

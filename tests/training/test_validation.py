@@ -1,6 +1,6 @@
 import pytest
 import torch
-from small_shards import write_small_shards
+from helpers.small_shards import write_small_shards
 
 from md2dist.config import load_config
 from md2dist.data.shards.dataset import ShardDataset

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from file_server import FileServer
+from helpers.file_server import FileServer
 
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.storage.retries import Patience

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import reference_evaluation as reference
 import torch
-from shard_stand_in import SampleList, random_samples
+from helpers.shard_stand_in import SampleList, random_samples
+from reference import evaluation as reference
 
 from md2dist.errors import EvaluationError, ShardError
 from md2dist.evaluation.depth import BrokenOffError, DepthReport, blend_mirrored, evaluate_depth

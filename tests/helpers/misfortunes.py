@@ -5,7 +5,7 @@ import resource
 import signal
 from contextlib import contextmanager, suppress
 
-from live_job import processes_of
+from helpers.live_job import processes_of
 
 SMALL_FILE = 1 << 20  # bytes; the log fits, a checkpoint does not
 FAILED_SAVE = "no checkpoint could be saved"

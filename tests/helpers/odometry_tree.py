@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from kitti_tree import DATE, DRIVE, write_archive, write_entries
+from helpers.kitti_tree import DATE, DRIVE, write_archive, write_entries
 
 from md2dist.data.kitti.calibration import load_calibration
 

@@ -11,7 +11,7 @@ from test_loading import STEREO, save_run
 
 from md2dist.weights import export_published, load_model
 
-COMMAND = Path(__file__).parent.parent / "launch" / "export.py"
+COMMAND = Path(__file__).parents[2] / "launch" / "export.py"
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent.parent / "shard_tools" / "make_shards.py"
+SCRIPT = Path(__file__).parents[2] / "shard_tools" / "make_shards.py"
 SMALL = ["--height", "32", "--width", "64"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from md2dist.distributed.world import find_free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "WANDB_MODE": "disabled",

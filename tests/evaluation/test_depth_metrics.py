@@ -2,9 +2,9 @@ import math
 
 import numpy as np
 import pytest
-import reference_evaluation as reference
 import torch
-from shard_stand_in import random_ground_truth
+from helpers.shard_stand_in import random_ground_truth
+from reference import evaluation as reference
 
 from md2dist.data.kitti.calibration import load_calibration
 from md2dist.data.kitti.velodyne import project_velodyne

@@ -1,7 +1,7 @@
 import math
 
-import reference_losses as reference
 import torch
+from reference import losses as reference
 
 from md2dist.losses.smoothness import smoothness_loss
 

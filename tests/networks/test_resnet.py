@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from reference_networks import resnet_features
+from reference.networks import resnet_features
 
 from md2dist.networks.resnet import ARCHITECTURES, ResNetEncoder
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import misfortunes
-from live_job import LiveJob
-from misfortunes import cut_power_and, signal_to
+from helpers.live_job import LiveJob
+from helpers.misfortunes import cut_power_and, signal_to
 
 
 class Fault(NamedTuple):

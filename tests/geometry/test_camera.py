@@ -1,6 +1,6 @@
 import pytest
-import reference_geometry as reference
 import torch
+from reference import geometry as reference
 
 from md2dist.geometry.camera import reproject, scale_intrinsics
 from md2dist.geometry.pose import build_transform, invert_transform

@@ -1,6 +1,6 @@
 import pytest
-import reference_geometry as reference
 import torch
+from reference import geometry as reference
 from test_camera import intrinsics, random_scene
 
 from md2dist.geometry.camera import reproject

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_shards import write_small_shards
+from helpers.small_shards import write_small_shards
 
 from md2dist.config import load_config, save_config
 from md2dist.data.shards.dataset import ShardDataset
@@ -23,7 +23,7 @@ from md2dist.weights.run_folder import STATES_NAME
 
 pytestmark = pytest.mark.slow
 
-COMMAND = Path(__file__).parent.parent / "launch" / "evaluate.py"
+COMMAND = Path(__file__).parents[2] / "launch" / "evaluate.py"
 SIZE = {"height": 64, "width": 96}
 NAMES = ["abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3"]
 

@@ -1,6 +1,6 @@
 import pytest
-import reference_losses as reference
 import torch
+from reference import losses as reference
 
 from md2dist.losses.photometric import StructuralSimilarity, photometric_error
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from reference_networks import pose
+from reference.networks import pose
 
 from md2dist.networks.pose_decoder import PoseDecoder
 from md2dist.weights.published import published_names

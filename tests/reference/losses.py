@@ -1,7 +1,7 @@
 """Twins of md2dist.losses and md2dist.objective: float64, one pixel after the other."""
 
 import numpy as np
-import reference_geometry as geometry
+from reference import geometry
 
 
 def reflect(index, size):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from reference_networks import depth_maps
+from reference.networks import depth_maps
 
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.weights.published import published_names

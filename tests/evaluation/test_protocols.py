@@ -1,5 +1,5 @@
 import pytest
-from small_shards import write_small_shards
+from helpers.small_shards import write_small_shards
 
 from md2dist.data.shards.manifest import read_manifest
 from md2dist.errors import ShardError

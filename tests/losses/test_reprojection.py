@@ -1,8 +1,8 @@
 import math
 
 import pytest
-import reference_losses as reference
 import torch
+from reference import losses as reference
 
 from md2dist.losses.reprojection import predictive_mask_loss, reduce_sources
 

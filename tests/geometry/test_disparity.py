@@ -1,6 +1,6 @@
 import pytest
-import reference_geometry as reference
 import torch
+from reference import geometry as reference
 
 from md2dist.geometry.disparity import disparity_to_depth, scale_disparity
 from md2dist.geometry.resize import downsample, upsample

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-import reference_evaluation as reference
 import torch
+from helpers.shard_stand_in import SampleList, random_samples
 from hypothesis import given
 from hypothesis import strategies as st
-from shard_stand_in import SampleList, random_samples
+from reference import evaluation as reference
 
 from md2dist.errors import ShardError
 from md2dist.evaluation.baselines import RowProfile, fit_constant, fit_row_profile, weighted_median

@@ -1,8 +1,8 @@
 import math
 
 import pytest
-import reference_geometry as reference
 import torch
+from reference import geometry as reference
 
 from md2dist.geometry.pose import axis_angle_to_rotation, build_transform, invert_transform
 
