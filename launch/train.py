@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from md2dist.config import load_words
 from md2dist.console import run_command
@@ -12,6 +13,7 @@ from md2dist.distributed.world import join_world, leave_world
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.runs.wandb_log import check_account
 from md2dist.training.loop import build_model, train
+from md2dist.training.resolved_settings import annotate
 from md2dist.training.setup import facts_of, prepare
 
 
@@ -39,9 +41,10 @@ def main() -> None:
         with Watch(world) as watch:
             with failing_together(world):
                 config = load_words(words)
+                run_dir = Path(config.log.run_dir)
                 if world.is_main:
                     check_account(config.log.wandb_mode)
-                    lock_run_dir(config)  # before anybody looks for the newest checkpoint
+                    lock_run_dir(run_dir)  # before anybody looks for the newest checkpoint
             with failing_together(world):
                 prepared = prepare(config, world.world_size, world.local_rank, world.node_size)
                 model = build_model(config, prepared, world.is_main)
@@ -49,7 +52,9 @@ def main() -> None:
                 remedy = "all need the same shards, settings and log.run_dir"
                 check_agreement(world, remedy, config=config, **facts_of(prepared))
                 if world.is_main:  # now that nothing is wrong
-                    open_run_dir(config, prepared.resolved)
+                    settings = annotate(config, prepared.resolved)
+                    starts_over = config.checkpoint.resume == "never"
+                    open_run_dir(run_dir, settings, starts_over=starts_over)
             start_logging(config.log.run_dir, world)
             is_finished = train(config, prepared, model, world, watch)
     finally:

@@ -167,9 +167,14 @@ def load_words(words: Sequence[str]) -> Config:
     return load_config([word for word in words if "=" not in word], overrides)
 
 
-def save_config(config: Config, path: str | Path, heading: str = "") -> None:
-    """Writes all settings, below a heading, to a YAML file that `load_config` reads back."""
-    Path(path).write_text(heading + OmegaConf.to_yaml(OmegaConf.structured(config)))
+def dump_config(config: Config) -> str:
+    """Returns all settings as YAML that `load_config` reads back."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Writes all settings to a YAML file that `load_config` reads back."""
+    Path(path).write_text(dump_config(config))
 
 
 def _check(config: Config) -> None:

@@ -11,13 +11,20 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "md2dist").rglob("*.py"))
 TRACKED_FOLDERS = ("md2dist", "launch", "shard_tools", "tests")
 FLOORS = {
-    "config": 0, "config_merge": 0, "records": 0, "errors": 0,
-    "geometry": 1, "networks": 1, "data": 1,
-    "storage": 1, "console": 1, "process_map": 1, "synthetic": 1,
-    "losses": 2, "evaluation": 2,
-    "objective": 3, "model": 3, "weights": 3, "prediction": 3,
-    "distributed": 4, "runs": 4, "training": 4, "benchmarks": 5,
+    "errors": 0, "records": 0, "geometry": 0, "networks": 0, "losses": 0, "conventions": 0,
+    "console": 1, "storage": 1, "process_map": 1, "config_merge": 1, "data.images": 1,
+    "data.kitti": 2, "data.shards": 2, "distributed": 2, "synthetic": 2, "config": 2,
+    "data.packing": 3, "data.inspection": 3, "data.loading": 3,
+    "evaluation": 3, "runs": 3, "objective": 3,
+    "model": 4,
+    "weights": 5, "prediction": 5,
+    "training": 6,
+    "benchmarks": 7,
+    "commands": 8,
 }  # fmt: skip
+STRANGERS = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
+HEAVY = {"deepspeed": {"training"}, "wandb": {"runs"}}  # only these rooms import them
+MOST_FILES_OF_A_FOLDER = 20
 README = (ROOT / "README.md").read_text()
 
 
@@ -30,20 +37,27 @@ def imported_modules(path):
             yield node.module
 
 
+def room_of(names):
+    """The room of a module, given as its names below md2dist; None of a bare folder."""
+    return next((room for n in (2, 1) if (room := ".".join(names[:n])) in FLOORS), None)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_down_only(path):
-    parts = path.relative_to(ROOT / "md2dist").with_suffix("").parts
-    if parts == ("__init__",):
+    room = room_of(path.relative_to(ROOT / "md2dist").with_suffix("").parts)
+    if path.name == "__init__.py" and room is None:
         return
-    floor = FLOORS[parts[0]]
     for module in imported_modules(path):
-        names = module.split(".")
-        if names[0] in ("deepspeed", "wandb"):
-            assert floor == 4, f"{module} belongs to training alone"
-        if names[0] == "md2dist" and len(names) > 1 and names[1] != parts[0]:
-            assert FLOORS[names[1]] <= floor, f"{path.name} imports {module} from a floor above"
-            assert floor > 2 or names[1] != "config", "no Config object below floor 3"
-        assert names[0] not in ("launch", "shard_tools")
+        library, *names = module.split(".")
+        assert room in HEAVY.get(library, {room}), f"{module} belongs to {HEAVY[library]}"
+        assert library not in ("launch", "shard_tools")
+        if library != "md2dist" or not names:
+            continue
+        other = room_of(names)
+        assert FLOORS[other] <= FLOORS[room], f"{path.name} imports {module} from a floor above"
+        assert (room, other) not in STRANGERS, f"{path.name} imports {module}"
+        is_allowed = FLOORS[room] > 3 or room == "objective"  # which takes its section of it
+        assert is_allowed or other != "config", "no Config object below the model"
 
 
 def test_no_two_modules_of_the_package_import_each_other():
@@ -76,6 +90,12 @@ def test_folders_are_at_most_two_levels_deep():
         for path in (ROOT / folder).rglob("*.py"):
             limit = 4 if folder == "md2dist" else 3
             assert len(path.relative_to(ROOT).parts) <= limit, path
+
+
+def test_no_folder_holds_more_than_20_files():
+    folders = {path.parent for folder in TRACKED_FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    sizes = {str(folder): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {folder: n for folder, n in sizes.items() if n > MOST_FILES_OF_A_FOLDER} == {}
 
 
 def first_sentence(path):

@@ -6,13 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from md2dist.config import Config, save_config
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
-from md2dist.storage.atomic import lies_at
-from md2dist.training.resolved_settings import describe
+from md2dist.storage.atomic import lies_at, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -20,48 +18,47 @@ _PATIENCE_S = 120.0  # on a network file system, the locks of a lost node live o
 _locks: dict[Path, TextIO] = {}  # by folder; open until the end of the process, as the lock is
 
 
-def lock_run_dir(config: Config) -> None:
+def lock_run_dir(run_dir: Path) -> None:
     """Closes a run's folder, where there is one, to other trainings until this process ends.
+
+    Args:
+        run_dir: `log.run_dir`.
 
     Raises:
         ConfigError: if `log.run_dir` cannot be written, another training stays at work in it, or
             one has set the folder aside meanwhile and begun a new one.
     """
-    run_dir = Path(config.log.run_dir)
     if run_dir.is_dir():
         with _writing(run_dir):
             _lock(run_dir)
 
 
-def open_run_dir(config: Config, resolved: dict[str, Any]) -> None:
+def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
     """Makes the run's folder, closed to others, and writes the settings to its `config.yaml`.
 
-    With `checkpoint.resume=never` the folder of an earlier run is set aside under another name;
-    nothing of it is lost.
-
     Args:
-        config: all settings.
-        resolved: what they leave open, decided; it stands on top of `config.yaml` as a comment.
+        run_dir: `log.run_dir`.
+        settings: the content of `config.yaml`.
+        starts_over: sets the folder of an earlier run aside under another name; nothing of it is
+            lost.
 
     Raises:
         ConfigError: if `log.run_dir` cannot be written, or another training has begun in it since
             `lock_run_dir`, which did not find it.
     """
-    run_dir = Path(config.log.run_dir)
-    settings = run_dir / "config.yaml"
+    config_file = run_dir / "config.yaml"
     with _writing(run_dir):
         if run_dir in _locks:
             _check_lock(run_dir, _locks[run_dir])
-        if config.checkpoint.resume == "never" and run_dir in _locks and settings.exists():
+        if starts_over and run_dir in _locks and config_file.exists():
             run_dir.rename(_free_name(run_dir))
             _locks.pop(run_dir).close()
         if run_dir not in _locks:
             run_dir.mkdir(parents=True, exist_ok=True)
             _lock(run_dir)
-            if settings.exists():
+            if config_file.exists():
                 raise _begun_meanwhile(run_dir)
-        heading = f"# what is left open below was, at the last start: {describe(resolved)}\n"
-        save_config(config, settings, heading)
+        write_whole(config_file, settings.encode())
 
 
 def start_logging(run_dir: str, world: World) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from md2dist.config import Config
+from md2dist.config import Config, dump_config
 from md2dist.networks.precision import choose_dtype, name_dtype
 from md2dist.training.batch_plan import BatchPlan
 
@@ -27,6 +27,12 @@ def resolve(config: Config, plan: BatchPlan, world_size: int) -> dict[str, Any]:
         "optim.grad_accum_steps": plan.grad_accum_steps,
         "ranks": world_size,
     }
+
+
+def annotate(config: Config, resolved: dict[str, Any]) -> str:
+    """Returns all settings as YAML, with what they leave open as a comment on the first line."""
+    heading = f"# what is left open below was, at the last start: {describe(resolved)}\n"
+    return heading + dump_config(config)
 
 
 def describe(resolved: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ import threading
 
 import pytest
 
-from md2dist.config import load_config
 from md2dist.errors import ConfigError
 from md2dist.runs import run_dir
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir
@@ -18,8 +17,8 @@ sys.stdin.read()
 """
 
 
-def configure(run_dir, *words):
-    return load_config([], [f"log.run_dir={run_dir}", *words])
+def open_dir(run_dir, settings="seed: 1\n", resume="auto"):
+    open_run_dir(run_dir, settings, starts_over=resume == "never")
 
 
 def test_a_folder_in_which_a_training_is_at_work_is_closed_to_others_until_it_ends(
@@ -31,26 +30,25 @@ def test_a_folder_in_which_a_training_is_at_work_is_closed_to_others_until_it_en
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"locked\n"
         with pytest.raises(ConfigError, match=r"another training is at work in .*other"):
-            lock_run_dir(configure(tmp_path / "other"))
+            lock_run_dir(tmp_path / "other")
         assert [path.name for path in (tmp_path / "other").iterdir()] == [".lock"]
         monkeypatch.setattr(run_dir, "_PATIENCE_S", 60)
         threading.Timer(1.5, other.kill).start()
-        lock_run_dir(configure(tmp_path / "other"))
-    open_run_dir(configure(tmp_path / "other"), {})
+        lock_run_dir(tmp_path / "other")
+    open_dir(tmp_path / "other")
 
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
 def test_who_waits_for_a_training_that_has_set_the_folder_aside_leaves_the_new_one_alone(
     tmp_path, resume
 ):
-    config = configure(tmp_path / "run", f"checkpoint.resume={resume}")
-    open_run_dir(configure(tmp_path / "run", "seed=1"), {})
-    lock_run_dir(config)
+    open_dir(tmp_path / "run")
+    lock_run_dir(tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "run.before-1")  # by the other
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 7\n")
     with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
-        open_run_dir(config, {})
+        open_dir(tmp_path / "run", resume=resume)
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.before-1"]
 
@@ -65,32 +63,30 @@ def test_the_lock_of_a_folder_that_was_set_aside_while_one_waited_is_none(tmp_pa
 
     monkeypatch.setattr(run_dir, "_try_lock", lock_too_late)
     with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
-        lock_run_dir(configure(tmp_path / "run"))
+        lock_run_dir(tmp_path / "run")
 
 
 def test_what_is_not_there_yet_is_locked_when_it_is_made(tmp_path):
-    lock_run_dir(configure(tmp_path / "run"))
+    lock_run_dir(tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    open_run_dir(configure(tmp_path / "run"), {})
+    open_dir(tmp_path / "run")
     assert (tmp_path / "run" / ".lock").exists()
 
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
 def test_a_run_that_another_training_has_begun_meanwhile_is_left_alone(tmp_path, resume):
-    config = configure(tmp_path / "run", f"checkpoint.resume={resume}")
-    lock_run_dir(config)  # there is nothing yet
+    lock_run_dir(tmp_path / "run")  # there is nothing yet
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 7\n")
     with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
-        open_run_dir(config, {})
+        open_dir(tmp_path / "run", resume=resume)
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7\n"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_run_that_starts_over_sets_the_old_folder_aside(tmp_path):
     for seed in (1, 2, 3):
-        words = [f"seed={seed}", "checkpoint.resume=never"]
-        open_run_dir(configure(tmp_path / "run", *words), {})
+        open_dir(tmp_path / "run", f"seed: {seed}\n", "never")
     for name, seed in {"run.before-1": 1, "run.before-2": 2, "run": 3}.items():
         assert f"seed: {seed}\n" in (tmp_path / name / "config.yaml").read_text()
 
@@ -98,13 +94,4 @@ def test_a_run_that_starts_over_sets_the_old_folder_aside(tmp_path):
 def test_a_folder_that_cannot_be_written_is_an_error_of_use(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
-        open_run_dir(configure(tmp_path / "file" / "run"), {})
-
-
-def test_what_was_left_open_stands_in_a_comment_above_the_settings(tmp_path):
-    config = configure(tmp_path / "run")
-    open_run_dir(config, {"precision.dtype": "bf16", "ranks": 2})
-    path = tmp_path / "run" / "config.yaml"
-    assert path.read_text().startswith("# ")
-    assert path.read_text().splitlines()[0].endswith("precision.dtype=bf16 ranks=2")
-    assert load_config([path]) == config
+        open_dir(tmp_path / "file" / "run")

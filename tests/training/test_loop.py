@@ -1,6 +1,7 @@
 import json
 import logging
 from functools import partial
+from pathlib import Path
 
 import pytest
 from helpers.connected_ranks import run_ranks
@@ -10,6 +11,7 @@ from md2dist.config import load_config
 from md2dist.runs.checkpoint_folder import find_best, verify_checkpoint
 from md2dist.runs.run_dir import open_run_dir
 from md2dist.training.loop import build_model, train
+from md2dist.training.resolved_settings import annotate
 from md2dist.training.setup import prepare
 
 
@@ -48,7 +50,8 @@ def live(lives, world):
         config = load_config([], words)
         prepared = prepare(config, world.world_size)
         model = build_model(config, prepared, world.is_main)
-        open_run_dir(config, prepared.resolved)
+        run_dir, starts_over = Path(config.log.run_dir), config.checkpoint.resume == "never"
+        open_run_dir(run_dir, annotate(config, prepared.resolved), starts_over=starts_over)
         results.append((train(config, prepared, model, world, CalmWatch()), lines.told))
         logger.removeHandler(lines)
     return results
