@@ -1,67 +1,7 @@
-"""Predicts the depth of an image, or of each image of a folder.
+"""Predicts the depth of an image, or of each image of a folder."""
 
-    python launch/predict.py --checkpoint runs/mono_stereo --input street.jpg --output depths
-
-Writes NAME_depth.png (16 bit, 1/256 m) or NAME_depth.npy (float32, m), NAME_disparity.png (in
-colour) and NAME_picture.png (the image beside it).
-"""
-
-import argparse
-from pathlib import Path
-
-import torch
-
+from md2dist.commands.predict import main
 from md2dist.console import run_command
-from md2dist.evaluation.depth_metrics import STEREO_FACTOR, read_scaling
-from md2dist.prediction.image_files import find_images
-from md2dist.prediction.predictor import predict_files
-from md2dist.weights import load_model
-from md2dist.weights.options import add_checkpoint, add_dtype
-
-
-def main() -> None:
-    """Parses the arguments, predicts, prints the name of each depth file."""
-    arguments = parse_arguments()
-    images = find_images(arguments.input)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(arguments.checkpoint, device, arguments.dtype)
-    factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
-    if arguments.scale == "auto" and not model.use_stereo:
-        print("This model was trained without stereo: its depth has no scale, 1 is not a metre.")
-        if arguments.format == "png":
-            print(
-                "It may be tens of times smaller than in metres, and the steps of the PNG, 1/256, "
-                "are coarse for it: use --format npy, or --scale FACTOR, for example the median "
-                "ratio that evaluate.py tells."
-            )
-    for path in predict_files(
-        model, images, arguments.output, factor=factor, depth_format=arguments.format
-    ):
-        print(path)
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_checkpoint(parser)
-    parser.add_argument(
-        "--input", type=Path, required=True, help="an image, or a folder of png and jpg images"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    parser.add_argument(
-        "--format", choices=["png", "npy"], default="png", help="of the depth (default: png)"
-    )
-    parser.add_argument(
-        "--scale",
-        default="auto",
-        help="factor of the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 makes "
-        "metres for KITTI's cameras and baseline, other cameras need a factor of their own",
-    )
-    add_dtype(parser)
-    return parser.parse_args()
-
 
 if __name__ == "__main__":
     run_command(main)

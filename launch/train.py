@@ -1,66 +1,7 @@
 """Trains a model under the deepspeed launcher, or alone."""
 
-import argparse
-import sys
-from pathlib import Path
-
-from md2dist.config import load_words
+from md2dist.commands.train import main
 from md2dist.console import run_command
-from md2dist.distributed.agreement import check_agreement, failing_together
-from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.distributed.watchdog import Watch
-from md2dist.distributed.world import join_world, leave_world
-from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
-from md2dist.runs.wandb_log import check_account
-from md2dist.training.loop import build_model, train
-from md2dist.training.resolved_settings import annotate
-from md2dist.training.setup import facts_of, prepare
-
-
-def parse_arguments() -> list[str]:
-    """Gives the words that make the configuration."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    # --config takes all words that follow it, so overrides may stand anywhere.
-    parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="e.g. optim.lr=1e-4; md2dist/config.py lists all",
-    )
-    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
-    arguments = parser.parse_args()
-    return [*arguments.config, *arguments.overrides]
-
-
-def main() -> None:
-    """Parses, prepares together with the other ranks, and trains."""
-    words = parse_arguments()
-    world = join_world()
-    try:
-        with Watch(world) as watch:
-            with failing_together(world):
-                config = load_words(words)
-                run_dir = Path(config.log.run_dir)
-                if world.is_main:
-                    check_account(config.log.wandb_mode)
-                    lock_run_dir(run_dir)  # before anybody looks for the newest checkpoint
-            with failing_together(world):
-                prepared = prepare(config, world.world_size, world.local_rank, world.node_size)
-                model = build_model(config, prepared, world.is_main)
-            with failing_together(world):
-                remedy = "all need the same shards, settings and log.run_dir"
-                check_agreement(world, remedy, config=config, **facts_of(prepared))
-                if world.is_main:  # now that nothing is wrong
-                    settings = annotate(config, prepared.resolved)
-                    starts_over = config.checkpoint.resume == "never"
-                    open_run_dir(run_dir, settings, starts_over=starts_over)
-            start_logging(config.log.run_dir, world)
-            is_finished = train(config, prepared, model, world, watch)
-    finally:
-        leave_world()
-    sys.exit(0 if is_finished else EXIT_PREEMPTED)
-
 
 if __name__ == "__main__":
     run_command(main)

@@ -141,9 +141,19 @@ def _parts(leaf: str) -> set[str]:
     return {"_".join(words[i:j]) for i, j in combinations(range(len(words) + 1), 2)}
 
 
+def _find_file(path: Path) -> Path:
+    """Gives the file itself or, for ``configs/NAME.yaml``, the one that comes with the package."""
+    package = Path(__file__).parent
+    if path.parent == Path("configs") and not path.exists():
+        for folder in (package / "configs", package.parent / "configs"):  # of a wheel, a checkout
+            if (folder / path.name).is_file():
+                return folder / path.name
+    return path
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        content = OmegaConf.to_container(OmegaConf.load(_find_file(path)))
     except FileNotFoundError:
         places = (Path("configs", f"{path}.yaml"), Path("configs", path), Path(f"{path}.yaml"))
         found = next((place for place in places if place.is_file()), None)

@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
+from torch.nn.functional import interpolate
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from md2dist.config import Config, LossConfig
-from md2dist.errors import ConfigError, check_shape
+from md2dist.conventions import STEREO_FACTOR
+from md2dist.errors import ConfigError, ShapeError, check_shape
 from md2dist.geometry.disparity import scale_disparity
 from md2dist.geometry.pose import build_transform, invert_transform
 from md2dist.networks.depth_decoder import DepthDecoder
@@ -22,7 +27,7 @@ from md2dist.networks.pose_decoder import PoseDecoder
 from md2dist.networks.precision import choose_dtype, raise_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.objective import Predictions, compute_loss
-from md2dist.records import Batch, StepOutput
+from md2dist.records import Batch, Prediction, StepOutput
 
 BATCH_SHAPES = {
     "target": "B 3 H W",
@@ -157,6 +162,49 @@ class MonodepthModel(nn.Module):
         with self._autocast(images):
             disparity = self.depth(self.encoder(self._arrange(images)))[0]
         return scale_disparity(disparity, self.settings.min_depth, self.settings.max_depth)
+
+    def predict_image(self, image: Image.Image) -> NDArray[np.float32]:
+        """Predicts inverse depth of one image of any size; call it in eval mode.
+
+        Args:
+            image: RGB, (H, W); resized to the model's size with Lanczos, as in training.
+
+        Returns:
+            Scaled disparity in 1/m, (H, W), resized back bilinearly.
+        """
+        resized = image.resize((self.width, self.height), Image.Resampling.LANCZOS)
+        pixels = torch.from_numpy(np.array(resized)).to(next(self.parameters()).device)
+        disparity = self.predict_scaled_disparity(pixels.permute(2, 0, 1)[None].float() / 255)
+        size = (image.height, image.width)
+        full = interpolate(disparity, size=size, mode="bilinear", align_corners=False)
+        return full[0, 0].cpu().numpy()
+
+    def predict(self, image: Image.Image | NDArray[np.uint8]) -> Prediction:
+        """Predicts the depth of one image; call it in eval mode.
+
+        Args:
+            image: of any size (H, W): a PIL image, or an array (H, W, 3) uint8 in RGB.
+
+        Returns:
+            Depth and disparity of the image's size. The depth of a model trained with stereo is in
+            metres, for cameras like KITTI's.
+
+        Raises:
+            ShapeError: if an array is not (H, W, 3) uint8.
+        """
+        if not isinstance(image, Image.Image):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ShapeError(
+                    f"image is {image.dtype} of shape {image.shape}; expected uint8 of (H, W, 3)"
+                )
+            image = Image.fromarray(image)
+        scaled = self.predict_image(image.convert("RGB"))
+        nearest, farthest = 1 / self.settings.min_depth, 1 / self.settings.max_depth
+        return Prediction(
+            depth=np.float32(STEREO_FACTOR if self.use_stereo else 1) / scaled,
+            disparity=(scaled - np.float32(farthest)) / np.float32(nearest - farthest),
+            is_metric=self.use_stereo,
+        )
 
     @torch.no_grad()
     def predict_transform(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,9 @@ forward unharmed; no field is ever None.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 class FrameBatch(NamedTuple):
@@ -42,3 +44,11 @@ class StepOutput(NamedTuple):
     T_source_target: torch.Tensor  # (B, S, 4, 4): p_source = T_source_target @ p_target
     warped: torch.Tensor  # (B, S, 3, H, W): the sources seen from the target, scale 0
     auto_mask: torch.Tensor  # (B, H, W) bool, scale 0: True = the pixel counts
+
+
+class Prediction(NamedTuple):
+    """The depth of one image, at the image's own size."""
+
+    depth: NDArray[np.float32]  # (H, W): m where `is_metric`, else in an unknown unit
+    disparity: NDArray[np.float32]  # (H, W), in (0, 1); 1 is the nearest depth that can be said
+    is_metric: bool  # whether stereo pairs have taught the model the scale of KITTI's cameras

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from md2dist.config import CheckpointConfig, Config
+from md2dist.conventions import STEREO_BASELINE
 from md2dist.data.loading.collate import recipe_intrinsics
 from md2dist.data.loading.loader import make_loader
 from md2dist.distributed.world import World
@@ -152,7 +153,7 @@ def _random_frames(config: Config, batch_size: int) -> FrameBatch:
     num_views = 1 + len(data.frame_offsets) + data.use_stereo
     K = torch.from_numpy(recipe_intrinsics(data.height, data.width))
     T_stereo = torch.eye(4)
-    T_stereo[0, 3] = -0.1
+    T_stereo[0, 3] = -STEREO_BASELINE
     return FrameBatch(
         frames=torch.randint(
             256, (batch_size, num_views, data.height, data.width, 3), dtype=torch.uint8

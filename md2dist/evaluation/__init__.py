@@ -1,1 +1,7 @@
-"""How good depth and odometry are, by the protocols of the field."""
+"""Depth metrics and odometry errors, as the field measures them."""
+
+from md2dist.evaluation.depth import evaluate_depth
+from md2dist.evaluation.depth_metrics import evaluate_image
+from md2dist.evaluation.odometry import snippet_ate
+
+__all__ = ["evaluate_depth", "evaluate_image", "snippet_ate"]

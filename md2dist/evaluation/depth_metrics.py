@@ -21,7 +21,6 @@ Word = TypeVar("Word")
 Map = NDArray[np.floating] | torch.Tensor
 
 MIN_DEPTH, MAX_DEPTH = 1e-3, 80.0  # m
-STEREO_FACTOR = 5.4  # true baseline 0.54 m over the 0.1 with which stereo models are trained
 
 # Fractions of height and width between which Garg et al. (ECCV 2016) compare.
 _CROP_ROWS = (0.40810811, 0.99189189)

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.data.images import convert_to_rgb
 from md2dist.errors import ImageError
 from md2dist.storage.results import write_whole
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
-PNG_UNITS_PER_METRE = 256  # as in KITTI's depth files; 0 stays free for "unknown"
 
 
 def find_images(path: str | Path) -> list[Path]:
@@ -63,7 +63,7 @@ def read_image(path: Path) -> Image.Image:
 
 def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
     """Writes depth (H, W) in m as 16-bit PNG in units of 1/256 m; it saturates at 255.996 m."""
-    levels = np.clip(np.round(depth * PNG_UNITS_PER_METRE), 1, 2**16 - 1).astype(np.uint16)
+    levels = np.clip(np.round(depth * DEPTH_UNITS_PER_METRE), 1, 2**16 - 1).astype(np.uint16)
     write_picture(path, levels)
 
 

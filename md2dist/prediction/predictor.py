@@ -6,9 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch.nn.functional import interpolate
 
 from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
@@ -38,24 +35,6 @@ def frames_predictor(model: MonodepthModel) -> Callable[[torch.Tensor], torch.Te
         return model.predict_scaled_disparity(images)
 
     return predict
-
-
-def predict_image(model: MonodepthModel, image: Image.Image) -> NDArray[np.float32]:
-    """Predicts the scaled disparity of one image.
-
-    Args:
-        model: in eval mode.
-        image: RGB, any size (w, h); resized to the model's size with Lanczos, as in training.
-
-    Returns:
-        (h, w) float32 in 1/m, resized back bilinearly.
-    """
-    resized = image.resize((model.width, model.height), Image.Resampling.LANCZOS)
-    disparity = frames_predictor(model)(torch.from_numpy(np.array(resized))[None])
-    full = interpolate(
-        disparity, size=(image.height, image.width), mode="bilinear", align_corners=False
-    )
-    return full[0, 0].cpu().numpy()
 
 
 def predict_files(
@@ -88,7 +67,7 @@ def predict_files(
     write_depth = write_depth_png if depth_format == "png" else write_depth_npy
     for path in images:
         image = read_image(path)
-        disparity = predict_image(model, image)
+        disparity = model.predict_image(image)
         depth_path = output / f"{path.stem}_depth.{depth_format}"
         write_depth(depth_path, factor / disparity)
         write_picture(output / f"{path.stem}_disparity.png", colour_disparity(disparity))

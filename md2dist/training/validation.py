@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from md2dist.conventions import default_scaling
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.agreement import failing_alike
 from md2dist.distributed.world import World, sum_over_ranks
 from md2dist.evaluation.depth import DepthReport, evaluate_depth
-from md2dist.evaluation.depth_metrics import STEREO_FACTOR
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
@@ -42,7 +42,7 @@ def validate(
                 frames_predictor(model),
                 val_set,
                 protocol=choose_protocol(val_set.manifest.recipe, val_set.folder),
-                scaling=STEREO_FACTOR if model.use_stereo else "median",
+                scaling=default_scaling(model.use_stereo),
                 rank=world.rank,
                 world_size=world.world_size,
                 sum_over_ranks=sum_over_ranks,

@@ -13,7 +13,7 @@ from md2dist.errors import ImageError
 from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
 from md2dist.prediction.image_files import find_images, read_image, write_depth_npy, write_depth_png
-from md2dist.prediction.predictor import frames_predictor, predict_files, predict_image
+from md2dist.prediction.predictor import frames_predictor, predict_files
 from md2dist.storage.results import prepare_file, write_whole
 from md2dist.weights import export_published, load_model
 
@@ -84,14 +84,14 @@ def test_frames_reach_the_model_as_images_from_zero_to_one(model):
 def test_an_image_of_the_models_size_is_predicted_as_it_is(model, image):
     image = image.resize((WIDTH, HEIGHT))
     expected = frames_predictor(model)(torch.from_numpy(np.array(image))[None])[0, 0]
-    np.testing.assert_array_equal(predict_image(model, image), expected)
+    np.testing.assert_array_equal(model.predict_image(image), expected)
 
 
 def test_any_size_is_resized_with_lanczos_and_back_bilinearly(model, image):
     small = np.array(image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
     disparity = frames_predictor(model)(torch.from_numpy(small)[None])[0, 0].numpy()
     back = Image.fromarray(disparity).resize((130, 70), Image.Resampling.BILINEAR)
-    predicted = predict_image(model, image)
+    predicted = model.predict_image(image)
     assert predicted.shape == (70, 130)
     np.testing.assert_allclose(predicted, np.array(back), rtol=1e-5)
 
@@ -106,7 +106,7 @@ def test_each_image_gets_its_three_files(model, photographs, tmp_path, depth_for
         [f"{name}_depth.{depth_format}" for name in "ab"]
         + [f"{name}_{kind}.png" for name in "ab" for kind in ("disparity", "picture")]
     )
-    disparity = predict_image(model, read_image(photographs / "b.png"))
+    disparity = model.predict_image(read_image(photographs / "b.png"))
     stored = (
         np.load(written[1]) if depth_format == "npy" else np.array(Image.open(written[1])) / 256
     )
@@ -249,7 +249,7 @@ def test_the_command_computes_in_the_type_that_it_is_told(
     for option, dtype in (("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")):
         output = tmp_path / option
         assert run_command(monkeypatch, *words, "--output", output, "--dtype", option) == 0
-        disparity = predict_image(load_model(weights[True], dtype=dtype), read_image(image))
+        disparity = load_model(weights[True], dtype=dtype).predict_image(read_image(image))
         depth = np.load(output / "b_depth.npy")
         np.testing.assert_allclose(depth, 5.4 / disparity, rtol=1e-6)
 

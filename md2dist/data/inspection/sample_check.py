@@ -16,7 +16,7 @@ from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.errors import ShardError
 
 # What no camera of a car leaves, and what K in the pixels of another image size does: KITTI has
-# focal lengths of 0.58 widths and 1.92 heights, the principal point within 5 % of the middle.
+# about FOCAL_LENGTHS of `conventions`, the principal point within 5 % of the middle.
 _FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
 _PRINCIPAL_POINT = (0.25, 0.75)  # the same
 _BASELINE = (0.1, 2.0)  # m

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.data.images import decode_pixels
 from md2dist.data.kitti.layout import RAW_CALIBRATION, calibration_files, is_odometry
 from md2dist.data.kitti.tree import SourceTree, telling_place
@@ -114,7 +115,7 @@ def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
     counts = np.asarray(image)
     if image.mode != "I;16" or not counts.any():
         raise KittiError(f"annotated depth {name} is not 16-bit grey, or knows no pixel")
-    return counts / np.float32(256)
+    return counts / np.float32(DEPTH_UNITS_PER_METRE)
 
 
 def _parse_raw(cameras: "_Entries", velodyne: "_Entries") -> Calibration:

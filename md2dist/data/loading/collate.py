@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
+from md2dist.conventions import FOCAL_LENGTHS, STEREO_BASELINE
 from md2dist.data.shards.dataset import ShardDataset, decode_image
 from md2dist.records import FrameBatch
 
 RawSample = dict[str, Any]  # encoded members by name, and "__key__" and "__id__"
-_STEREO_SHIFT = {"l": -0.1, "r": 0.1}  # t_x from the target on that side to the other camera
+# t_x from the target on that side to the other camera.
+_STEREO_SHIFT = {"l": -STEREO_BASELINE, "r": STEREO_BASELINE}
 
 
 def collate_samples(
@@ -77,6 +79,5 @@ def recipe_intrinsics(height: int, width: int) -> np.ndarray:
 
     Source: Godard et al., ICCV 2019: all views share one camera matrix.
     """
-    return np.array(
-        [[0.58 * width, 0, 0.5 * width], [0, 1.92 * height, 0.5 * height], [0, 0, 1]], np.float32
-    )
+    fx, fy = FOCAL_LENGTHS[0] * width, FOCAL_LENGTHS[1] * height
+    return np.array([[fx, 0, 0.5 * width], [0, fy, 0.5 * height], [0, 0, 1]], np.float32)

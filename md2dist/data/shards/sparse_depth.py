@@ -4,9 +4,8 @@ import io
 
 import numpy as np
 
+from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.errors import ShardError
-
-_COUNTS_PER_METRE = 256  # of KITTI's annotated depth, which this keeps exactly in half the bytes
 
 
 def encode_sparse_depth(depth: np.ndarray) -> bytes:
@@ -22,7 +21,7 @@ def encode_sparse_depth(depth: np.ndarray) -> bytes:
     """
     known = depth != 0
     values = depth[known].astype(np.float32)
-    counts = values.astype(np.float64) * _COUNTS_PER_METRE
+    counts = values.astype(np.float64) * DEPTH_UNITS_PER_METRE
     if ((counts == np.floor(counts)) & (counts > 0) & (counts < 2**16)).all():
         values = counts.astype(np.uint16)
     stream = io.BytesIO()
@@ -47,7 +46,7 @@ def decode_sparse_depth(content: bytes | memoryview) -> np.ndarray:
             known = np.unpackbits(stored["known"], count=depth.size).astype(bool)
             values = stored["depth"]
         if values.dtype == np.uint16:
-            values = values / np.float32(_COUNTS_PER_METRE)
+            values = values / np.float32(DEPTH_UNITS_PER_METRE)
         depth.reshape(-1)[known] = values
         return depth
     except Exception as error:  # numpy, zip and zlib raise whatever they stumble over

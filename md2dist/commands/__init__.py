@@ -1,0 +1,1 @@
+"""The commands, one file each; the programs in launch/ and shard_tools/ call their `main()`."""

@@ -1,0 +1,99 @@
+"""Times packing (formats), loading (data) or training (step) through the code that users run."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from md2dist.console import run_command
+from md2dist.storage.results import prepare_file, write_json
+
+Row = dict[str, Any]
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line; ``run`` is the function of the chosen benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
+    formats = benchmarks.add_parser("formats", help="packing and reading in each image format")
+    formats.set_defaults(run=time_formats, repeats=5)
+    add = formats.add_argument
+    add("--kitti-root", type=Path, nargs="+", required=True, help="as for make_shards.py")
+    add("--split", required=True, help="as for make_shards.py; rules skip drives without speeds")
+    add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
+    add("--samples", type=int, default=64, help="the first so many of the split")
+    data = benchmarks.add_parser("data", help="the way from shards to batches")
+    data.set_defaults(run=time_data, repeats=20)
+    step = benchmarks.add_parser("step", help="a training step, and its networks alone")
+    step.set_defaults(run=time_step, repeats=20)
+    for benchmark in (data, step):
+        add = benchmark.add_argument
+        add("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
+        add("overrides", nargs="*", metavar="key=value", help="e.g. precision.dtype=bf16")
+    for benchmark in (formats, data, step):
+        add = benchmark.add_argument
+        add("--repeats", type=int, help="timed packings, batches or steps")
+        add("--output", type=Path, help="write the figures as JSON")
+    return parser.parse_args()
+
+
+def time_formats(arguments: argparse.Namespace) -> list[Row]:
+    """Packs mono+stereo samples at 640x192 in each format."""
+    from md2dist.benchmarks.formats import bench_formats
+    from md2dist.data.kitti.layout import open_kitti
+    from md2dist.data.kitti.named_splits import load_split, name_split
+    from md2dist.data.shards.recipe import Recipe
+
+    recipe = Recipe(name_split(arguments.split), 192, 640, (-1, 1), use_stereo=True)
+    tree = open_kitti(*arguments.kitti_root)
+    split = load_split(
+        arguments.split,
+        tree,
+        frame_offsets=recipe.frame_offsets,
+        use_stereo=recipe.use_stereo,
+        splits_dir=arguments.splits_dir,
+        skip_bad=True,
+    )
+    lines = split.lines[: max(arguments.samples, 0)]
+    return bench_formats(tree, lines, recipe, arguments.repeats)
+
+
+def time_data(arguments: argparse.Namespace) -> Row:
+    """Reads batches of a run's training shards."""
+    from md2dist.benchmarks.steps import bench_data
+    from md2dist.config import load_words
+
+    return bench_data(load_words([*arguments.config, *arguments.overrides]), arguments.repeats)
+
+
+def time_step(arguments: argparse.Namespace) -> Row:
+    """Trains on noise."""
+    from md2dist.benchmarks.steps import bench_step
+    from md2dist.config import load_words
+    from md2dist.distributed.world import join_world, leave_world
+
+    config = load_words([*arguments.config, *arguments.overrides])
+    world = join_world()
+    try:
+        return bench_step(config, arguments.repeats, world)
+    finally:
+        leave_world()
+
+
+def main() -> None:
+    """Runs one benchmark; prints a Markdown table."""
+    arguments = parse_arguments()
+    if arguments.output:
+        prepare_file(arguments.output)
+    figures = arguments.run(arguments)
+    rows = figures if isinstance(figures, list) else [figures]
+    print("|", " | ".join(rows[0]), "|")
+    print("|", " | ".join("---" for _ in rows[0]), "|")
+    for row in rows:
+        values = [f"{value:.4g}" if isinstance(value, float) else value for value in row.values()]
+        print("|", " | ".join(map(str, values)), "|")
+    if arguments.output:
+        write_json(arguments.output, figures)
+
+
+if __name__ == "__main__":
+    run_command(main)

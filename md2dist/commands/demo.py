@@ -1,0 +1,152 @@
+"""The whole path in minutes: render drives, pack them, train, evaluate, draw a depth picture.
+
+    python launch/demo.py --output demo_output
+
+Every stage is a command that users run, printed before it runs. The held-out drive comes from
+another world than the training drives.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from md2dist.console import run_command
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.world import find_free_port
+from md2dist.evaluation.baselines import RowProfile, fit_constant, fit_row_profile
+from md2dist.evaluation.depth import evaluate_depth
+from md2dist.networks.precision import choose_dtype
+from md2dist.synthetic.drives import split_lines
+
+SIZE = ["--height", "64", "--width", "192"]
+RENDER = ["--width", "416", "--height", "128", "--processes", "2", "--overwrite"]
+TRAINING_DRIVES, TRAINING_FRAMES, HELD_OUT_FRAMES, SCAN_EVERY = 8, 40, 40, 4
+
+
+def main() -> None:
+    """Runs the stages and ends with a summary."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("demo_output"))
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of configs/demo.yaml")
+    arguments = parser.parse_args()
+    start = time.monotonic()
+    output = arguments.output
+    shards, run = output / "shards", output / "run"
+    make_shards(output, shards)
+    train(shards, run, [*shorten(), *arguments.overrides])
+    report = output / "metrics.json"
+    held_out = shards / "held_out"
+    call("evaluate", "--checkpoint", run, "--shards", held_out, "--output", report)
+    picture = draw(output, run)
+    seen, unseen = ShardDataset(shards / "scans"), ShardDataset(held_out)
+    reached = json.loads(report.read_text())["abs_rel"]
+    baseline = abs_rel(fit_constant(seen), unseen)
+    summary = {
+        "abs_rel": reached,
+        "baseline_abs_rel": baseline,
+        "ratio": round(reached / baseline, 3),
+        "row_profile_abs_rel": abs_rel(fit_row_profile(seen), unseen),
+        "shards": str(shards),
+        "run": str(run),
+        "metrics": str(report),
+        "picture": str(picture),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n" + "\n".join(f"{name:20} {value}" for name, value in summary.items()))
+
+
+def make_shards(output: Path, shards: Path) -> None:
+    """Renders both worlds and packs training frames, training scans and held-out scans."""
+    for name, seed, num_drives, num_frames in (
+        ("training", 1, TRAINING_DRIVES, TRAINING_FRAMES),
+        ("held_out", 1001, 1, HELD_OUT_FRAMES),
+    ):
+        call(
+            "synthesize", "--output", output / "kitti" / name,
+            "--seed", seed, "--drives", num_drives, "--frames", num_frames,
+            "--scan-every", SCAN_EVERY, *RENDER,
+        )  # fmt: skip
+    scans_only = ["--frame-offsets", "--no-stereo", "--ground-truth", "velodyne"]
+    for name, world, offsets, sides, step, options in (
+        ("training", "training", (-1, 1), "lr", 1, []),
+        ("scans", "training", (), "l", SCAN_EVERY, scans_only),
+        ("held_out", "held_out", (), "l", SCAN_EVERY, scans_only),
+    ):
+        num_frames = TRAINING_FRAMES if world == "training" else HELD_OUT_FRAMES
+        drives = sorted((output / "kitti" / world).glob("*/*_sync"))
+        lines = [
+            line for drive in drives for line in split_lines(drive, num_frames, offsets, sides)
+        ]
+        split = output / f"{name}.txt"
+        split.write_text("\n".join(lines[::step]) + "\n")
+        call(
+            "pack", "--kitti-root", output / "kitti" / world,
+            "--split", split, "--output", shards / name, "--samples-per-shard", 128,
+            "--processes", 2, "--overwrite", *SIZE, *options,
+        )  # fmt: skip
+
+
+def train(shards: Path, run: Path, overrides: list[str]) -> None:
+    """Trains on two GPUs, on the one there is, or on two CPU ranks; replaces an earlier run."""
+    shutil.rmtree(run, ignore_errors=True)
+    num_ranks = min(torch.cuda.device_count(), 2) or 2
+    run_program(
+        "deepspeed", "--num_gpus", num_ranks, "--master_port", find_free_port(),
+        "--module", "md2dist.commands.train", "--config", "configs/demo.yaml",
+        f"data.train_shards={shards / 'training'}", f"data.val_shards={shards / 'held_out'}",
+        f"log.run_dir={run}", "checkpoint.resume=never", *overrides,
+    )  # fmt: skip
+
+
+def shorten() -> list[str]:
+    """Trains for two epochs on a CPU that computes in float32, several times as slowly."""
+    if torch.cuda.is_available() or choose_dtype("auto") != torch.float32:
+        return []
+    print(
+        "\nThis CPU has no bf16 instructions: two epochs, which leave the ratio at about 0.65. "
+        "optim.num_epochs=7 takes all, for about 0.55, in a quarter of an hour."
+    )
+    return ["optim.num_epochs=2"]
+
+
+def draw(output: Path, run: Path) -> Path:
+    """Predicts one held-out image and returns the picture of it."""
+    image = next((output / "kitti" / "held_out").glob("*/*_sync/image_02/data/0000000020.*"))
+    call("predict", "--checkpoint", run, "--input", image, "--output", output / "depth")
+    return output / "depth" / f"{image.stem}_picture.png"
+
+
+def abs_rel(baseline: RowProfile, dataset: ShardDataset) -> float:
+    """Evaluates a baseline, which predicts true metres."""
+    report = evaluate_depth(baseline, dataset, protocol="eigen", scaling=1.0)
+    return report.metrics.abs_rel
+
+
+def call(command: str, *words: object) -> None:
+    """Runs a command of md2dist."""
+    run_program("md2dist", command, *words)
+
+
+def run_program(program: str, *words: object) -> None:
+    """Prints a command line and runs it; the demo ends where it fails."""
+    command = [program, *map(str, words)]
+    print("\n$ " + shlex.join(command), flush=True)
+    # The programs of this environment, whatever the PATH says.
+    executable = Path(sys.executable).with_name(program)
+    result = subprocess.run([executable, *command[1:]], check=False)
+    if result.returncode:
+        sys.exit(result.returncode)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,40 @@
+"""Downloads the published archives of KITTI raw: all 66, 175 GB, or those of some drives."""
+
+import shlex
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from pathlib import Path
+
+from tqdm import tqdm
+
+from md2dist.console import run_command
+from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, plan_download
+
+
+def main() -> None:
+    """Asks for the sizes, then downloads one archive after another."""
+    parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the zip files")
+    parser.add_argument(
+        "--drives",
+        nargs="+",
+        default=["*"],
+        metavar="DRIVE",
+        help="dates or drives, with * for anything; calibration comes along",
+    )
+    parser.add_argument("--base-url", default=BASE_URL, help="a mirror")
+    options = parser.parse_args()
+    archives = plan_download(options.output, list_archives(options.drives), options.base_url)
+    total = sum(archive.num_bytes for archive in archives)
+    with tqdm(total=total, unit="B", unit_scale=True) as bar:
+        for archive in archives:
+            bar.set_description(archive.path.stem)
+            fetch_archive(archive, on_bytes=bar.update)
+    print(f"{len(archives)} archives, {total / 1e9:.1f} GB, in {options.output}")
+    print(
+        f"next: python shard_tools/make_shards.py --kitti-root {shlex.quote(str(options.output))} "
+        "--split NAME --output DIR"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,169 @@
+"""Evaluates a model's depth on shards that carry ground truth.
+
+    python launch/evaluate.py --checkpoint runs/mono_stereo --shards shards/eigen_test
+
+Under `deepspeed`, `torchrun` or `srun` the ranks share the images; the figures stay the same.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from md2dist.commands.options import add_checkpoint, add_dtype
+from md2dist.console import run_command, tell_error
+from md2dist.conventions import default_scaling
+from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.agreement import check_agreement, failing_together
+from md2dist.distributed.signals import EXIT_PREEMPTED
+from md2dist.distributed.watchdog import Watch
+from md2dist.distributed.world import World, join_world, leave_world, sum_over_ranks
+from md2dist.evaluation.depth import BrokenOffError, DepthReport, evaluate_depth
+from md2dist.evaluation.depth_metrics import read_scaling
+from md2dist.evaluation.protocols import choose_protocol
+from md2dist.model import MonodepthModel
+from md2dist.networks.precision import name_dtype
+from md2dist.prediction.predictor import frames_predictor
+from md2dist.storage.results import prepare_file, write_json
+from md2dist.weights import find_model, load_model
+
+REMEDY = (  # for ranks at odds: a run that goes on saves new checkpoints, and machines differ
+    "give --checkpoint the folder of one checkpoint, --dtype a type, and all ranks the same shards"
+)
+
+
+def main() -> None:
+    """Parses the arguments, evaluates, prints a table row."""
+    arguments = parse_arguments()
+    world = join_world()
+    try:
+        with Watch(world) as watch:
+            with failing_together(world):
+                model, dataset, title = prepare(arguments, world)
+            with failing_together(world):
+                check_agreement(world, REMEDY, **title)
+                report = evaluate(arguments, model, dataset, title, world, watch)
+    finally:
+        leave_world()
+    if world.is_main:
+        print(f"{describe(title)}\n\n{report.as_markdown()}")
+        if arguments.output:
+            write_json(arguments.output, title | report.as_dict())
+
+
+def prepare(
+    arguments: argparse.Namespace, world: World
+) -> tuple[MonodepthModel, ShardDataset, dict[str, Any]]:
+    """Opens the model and the shards, and tells what will be measured, and how."""
+    if world.is_main and arguments.output:
+        prepare_file(arguments.output)
+    folder, step = find_model(arguments.checkpoint)
+    model = load_model(folder, world.device, arguments.dtype)
+    dataset = ShardDataset(
+        arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
+    )
+    dataset.check_files()
+    check_recipe(
+        dataset.manifest,
+        arguments.shards,
+        height=model.height,
+        width=model.width,
+        frame_offsets=(),
+        use_stereo=False,
+    )
+    scalings = {"auto": default_scaling(model.use_stereo), "median": "median"}
+    title = {
+        "protocol": choose_protocol(dataset.manifest.recipe, arguments.shards, arguments.protocol),
+        "scaling": read_scaling(arguments.scaling, scalings),
+        "dtype": name_dtype(model.dtype),
+        "flip_postprocess": arguments.flip_postprocess,
+        "checkpoint": str(arguments.checkpoint),
+        "checkpoint_folder": folder.name,
+        "step": step,
+        "shards": arguments.shards,
+        "shard_digest": dataset.manifest.digest,
+    }
+    return model, dataset, title
+
+
+def evaluate(
+    arguments: argparse.Namespace,
+    model: MonodepthModel,
+    dataset: ShardDataset,
+    title: dict[str, Any],
+    world: World,
+    watch: Watch,
+) -> DepthReport:
+    """Measures the model together with the other ranks."""
+
+    def is_stopping() -> bool:
+        watch.note("evaluating")
+        return watch.is_stopping()
+
+    try:
+        return evaluate_depth(
+            frames_predictor(model),
+            dataset,
+            protocol=title["protocol"],
+            scaling=title["scaling"],
+            rank=world.rank,
+            world_size=world.world_size,
+            sum_over_ranks=sum_over_ranks,
+            batch_size=arguments.batch_size,
+            use_flip_postprocess=arguments.flip_postprocess,
+            is_stopping=is_stopping,
+        )
+    except BrokenOffError:
+        if world.is_main:
+            tell_error("stopped before all images were measured; there are no figures")
+        sys.exit(EXIT_PREEMPTED)
+
+
+def describe(title: dict[str, Any]) -> str:
+    """Puts on one line what decides the figures, for people."""
+    words = [title["protocol"], f"scaling {title['scaling']}", title["dtype"]]
+    words += ["flip post-processing"] * title["flip_postprocess"]
+    words += [title["checkpoint"]] + [f"step {title['step']}"] * (title["step"] is not None)
+    return ", ".join(words)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--shards", required=True, help="folder, or address, of shards packed with --ground-truth"
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=["eigen", "eigen_benchmark"],
+        help="eigen: projected scans, cropped, below 80 m; eigen_benchmark: annotated depth, every "
+        "known pixel; the default is the one that fits the shards",
+    )
+    parser.add_argument(
+        "--scaling",
+        default="auto",
+        help="median (per image), or a factor of the depth; auto: 5.4 for models trained with "
+        "stereo, else median",
+    )
+    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument(
+        "--flip-postprocess",
+        action="store_true",
+        help="average with the prediction of the mirrored image",
+    )
+    add_dtype(parser)
+    parser.add_argument("--batch-size", type=int, default=8, help="images per forward pass")
+    parser.add_argument("--cache-dir", help="where to keep what is fetched, as data.cache_dir")
+    parser.add_argument(
+        "--cache-gb", type=float, default=50.0, help="bound of it, as data.cache_gb"
+    )
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # of the launcher
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_command(main)

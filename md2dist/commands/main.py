@@ -1,0 +1,41 @@
+"""The program `md2dist`: all commands by name."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+from md2dist.console import run_command
+
+COMMANDS = (
+    "download", "synthesize", "pack", "verify", "inspect",
+    "train", "evaluate", "predict", "export", "bench", "demo",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Runs the command that the first argument names, with the arguments behind it."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        sys.stdout.write(describe_commands())
+        return
+    if name not in COMMANDS:
+        sys.stderr.write(f"error: md2dist has no command {name}\n\n{describe_commands()}")
+        sys.exit(2)
+    sys.argv = [f"md2dist {name}", *sys.argv[2:]]
+    run_command(importlib.import_module(f"md2dist.commands.{name}").main)
+
+
+def describe_commands() -> str:
+    """Lists the commands with the first line of their docstrings, without importing them."""
+    lines = ["usage: md2dist COMMAND ...", "", "commands:"]
+    for name in COMMANDS:
+        source = Path(__file__).with_name(f"{name}.py").read_text()
+        summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        lines.append(f"  {name:12}{summary}")
+    lines += ["", "`md2dist COMMAND --help` describes the options of a command."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Packs a KITTI split into WebDataset shards: resized once, shuffled, with a manifest.
+
+Stopped at any moment, the same command goes on where it stopped. Many machines share the work as
+tasks, each with the same options and its own --task-index; --merge then finishes it:
+
+    make_shards.py ... --task-index $SLURM_ARRAY_TASK_ID --num-tasks 8
+    make_shards.py ... --num-tasks 8 --merge
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from md2dist.config import SMALLEST_SIZE
+from md2dist.console import run_command
+from md2dist.data.kitti.layout import open_kitti
+from md2dist.data.kitti.named_splits import load_split, name_split
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import Plan, check_output, check_request, check_tasks, plan_samples
+from md2dist.data.packing.writer import Progress, pack_shards
+from md2dist.data.shards.manifest import Manifest
+from md2dist.data.shards.recipe import Recipe
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--kitti-root", type=Path, nargs="+", required=True,
+        help="folders of KITTI raw, odometry, annotated depth; zips or extracted")  # fmt: skip
+    add("--split", required=True, help="a file, or a name: eigen_zhou/train, rule/train")
+    add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
+    add("--output", required=True, help="folder for the shards and index.json")
+    add("--height", type=int, default=192, help="rows, a multiple of 32")
+    add("--width", type=int, default=640, help="columns, a multiple of 32")
+    add("--size", choices=["resized", "native"], default="resized",
+        help="native: the original sizes, whatever --height and --width say")  # fmt: skip
+    add("--frame-offsets", type=int, nargs="*", default=[-1, 1], help="neighbours to pack")
+    add("--stereo", action=argparse.BooleanOptionalAction, default=True, help="the other camera")
+    add("--image-format", choices=["png", "jpg", "webp"], default="png", help="jpg is lossy")
+    add("--quality", type=int, default=95, help="of jpg, 1 to 100")
+    add("--samples-per-shard", type=int, default=256, help="fewer in the last shard")
+    add("--order", choices=["shuffled", "sequential"], default="shuffled",
+        help="of the samples; sequential: as in the split, for evaluation and video")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the shuffled order")
+    add("--processes", type=int, default=1, help="that work at the same time")
+    add("--num-tasks", type=int, default=1, help="that share the packing; each packs its shards")
+    add("--task-index", type=int, default=0, help="which of the tasks this is, from 0")
+    add("--merge", action="store_true", help="finish what all tasks have packed")
+    add("--ground-truth", choices=["none", "velodyne", "annotated"], default="none",
+        help="velodyne: for protocol eigen, annotated: for eigen_benchmark")  # fmt: skip
+    add("--skip-bad", action="store_true", help="leave out samples with missing or broken files")
+    add("--overwrite", action="store_true", help="replace the shards in the output folder")
+    return parser.parse_args()
+
+
+def tell_progress(progress: Progress, options: argparse.Namespace) -> None:
+    """Says what a task has done."""
+    print(
+        f"task {options.task_index} of {options.num_tasks}: {progress.num_shards} shards packed, "
+        f"{progress.num_kept} of them before"
+    )
+    if progress.num_images:
+        rate = progress.num_images / progress.image_seconds
+        print(f"{progress.num_images} distinct images encoded, {rate:.1f} images/s per process")
+
+
+def tell_manifest(manifest: Manifest, shards: Path) -> None:
+    """Says what lies in the folder of shards, and what to do with it."""
+    megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
+    for line, reason in manifest.skipped:
+        print(f"skipped {line}: {reason}")
+    print(
+        f"{manifest.num_samples} samples in {len(manifest.shards)} shards, {megabytes:.1f} MB, "
+        f"{len(manifest.skipped)} skipped"
+    )
+    print(f"next: {next_command(manifest.recipe, shards)}")
+
+
+def next_command(recipe: Recipe, shards: Path) -> str:
+    """The command that makes use of shards with these views."""
+    mode = "mono" * bool(recipe.frame_offsets), "stereo" * recipe.use_stereo
+    config = "_".join(filter(None, mode))
+    if recipe.height is None:
+        opening = f"ShardDataset({str(shards)!r})[0]"
+        return f"from md2dist.data.shards import ShardDataset; {opening}"
+    if min(recipe.height, recipe.width or 0) < SMALLEST_SIZE:
+        return f"networks take {SMALLEST_SIZE} rows and columns or more; pack again to use them"
+    if not config:
+        return shlex.join(
+            ["python", "launch/evaluate.py", "--checkpoint", "RUN", "--shards", str(shards)]
+        )
+    settings = [f"data.train_shards={shards}"]
+    settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
+    if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs
+        settings.append(f"data.frame_offsets={list(recipe.frame_offsets)}".replace(" ", ""))
+    command = ["deepspeed", "launch/train.py", "--config", f"configs/{config}.yaml", *settings]
+    return shlex.join(command)
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Finds all that the command line asks for."""
+    is_native = options.size == "native"
+    recipe = Recipe(
+        split=name_split(options.split),
+        height=None if is_native else options.height,
+        width=None if is_native else options.width,
+        frame_offsets=tuple(options.frame_offsets),
+        use_stereo=options.stereo,
+        image_format=options.image_format,
+        image_quality=options.quality,
+        samples_per_shard=options.samples_per_shard,
+        seed=options.seed,
+        ground_truth=options.ground_truth,
+        order=options.order,
+    )
+    check_output(options.output)
+    check_request(recipe)
+    check_tasks(options.num_tasks, options.task_index, options.processes)
+    tree = open_kitti(*options.kitti_root)
+    split = load_split(
+        options.split,
+        tree,
+        frame_offsets=recipe.frame_offsets,
+        use_stereo=recipe.use_stereo,
+        splits_dir=options.splits_dir,
+        skip_bad=options.skip_bad,
+    )
+    print(f"split {split.origin}")
+    return plan_samples(tree, split.lines, recipe, skip_bad=options.skip_bad, skipped=split.skipped)
+
+
+def main() -> None:
+    """Plans, packs, merges, and says what came of it."""
+    options = parse_arguments()
+    plan, output = make_plan(options), Path(options.output)
+    if not options.merge:
+        progress = pack_shards(
+            plan,
+            output,
+            task_index=options.task_index,
+            num_tasks=options.num_tasks,
+            num_processes=options.processes,
+            overwrite=options.overwrite,
+            show_progress=True,
+        )
+        tell_progress(progress, options)
+    if options.merge or options.num_tasks == 1:
+        manifest = merge_shards(
+            plan, output, num_tasks=options.num_tasks, overwrite=options.overwrite
+        )
+        tell_manifest(manifest, output)
+    else:
+        print("next: the other tasks, then the same command with --merge, without --task-index")
+
+
+if __name__ == "__main__":
+    run_command(main)

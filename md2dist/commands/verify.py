@@ -1,0 +1,43 @@
+"""Finds everything that is wrong with a folder of shards; exit code 1 if anything is."""
+
+import argparse
+import sys
+
+from tqdm import tqdm
+
+from md2dist.console import run_command
+from md2dist.data.inspection.verification import verify_shards
+from md2dist.data.shards.manifest import read_manifest
+
+
+def main() -> None:
+    """Checks the shards and lists the faults."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("folder", help="of index.json and the shards, or its address (http, https, s3, pipe)")
+    add("--decode", choices=["all", "sample", "none"], default="all", help="which images to decode")
+    add("--against", metavar="EVAL_FOLDER", help="shards that must share no frame")
+    add("--seed", type=int, default=0, help="of the choice that --decode sample makes")
+    add("--processes", type=int, default=1, help="shards checked at the same time")
+    options = parser.parse_args()
+    num_bytes = sum(shard.num_bytes for shard in read_manifest(options.folder).shards)
+    with tqdm(total=num_bytes, unit="B", unit_scale=True) as bar:
+        verdict = verify_shards(**vars(options), on_shard=bar.update)
+    for fault in verdict.faults:
+        print(fault)
+    manifest = verdict.manifest
+    print(
+        f"{options.folder}: {verdict.num_found} of {manifest.num_samples} samples found in "
+        f"{len(manifest.shards)} shards, {len(verdict.faults)} faults"
+    )
+    gaps = [length for lengths in verdict.gaps.values() for length in lengths]
+    if gaps:
+        print(
+            f"note: {len(gaps)} gaps between frames of a drive, the longest of {max(gaps)} frames"
+        )
+    if verdict.faults:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,91 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.small_shards import write_small_shards
+
+from md2dist.commands import main as program
+from md2dist.config import load_config
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ROOT / "md2dist" / "commands"
+DOORS = sorted([*(ROOT / "launch").glob("*.py"), *(ROOT / "shard_tools").glob("*.py")])
+
+
+def run_program(*words):
+    command = [sys.executable, "-m", "md2dist.commands.main", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def first_line(path):
+    return ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
+
+
+def test_every_command_of_the_folder_is_offered_and_described():
+    files = {path.stem: path for path in COMMANDS.glob("*.py")}
+    assert {*program.COMMANDS, "main", "options", "__init__"} == set(files)
+    listed = program.describe_commands()
+    for name in program.COMMANDS:
+        assert f"  {name:12}{first_line(files[name])}\n" in listed
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda path: path.name)
+def test_a_program_of_launch_or_shard_tools_only_calls_its_command(door):
+    tree = ast.parse(door.read_text())
+    command = tree.body[1].module.removeprefix("md2dist.commands.")
+    assert command in program.COMMANDS
+    expected = f'''"""{first_line(COMMANDS / f"{command}.py")}"""
+
+from md2dist.commands.{command} import main
+from md2dist.console import run_command
+
+if __name__ == "__main__":
+    run_command(main)
+'''
+    assert door.read_text() == expected
+
+
+def test_every_command_has_a_program_of_its_own():
+    texts = [path.read_text() for path in DOORS]
+    for name in program.COMMANDS:
+        assert sum(f"md2dist.commands.{name} import main" in text for text in texts) == 1
+
+
+def test_a_command_is_run_with_the_arguments_behind_its_name(tmp_path):
+    folder = write_small_shards(tmp_path / "shards")
+    done = run_program("verify", folder)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (
+        0,
+        f"{folder}: 10 of 10 samples found in 3 shards, 0 faults",
+    )
+    done = run_program("verify", tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path / 'nowhere'}")
+
+
+def test_its_help_bears_its_name():
+    assert run_program("verify", "--help").stdout.startswith("usage: md2dist verify ")
+
+
+def test_an_unknown_command_is_answered_with_those_that_exist():
+    done = run_program("evalute")
+    assert done.returncode == 2
+    assert "error: md2dist has no command evalute" in done.stderr
+    assert "  evaluate  " in done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_without_a_command_all_are_listed(words):
+    done = run_program(*words)
+    assert done.returncode == 0
+    assert done.stdout == program.describe_commands()
+
+
+def test_the_configs_of_the_package_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(["configs/stereo.yaml"]) == load_config([ROOT / "configs" / "stereo.yaml"])
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "stereo.yaml").write_text("seed: 7\n")  # one's own comes first
+    assert load_config(["configs/stereo.yaml"]).seed == 7
