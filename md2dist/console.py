@@ -10,7 +10,7 @@ from contextlib import suppress
 from md2dist.errors import Md2distError
 
 
-def tell_error(message: str) -> None:
+def print_error(message: str) -> None:
     """Tells the user of an error, in one line on the terminal."""
     sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
@@ -27,12 +27,12 @@ def run_command(main: Callable[[], None]) -> None:
             raise
         _flush_output()
     except Md2distError as error:
-        tell_error(str(error))
+        print_error(str(error))
         sys.exit(2)
     except BrokenPipeError:  # nobody reads on, as in `... | head`
         sys.exit(141)
     except OSError as error:  # of a file for which the command has no words of its own
-        tell_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -20,12 +20,12 @@ class ShapeError(Md2distError):
     """A tensor does not have the announced shape."""
 
 
-class KittiError(Md2distError):
+class KittiDataError(Md2distError):
     """A file of the KITTI tree is missing, broken, or not what the split asks for."""
 
 
-class SourceError(Md2distError):
-    """The system does not give a file of KITTI's; no `KittiError`, which packing may leave out."""
+class KittiAccessError(Md2distError):
+    """The system denies access to a file of KITTI; never left out, unlike a `KittiDataError`."""
 
 
 class SplitError(Md2distError):

@@ -24,7 +24,7 @@ from md2dist.geometry.pose import build_transform, invert_transform
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.networks.memory_format import choose_memory_format
 from md2dist.networks.pose_decoder import PoseDecoder
-from md2dist.networks.precision import choose_dtype, raise_half, without_autocast
+from md2dist.networks.precision import choose_dtype, upcast_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.objective import Predictions, compute_loss
 from md2dist.records import Batch, Prediction, StepOutput
@@ -73,7 +73,7 @@ class MonodepthModel(nn.Module):
         self.frame_offsets = tuple(frame_offsets)
         self.use_stereo = use_stereo
         self.num_sources = len(self.frame_offsets) + use_stereo
-        self.settings = loss
+        self.loss_config = loss
         self.dtype = dtype
         self.freeze_batchnorm = freeze_batchnorm
 
@@ -130,15 +130,15 @@ class MonodepthModel(nn.Module):
             ShapeError: if a tensor of the batch has another shape than the model's.
         """
         self._check_shapes(batch)
-        batch = Batch(*map(raise_half, batch))
+        batch = Batch(*map(upcast_half, batch))
         with self._autocast(batch.target_aug):
             features = self.encoder(self._arrange(batch.target_aug))
             predictions = Predictions(
                 disparities=self.depth(features),
-                masks=self.mask(features) if self.settings.use_predictive_mask else (),
+                masks=self.mask(features) if self.loss_config.use_predictive_mask else (),
                 T_source_target=self._predict_transforms(batch),
             )
-        settings = self.settings if self.training else replace(self.settings, tie_noise=0.0)
+        settings = self.loss_config if self.training else replace(self.loss_config, tie_noise=0.0)
         generator = None
         if noise_seed is not None:
             generator = torch.Generator(batch.target.device).manual_seed(noise_seed)
@@ -161,7 +161,7 @@ class MonodepthModel(nn.Module):
         check_shape(images, "B 3 H W", "images", H=self.height, W=self.width)
         with self._autocast(images):
             disparity = self.depth(self.encoder(self._arrange(images)))[0]
-        return scale_disparity(disparity, self.settings.min_depth, self.settings.max_depth)
+        return scale_disparity(disparity, self.loss_config.min_depth, self.loss_config.max_depth)
 
     def predict_image(self, image: Image.Image) -> NDArray[np.float32]:
         """Predicts inverse depth of one image of any size; call it in eval mode.
@@ -199,7 +199,7 @@ class MonodepthModel(nn.Module):
                 )
             image = Image.fromarray(image)
         scaled = self.predict_image(image.convert("RGB"))
-        nearest, farthest = 1 / self.settings.min_depth, 1 / self.settings.max_depth
+        nearest, farthest = 1 / self.loss_config.min_depth, 1 / self.loss_config.max_depth
         return Prediction(
             depth=np.float32(STEREO_FACTOR if self.use_stereo else 1) / scaled,
             disparity=(scaled - np.float32(farthest)) / np.float32(nearest - farthest),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from md2dist.config import LossConfig
-from md2dist.geometry.camera import reproject, scale_intrinsics
+from md2dist.geometry.camera import divide_intrinsics, reproject
 from md2dist.geometry.disparity import disparity_to_depth
 from md2dist.geometry.resize import downsample, upsample
 from md2dist.geometry.warp import warp
@@ -109,7 +109,7 @@ def _make_view(batch: Batch, scale: int, settings: LossConfig) -> View:
     identity_error = None
     if settings.use_auto_mask:
         identity_error = photometric_error(sources, target, settings.use_ssim)
-    return View(target, sources, scale_intrinsics(batch.K, scale), identity_error)
+    return View(target, sources, divide_intrinsics(batch.K, scale), identity_error)
 
 
 def _compute_scale(

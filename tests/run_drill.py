@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 from helpers.drill_faults import Fault, list_faults
-from helpers.live_job import ROOT, LiveJob
+from helpers.running_job import ROOT, RunningJob
 
 from md2dist.runs.checkpoint_folder import find_checkpoint
 
@@ -67,13 +67,13 @@ def main() -> None:
     words = [*SETTINGS, f"data.train_shards={shards}", f"optim.max_steps={max_steps}"]
     print(f"{len(faults)} faults, seed {options.seed}; first a run that nothing happens to")
     undisturbed, disturbed = output / "undisturbed", output / "disturbed"
-    finish(LiveJob(undisturbed, [*words, "checkpoint.every_steps=null"]))
+    finish(RunningJob(undisturbed, [*words, "checkpoint.every_steps=null"]))
     losses = read_losses(undisturbed)
     outcomes = []
     for fault in faults:
         outcomes.append(inflict(fault, disturbed, words, losses, generator))
         print(outcomes[-1], flush=True)
-    finish(LiveJob(disturbed, words))
+    finish(RunningJob(disturbed, words))
     is_same_end = have_same_state(undisturbed, disturbed) and read_losses(disturbed) == losses
     table = make_table(outcomes, is_same_end)
     (output / "drill.md").write_text(table)
@@ -101,7 +101,7 @@ def call(script: str, *words: object) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def finish(job: LiveJob) -> None:
+def finish(job: RunningJob) -> None:
     """Lets a job come to its end."""
     code, output = job.wait_for_end(seconds=1800)
     assert code == 0, output
@@ -117,7 +117,7 @@ def inflict(
     """Starts the run, inflicts the fault between two checkpoints, and looks at what is left."""
     start = max(find_position(run_dir), SAVE_EVERY)  # two checkpoints are there when it is hit
     started = time.time()
-    job = LiveJob(run_dir, words, **dict(fault.environment))
+    job = RunningJob(run_dir, words, **dict(fault.environment))
     moment = start - start % SAVE_EVERY + SAVE_EVERY + 1 + generator.randrange(SAVE_EVERY - 1)
 
     def is_moment() -> bool:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from md2dist.data.images import decode_frame, encode_frame, resize_frame, scale_intrinsics
-from md2dist.errors import KittiError
+from md2dist.data.images import decode_frame, encode_frame, resize_frame, resize_intrinsics
+from md2dist.errors import KittiDataError
 
 
 def real_frames(shared):
@@ -64,7 +64,7 @@ def test_more_than_8_bits_per_channel_are_refused_not_clipped(tmp_path, mode):
     dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
     Image.fromarray(np.full((4, 8), 40000, dtype)).save(path)
     words = rf"frame\.tiff is broken \(its mode is {mode}; expected 8 bits per channel\)"
-    with pytest.raises(KittiError, match=words):
+    with pytest.raises(KittiDataError, match=words):
         decode_frame(path.read_bytes(), path.name)
 
 
@@ -73,7 +73,7 @@ def test_more_than_8_bits_per_channel_are_refused_not_clipped(tmp_path, mode):
 def test_a_truncated_image_is_an_error_that_names_it_in_reproducible_words(suffix, keep):
     content = encode_frame(smooth_frame(), suffix, quality=95)
     content = content[: int(keep * len(content)) if keep < 1 else keep]
-    with pytest.raises(KittiError, match=rf"0000000003\.{suffix} is broken") as caught:
+    with pytest.raises(KittiDataError, match=rf"0000000003\.{suffix} is broken") as caught:
         decode_frame(content, f"0000000003.{suffix}")
     assert "0x" not in str(caught.value)  # an address in memory
 
@@ -81,7 +81,7 @@ def test_a_truncated_image_is_an_error_that_names_it_in_reproducible_words(suffi
 def test_intrinsics_keep_the_outer_edges_of_the_image():
     native, packed = (375, 1242), (192, 640)
     K = np.array([[721.5, 0, 609.6], [0, 721.5, 172.9], [0, 0, 1]])
-    scaled = scale_intrinsics(K, native, packed)
+    scaled = resize_intrinsics(K, native, packed)
     # The ray through the native image's corner (outer edge of its last pixel).
     ray = np.linalg.inv(K) @ np.array([native[1] - 0.5, native[0] - 0.5, 1])
     np.testing.assert_allclose(scaled @ ray, [packed[1] - 0.5, packed[0] - 0.5, 1], rtol=1e-12)
@@ -95,7 +95,7 @@ def test_intrinsics_follow_what_lanczos_does_to_a_bright_spot():
     resized = np.asarray(resize_frame(Image.fromarray(pixels), 32, 64), float)[..., 0] - 100
     y, x = np.mgrid[:32, :64]
     centre = [(x * resized).sum() / resized.sum(), (y * resized).sum() / resized.sum()]
-    scaled = scale_intrinsics(np.eye(3), (96, 160), (32, 64)) @ [101.5, 41.5, 1]
+    scaled = resize_intrinsics(np.eye(3), (96, 160), (32, 64)) @ [101.5, 41.5, 1]
     np.testing.assert_allclose(centre, scaled[:2], atol=0.05)
 
 

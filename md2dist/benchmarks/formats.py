@@ -53,7 +53,7 @@ def bench_formats(
 
     Raises:
         ConfigError: if there is nothing to time.
-        KittiError: if a file of a sample is missing or broken.
+        KittiDataError: if a file of a sample is missing or broken.
     """
     if num_repeats < 1 or not lines:
         raise ConfigError(

@@ -22,7 +22,7 @@ from md2dist.networks.precision import choose_dtype
 from md2dist.records import FrameBatch
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.engine import make_engine
-from md2dist.training.setup import prepare
+from md2dist.training.setup import set_up_run
 from md2dist.training.step import TrainingStep
 
 
@@ -42,11 +42,11 @@ def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
     """
     _check_repeats(num_batches)
     fresh = replace(config, checkpoint=CheckpointConfig(resume="never"))
-    prepared = prepare(fresh, world_size=1)
-    data, plan = config.data, prepared.plan
+    setup = set_up_run(fresh, world_size=1)
+    data, plan = config.data, setup.plan
     loader = make_loader(
-        prepared.train_set,
-        prepared.order,
+        setup.train_set,
+        setup.order,
         frame_offsets=data.frame_offsets,
         use_stereo=data.use_stereo,
         micro_batch_size=plan.micro_batch_size,
@@ -65,7 +65,7 @@ def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
         start = time.process_time()
         next(batches)
         seconds.append(time.process_time() - start)
-    recipe = prepared.train_set.manifest.recipe
+    recipe = setup.train_set.manifest.recipe
     return {
         "benchmark": "data",
         "samples_per_second_per_core": plan.micro_batch_size / statistics.median(seconds),

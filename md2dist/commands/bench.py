@@ -69,14 +69,14 @@ def time_step(arguments: argparse.Namespace) -> Row:
     """Trains on noise."""
     from md2dist.benchmarks.steps import bench_step
     from md2dist.config import load_words
-    from md2dist.distributed.world import join_world, leave_world
+    from md2dist.distributed.world import init_distributed, shutdown_distributed
 
     config = load_words([*arguments.config, *arguments.overrides])
-    world = join_world()
+    world = init_distributed()
     try:
         return bench_step(config, arguments.repeats, world)
     finally:
-        leave_world()
+        shutdown_distributed()
 
 
 def main() -> None:

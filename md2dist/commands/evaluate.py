@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from md2dist.commands.options import add_checkpoint, add_dtype
-from md2dist.console import run_command, tell_error
+from md2dist.console import print_error, run_command
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.distributed.agreement import check_agreement, failing_together
+from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.distributed.watchdog import Watch
-from md2dist.distributed.world import World, join_world, leave_world, sum_over_ranks
-from md2dist.evaluation.depth import BrokenOffError, DepthReport, evaluate_depth
+from md2dist.distributed.watchdog import Watchdog
+from md2dist.distributed.world import World, init_distributed, shutdown_distributed, sum_over_ranks
+from md2dist.evaluation.depth import DepthReport, EvaluationInterrupted, evaluate_depth
 from md2dist.evaluation.depth_metrics import read_scaling
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.model import MonodepthModel
@@ -36,16 +36,16 @@ REMEDY = (  # for ranks at odds: a run that goes on saves new checkpoints, and m
 def main() -> None:
     """Parses the arguments, evaluates, prints a table row."""
     arguments = parse_arguments()
-    world = join_world()
+    world = init_distributed()
     try:
-        with Watch(world) as watch:
-            with failing_together(world):
+        with Watchdog(world) as watchdog:
+            with exit_on_all_ranks(world):
                 model, dataset, title = prepare(arguments, world)
-            with failing_together(world):
+            with exit_on_all_ranks(world):
                 check_agreement(world, REMEDY, **title)
-                report = evaluate(arguments, model, dataset, title, world, watch)
+                report = evaluate(arguments, model, dataset, title, world, watchdog)
     finally:
-        leave_world()
+        shutdown_distributed()
     if world.is_main:
         print(f"{describe(title)}\n\n{report.as_markdown()}")
         if arguments.output:
@@ -93,13 +93,13 @@ def evaluate(
     dataset: ShardDataset,
     title: dict[str, Any],
     world: World,
-    watch: Watch,
+    watchdog: Watchdog,
 ) -> DepthReport:
     """Measures the model together with the other ranks."""
 
     def is_stopping() -> bool:
-        watch.note("evaluating")
-        return watch.is_stopping()
+        watchdog.report_progress("evaluating")
+        return watchdog.is_stopping()
 
     try:
         return evaluate_depth(
@@ -114,9 +114,9 @@ def evaluate(
             use_flip_postprocess=arguments.flip_postprocess,
             is_stopping=is_stopping,
         )
-    except BrokenOffError:
+    except EvaluationInterrupted:
         if world.is_main:
-            tell_error("stopped before all images were measured; there are no figures")
+            print_error("stopped before all images were measured; there are no figures")
         sys.exit(EXIT_PREEMPTED)
 
 

@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tell_progress(progress: Progress, options: argparse.Namespace) -> None:
+def print_progress(progress: Progress, options: argparse.Namespace) -> None:
     """Says what a task has done."""
     print(
         f"task {options.task_index} of {options.num_tasks}: {progress.num_shards} shards packed, "
@@ -68,7 +68,7 @@ def tell_progress(progress: Progress, options: argparse.Namespace) -> None:
         print(f"{progress.num_images} distinct images encoded, {rate:.1f} images/s per process")
 
 
-def tell_manifest(manifest: Manifest, shards: Path) -> None:
+def print_summary(manifest: Manifest, shards: Path) -> None:
     """Says what lies in the folder of shards, and what to do with it."""
     megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
     for line, reason in manifest.skipped:
@@ -147,12 +147,12 @@ def main() -> None:
             overwrite=options.overwrite,
             show_progress=True,
         )
-        tell_progress(progress, options)
+        print_progress(progress, options)
     if options.merge or options.num_tasks == 1:
         manifest = merge_shards(
             plan, output, num_tasks=options.num_tasks, overwrite=options.overwrite
         )
-        tell_manifest(manifest, output)
+        print_summary(manifest, output)
     else:
         print("next: the other tasks, then the same command with --merge, without --task-index")
 

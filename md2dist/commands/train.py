@@ -6,15 +6,15 @@ from pathlib import Path
 
 from md2dist.config import load_words
 from md2dist.console import run_command
-from md2dist.distributed.agreement import check_agreement, failing_together
+from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.distributed.watchdog import Watch
-from md2dist.distributed.world import join_world, leave_world
+from md2dist.distributed.watchdog import Watchdog
+from md2dist.distributed.world import init_distributed, shutdown_distributed
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.runs.wandb_log import check_account
 from md2dist.training.loop import build_model, train
 from md2dist.training.resolved_settings import annotate
-from md2dist.training.setup import facts_of, prepare
+from md2dist.training.setup import agreed_values, set_up_run
 
 
 def parse_arguments() -> list[str]:
@@ -36,29 +36,29 @@ def parse_arguments() -> list[str]:
 def main() -> None:
     """Parses, prepares together with the other ranks, and trains."""
     words = parse_arguments()
-    world = join_world()
+    world = init_distributed()
     try:
-        with Watch(world) as watch:
-            with failing_together(world):
+        with Watchdog(world) as watchdog:
+            with exit_on_all_ranks(world):
                 config = load_words(words)
                 run_dir = Path(config.log.run_dir)
                 if world.is_main:
                     check_account(config.log.wandb_mode)
                     lock_run_dir(run_dir)  # before anybody looks for the newest checkpoint
-            with failing_together(world):
-                prepared = prepare(config, world.world_size, world.local_rank, world.node_size)
-                model = build_model(config, prepared, world.is_main)
-            with failing_together(world):
+            with exit_on_all_ranks(world):
+                setup = set_up_run(config, world.world_size, world.local_rank, world.node_size)
+                model = build_model(config, setup, world.is_main)
+            with exit_on_all_ranks(world):
                 remedy = "all need the same shards, settings and log.run_dir"
-                check_agreement(world, remedy, config=config, **facts_of(prepared))
+                check_agreement(world, remedy, config=config, **agreed_values(setup))
                 if world.is_main:  # now that nothing is wrong
-                    settings = annotate(config, prepared.resolved)
+                    settings = annotate(config, setup.resolved)
                     starts_over = config.checkpoint.resume == "never"
                     open_run_dir(run_dir, settings, starts_over=starts_over)
             start_logging(config.log.run_dir, world)
-            is_finished = train(config, prepared, model, world, watch)
+            is_finished = train(config, setup, model, world, watchdog)
     finally:
-        leave_world()
+        shutdown_distributed()
     sys.exit(0 if is_finished else EXIT_PREEMPTED)
 
 

@@ -22,20 +22,20 @@ def main() -> None:
     options = parser.parse_args()
     num_bytes = sum(shard.num_bytes for shard in read_manifest(options.folder).shards)
     with tqdm(total=num_bytes, unit="B", unit_scale=True) as bar:
-        verdict = verify_shards(**vars(options), on_shard=bar.update)
-    for fault in verdict.faults:
+        report = verify_shards(**vars(options), on_shard=bar.update)
+    for fault in report.faults:
         print(fault)
-    manifest = verdict.manifest
+    manifest = report.manifest
     print(
-        f"{options.folder}: {verdict.num_found} of {manifest.num_samples} samples found in "
-        f"{len(manifest.shards)} shards, {len(verdict.faults)} faults"
+        f"{options.folder}: {report.num_found} of {manifest.num_samples} samples found in "
+        f"{len(manifest.shards)} shards, {len(report.faults)} faults"
     )
-    gaps = [length for lengths in verdict.gaps.values() for length in lengths]
+    gaps = [length for lengths in report.gaps.values() for length in lengths]
     if gaps:
         print(
             f"note: {len(gaps)} gaps between frames of a drive, the longest of {max(gaps)} frames"
         )
-    if verdict.faults:
+    if report.faults:
         sys.exit(1)
 
 

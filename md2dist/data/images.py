@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from md2dist.errors import ImageError, KittiError
+from md2dist.errors import ImageError, KittiDataError
 
 ImageFormat = Literal["png", "jpg", "webp"]
 
@@ -51,7 +51,7 @@ def decode_pixels(content: bytes, name: str) -> Image.Image:
         name: of the file, for messages.
 
     Raises:
-        KittiError: if it is no image, or a broken one.
+        KittiDataError: if it is no image, or a broken one.
     """
     try:
         image = Image.open(io.BytesIO(content))
@@ -64,8 +64,8 @@ def decode_pixels(content: bytes, name: str) -> Image.Image:
     raise _broken(name, reason)
 
 
-def _broken(name: str, reason: str) -> KittiError:
-    return KittiError(f"image {name} is broken ({reason}); extract or download it again")
+def _broken(name: str, reason: str) -> KittiDataError:
+    return KittiDataError(f"image {name} is broken ({reason}); extract or download it again")
 
 
 def resize_frame(frame: Image.Image, height: int, width: int) -> Image.Image:
@@ -94,7 +94,9 @@ def encode_frame(frame: Image.Image, image_format: ImageFormat, quality: int) ->
     return stream.getvalue()
 
 
-def scale_intrinsics(K: np.ndarray, native: tuple[int, int], packed: tuple[int, int]) -> np.ndarray:
+def resize_intrinsics(
+    K: np.ndarray, native: tuple[int, int], packed: tuple[int, int]
+) -> np.ndarray:
     """Carries intrinsics along when an image is resized.
 
     Args:

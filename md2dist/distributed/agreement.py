@@ -7,13 +7,13 @@ from typing import Any
 
 import torch.distributed as dist
 
-from md2dist.console import tell_error
+from md2dist.console import print_error
 from md2dist.distributed.world import World
 from md2dist.errors import Md2distError
 
 
 @contextmanager
-def failing_alike(world: World) -> Iterator[None]:
+def raise_on_all_ranks(world: World) -> Iterator[None]:
     """Makes an error of use on any rank be raised on all of them.
 
     Args:
@@ -35,29 +35,29 @@ def failing_alike(world: World) -> Iterator[None]:
     messages = {str(error) for error in failed.values()}
     if error is not None and len(messages) == 1 and len(failed) == world.world_size:
         raise error
-    told = [f"rank {rank}: {error}" for rank, error in failed.items()]
-    raise type(next(iter(failed.values())))("; ".join(told))
+    messages = [f"rank {rank}: {error}" for rank, error in failed.items()]
+    raise type(next(iter(failed.values())))("; ".join(messages))
 
 
 @contextmanager
-def failing_together(world: World) -> Iterator[None]:
-    """Makes an error of use on any rank end all of them, told once and by the main rank alone.
+def exit_on_all_ranks(world: World) -> Iterator[None]:
+    """Makes an error of use on any rank end all of them, printed once and by the main rank alone.
 
     Args:
         world: this process; every rank must enter and leave the block.
 
     Raises:
         Md2distError: if this process is alone. Several leave with exit code 2, after the main one
-            has told every distinct message and who had it.
+            has messages every distinct message and who had it.
     """
     try:
-        with failing_alike(world):
+        with raise_on_all_ranks(world):
             yield
     except Md2distError as error:
         if world.world_size == 1:
             raise
         if world.is_main:  # at once: the launcher ends the others when the first one has left
-            tell_error(str(error))
+            print_error(str(error))
         sys.exit(2)
 
 

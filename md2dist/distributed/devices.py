@@ -15,7 +15,7 @@ def describe_devices(world: World) -> str:
     return f"{world.world_size} x {name}, {world.node_size} on this node"
 
 
-def misses_gpu(device: torch.device) -> bool:
+def has_unusable_gpu(device: torch.device) -> bool:
     """Whether the machine shows a GPU that torch does not, though no variable hides it."""
     is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return device.type == "cpu" and not is_hidden and Path("/dev/nvidiactl").exists()

@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _NODE_LAUNCHER = b"deepspeed.launcher.launch"  # the process of `deepspeed` on each node
 
 
-class SignalBox:
+class SignalReceiver:
     """Receives the signals that ask to stop, at once, whatever the main thread is doing.
 
     A Python handler runs between two instructions of the main thread, which may wait in a
@@ -47,7 +47,7 @@ class SignalBox:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Launcher:
+class LauncherMonitor:
     """The processes of a launcher above this one, which nobody else would miss.
 
     DeepSpeed's are two: `deepspeed`, and its `launch` on each node. One that is killed leaves its

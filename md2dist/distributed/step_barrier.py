@@ -13,7 +13,7 @@ _ASKED = "stop asked"
 _FOR_EVER = timedelta(days=365)  # how long is too long is for the watch to say
 
 
-class Lockstep:
+class StepBarrier:
     """One rank's side of the agreement.
 
     Args:
@@ -24,7 +24,7 @@ class Lockstep:
     def __init__(self, store: Any, world_size: int):
         self._store, self._world_size = store, world_size
 
-    def begin(self, step: int, has_data: bool) -> bool:
+    def wait(self, step: int, has_data: bool) -> bool:
         """Agrees with the other ranks on taking a step; all call it, once per step, in order.
 
         Args:
@@ -53,7 +53,7 @@ def ask_to_stop(store: Any, reason: str) -> None:
     """Makes all ranks stop before their next common step.
 
     Args:
-        store: the one of the lockstep, over any connection.
+        store: the one of the step_barrier, over any connection.
         reason: in words; the first one stays.
     """
     store.compare_set(_ASKED, "", reason)

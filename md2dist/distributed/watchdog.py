@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Self, TextIO
 
 import torch.distributed as dist
 
-from md2dist.console import tell_error
+from md2dist.console import print_error
 from md2dist.distributed.failure import (
     Failure,
     announce_failure,
@@ -31,10 +31,10 @@ from md2dist.distributed.failure import (
     read_failure,
     show_stacks,
 )
-from md2dist.distributed.heartbeat import Beat, Vitals
-from md2dist.distributed.signals import Launcher, SignalBox
+from md2dist.distributed.heartbeat import Heartbeat, HeartbeatMonitor
+from md2dist.distributed.signals import LauncherMonitor, SignalReceiver
 from md2dist.distributed.step_barrier import ask_to_stop, read_stop
-from md2dist.distributed.world import World, connect_store, wait_for_all
+from md2dist.distributed.world import World, barrier, connect_store
 from md2dist.errors import Md2distError
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ _DEAD_S = _DEAD_LOOKS * _PERIOD_S  # launchers kill the ranks of a node 30 s aft
 _START_S = 1800.0  # a start may read weights and shards over a slow network
 
 
-class Watch:
+class Watchdog:
     """Watches, with those of the other ranks, over the job while it is entered.
 
     An exception that leaves the block ends all ranks, as a rank that dies and a standstill do.
@@ -57,10 +57,10 @@ class Watch:
     def __init__(self, world: World):
         self._world = world
         self._store: Any = connect_store(timeout_s=_DEAD_S)
-        self._signals, self._launcher = SignalBox(), Launcher(world.is_launched)
-        self._vitals = Vitals(_DEAD_LOOKS)
+        self._signals, self._launcher = SignalReceiver(), LauncherMonitor(world.is_launched)
+        self._monitor = HeartbeatMonitor(_DEAD_LOOKS)
         self._place = f"process {os.getpid()} on {socket.gethostname()}"
-        self._count, self._progress, self._doing = 0, 0, "starting"
+        self._count, self._progress, self._activity = 0, 0, "starting"
         self._interrupted_at: float | None = None
         self._stopping, self._left = threading.Event(), threading.Event()
         self._unanswered_looks = 0
@@ -83,13 +83,13 @@ class Watch:
         """
         self._log_file, self._on_failure = log_path.open("a"), on_failure
 
-    def limit_standstill(self, seconds: float) -> None:
+    def set_hang_timeout(self, seconds: float) -> None:
         """Ends the job after a time without progress on any rank; it is half an hour before."""
         self._hang_timeout_s = seconds
 
-    def note(self, doing: str) -> None:
+    def report_progress(self, activity: str) -> None:
         """Takes note of progress, and of what this rank is doing from here on."""
-        self._doing = doing
+        self._activity = activity
         self._progress += 1
 
     def is_stopping(self) -> bool:
@@ -109,9 +109,9 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         if error is None or isinstance(error, SystemExit):  # on all ranks alike
-            wait_for_all()  # nobody is missed who is only faster
+            barrier()  # nobody is missed who is only faster
             self._leave()
-            wait_for_all()
+            barrier()
             kill_children()
             return
         if is_lost_connection(error):  # the threads find out who is gone, and end this process
@@ -147,7 +147,7 @@ class Watch:
             now = time.monotonic()
             self._interrupted_at = self._interrupted_at or now
             if now - self._interrupted_at > 2:  # not the echo of the first one by a launcher
-                tell_error("interrupted twice; nothing was saved")
+                print_error("interrupted twice; nothing was saved")
                 end_process(130)
 
     def _exchange(self) -> None:
@@ -177,7 +177,7 @@ class Watch:
 
     def _beat(self) -> None:
         self._count += 1
-        beat = Beat(self._count, self._progress, self._doing, self._place)
+        beat = Heartbeat(self._count, self._progress, self._activity, self._place)
         self._store.set(_beat_key(self._world.rank), beat.encode())
         if self._log_file is not None:  # written without Python's help, should it be held up
             faulthandler.dump_traceback_later(_DEAD_S, file=self._log_file)
@@ -189,15 +189,18 @@ class Watch:
         if not self._all_are_here:
             return None
         texts = self._store.multi_get(keys)
-        self._vitals.look(dict(zip(ranks, map(Beat.decode, texts), strict=True)))
-        if self._vitals.dead():
+        self._monitor.update(dict(zip(ranks, map(Heartbeat.decode, texts), strict=True)))
+        if self._monitor.dead():
             if not self._world.is_main:
                 self._end_without_main()
-            return Failure(f"{self._vitals.describe_dead()} was killed or is held up")
-        if self._world.is_main and self._vitals.still_looks * _PERIOD_S >= self._hang_timeout_s:
+            return Failure(f"{self._monitor.describe_dead()} was killed or is held up")
+        if (
+            self._world.is_main
+            and self._monitor.stalled_updates * _PERIOD_S >= self._hang_timeout_s
+        ):
             return Failure(
                 f"nothing has moved for {self._hang_timeout_s:g} s (log.hang_timeout_s); "
-                f"{self._vitals.describe_work()}; logs/rank-N.log show the stacks of all threads",
+                f"{self._monitor.describe_work()}; logs/rank-N.log show the stacks of all threads",
                 shows_stacks=True,
             )
         return None
@@ -207,7 +210,7 @@ class Watch:
         if failure.shows_stacks:
             show_stacks(self._log_file)
         if self._world.is_main:
-            tell_error(failure.message)
+            print_error(failure.message)
             call_bounded(lambda: self._on_failure(failure.message))
             time.sleep(4 * _PERIOD_S)  # the store ends with it; the others shall read the reason
         else:
@@ -218,7 +221,7 @@ class Watch:
         """Ends this process after the death of rank 0; one rank of each node speaks."""
         message = "rank 0, which keeps the job together, was killed or is held up"
         if self._world.local_rank == 0 or self._world.rank == 1:
-            tell_error(message)
+            print_error(message)
         call_bounded(lambda: self._on_failure(message))
         end_process(1)
 

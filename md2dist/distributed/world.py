@@ -59,11 +59,11 @@ def read_world() -> World:
     )
 
 
-def join_world() -> World:
+def init_distributed() -> World:
     """Connects this process with the others, over NCCL on GPUs and gloo on CPUs.
 
     Returns:
-        The world, connected; `leave_world` ends the connection.
+        The world, connected; `shutdown_distributed` ends the connection.
     """
     world = read_world()
     _share_cores(world)
@@ -107,7 +107,7 @@ def connect_store(timeout_s: float = 300.0) -> Any:
     """Opens a connection of its own to the key-value store through which the processes met.
 
     A launcher that starts them once more may keep the store; what the earlier ones left in it is
-    not seen. `join_world` must have been called.
+    not seen. `init_distributed` must have been called.
 
     Args:
         timeout_s: time after which an operation fails with a `torch.distributed.DistError`.
@@ -126,7 +126,7 @@ def connect_store(timeout_s: float = 300.0) -> Any:
     )
 
 
-def leave_world() -> None:
+def shutdown_distributed() -> None:
     """Ends the connection with the other processes, where there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -149,7 +149,7 @@ def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
     return total.to(tensor.device)
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Returns when every rank has come here."""
     if dist.is_initialized():
         dist.barrier()

@@ -48,7 +48,7 @@ class DepthReport(NamedTuple):
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-class BrokenOffError(Exception):
+class EvaluationInterrupted(Exception):  # noqa: N818, as KeyboardInterrupt
     """An evaluation was broken off as it was asked to; it says nothing."""
 
 
@@ -89,7 +89,7 @@ def evaluate_depth(
         ShardError: if there are no samples, or some rank finds no ground truth or cannot read its
             samples; raised on every rank, and what happened is told by the rank that met it.
         EvaluationError: if some image cannot be compared; raised on every rank alike.
-        BrokenOffError: if a rank was asked to stop; raised on every rank alike.
+        EvaluationInterrupted: if a rank was asked to stop; raised on every rank alike.
     """
     if batch_size < 1:
         raise EvaluationError(f"a batch of {batch_size} images; expected at least 1")
@@ -125,7 +125,7 @@ def evaluate_depth(
         raise failure
     _refuse_failures(table, dataset)
     if not table.any(1).all():  # no image that was looked at has a row of zeros
-        raise BrokenOffError
+        raise EvaluationInterrupted
     metrics = DepthMetrics(*table[:, :-1].mean(0).tolist())
     ratios = table[:, -1].numpy()
     median = float(np.median(ratios))

@@ -45,6 +45,6 @@ def reproject(depth: torch.Tensor, K: torch.Tensor, T_source_target: torch.Tenso
     return (xy / (z + EPSILON)).sub_(1)
 
 
-def scale_intrinsics(K: torch.Tensor, scale: int) -> torch.Tensor:
+def divide_intrinsics(K: torch.Tensor, scale: int) -> torch.Tensor:
     """Returns the intrinsics (B, 3, 3) of the image at a scale, in its pixels."""
     return torch.cat((K[:, :2] / 2**scale, K[:, 2:]), dim=1)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from md2dist.networks.precision import raise_half, without_autocast
+from md2dist.networks.precision import upcast_half, without_autocast
 
 DECODER_CHANNELS = (256, 128, 64, 32, 16)  # coarsest level first
 NUM_SCALES = 4
@@ -58,7 +58,7 @@ class DepthDecoder(nn.Module):
             decoded.append(x)
         with without_autocast(x):
             return tuple(
-                torch.sigmoid(head(raise_half(_pad_reflect(x))))
+                torch.sigmoid(head(upcast_half(_pad_reflect(x))))
                 for head, x in zip(self.heads, reversed(decoded), strict=False)
             )
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from md2dist.networks.precision import raise_half, without_autocast
+from md2dist.networks.precision import upcast_half, without_autocast
 
 POSE_SCALE = 0.01  # lets training start near the identity
 
@@ -42,5 +42,5 @@ class PoseDecoder(nn.Module):
         x = functional.relu(self.conv1(x))
         x = functional.relu(self.conv2(x))
         with without_autocast(x):
-            motions = POSE_SCALE * self.head(raise_half(x)).mean(dim=(2, 3))
+            motions = POSE_SCALE * self.head(upcast_half(x)).mean(dim=(2, 3))
         return motions[:, 0:3], motions[:, 3:6]

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.data.images import convert_to_rgb
 from md2dist.errors import ImageError
-from md2dist.storage.results import write_whole
+from md2dist.storage.results import write_result
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
@@ -69,9 +69,9 @@ def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
 
 def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:
     """Writes depth (H, W) in m as float32."""
-    write_whole(path, lambda file: np.save(file, depth.astype(np.float32)))
+    write_result(path, lambda file: np.save(file, depth.astype(np.float32)))
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Writes (H, W, 3) uint8 or (H, W) uint16 as PNG."""
-    write_whole(path, lambda file: Image.fromarray(picture).save(file, format="PNG"))
+    write_result(path, lambda file: Image.fromarray(picture).save(file, format="PNG"))

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from md2dist.distributed.agreement import failing_alike
-from md2dist.distributed.world import World, wait_for_all
+from md2dist.distributed.agreement import raise_on_all_ranks
+from md2dist.distributed.world import World, barrier
 from md2dist.errors import CheckpointError
 from md2dist.runs.checkpoint_folder import name_of, publish_checkpoint
 
@@ -54,7 +54,7 @@ def save_checkpoint(
     except CheckpointError:
         if world.is_main:
             shutil.rmtree(partial, ignore_errors=True)
-        wait_for_all()
+        barrier()
         raise
     return folder / name_of(facts["step"])
 
@@ -75,7 +75,7 @@ def load_checkpoint(engine: Any, checkpoint: Path) -> None:
 @contextmanager
 def _writing(folder: Path, world: World) -> Iterator[None]:
     """Makes an error of the disk on any rank an error of use on all."""
-    with failing_alike(world):
+    with raise_on_all_ranks(world):
         try:
             yield
         except OSError as error:

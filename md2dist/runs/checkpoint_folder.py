@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from md2dist.errors import CheckpointError
-from md2dist.storage.atomic import write_whole
+from md2dist.storage.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def publish_checkpoint(partial: Path, facts: dict[str, Any], keep: int) -> Path:
     partial.rename(final)
     _sync_folder(folder)
     try:
-        write_whole(folder / "latest", f"{final.name}\n".encode())
+        atomic_write(folder / "latest", f"{final.name}\n".encode())
     except OSError as error:
         logger.warning("%s could not be written: %s", folder / "latest", error.strerror)
     for later in [path for path in list_checkpoints(folder) if path > final]:
@@ -123,7 +123,7 @@ def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
     Raises:
         OSError: if the disk refuses.
     """
-    write_whole(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
+    atomic_write(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
     best = find_best(checkpoint.parent)
     if best is not None:
         aside = checkpoint.parent / ".best"
@@ -157,7 +157,7 @@ def _seal(partial: Path, facts: dict[str, Any]) -> None:
         files[path.name] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
         _sync_file(path)
     manifest = {"facts": facts, "files": files}
-    write_whole(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())
+    atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())
     _sync_folder(partial)
 
 

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
-from md2dist.storage.atomic import lies_at, write_whole
+from md2dist.storage.atomic import atomic_write, is_same_file
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
             _lock(run_dir)
             if config_file.exists():
                 raise _begun_meanwhile(run_dir)
-        write_whole(config_file, settings.encode())
+        atomic_write(config_file, settings.encode())
 
 
 def start_logging(run_dir: str, world: World) -> None:
@@ -104,7 +104,7 @@ def _lock(run_dir: Path) -> None:
 
 def _check_lock(run_dir: Path, file: TextIO) -> None:
     """Refuses a lock whose folder another training has set aside to begin a new one."""
-    if not lies_at(file.fileno(), Path(file.name)):
+    if not is_same_file(file.fileno(), Path(file.name)):
         raise _begun_meanwhile(run_dir)
 
 

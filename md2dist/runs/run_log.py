@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from md2dist.runs.wandb_log import WandbLog
-from md2dist.storage.atomic import whole_file, write_whole
+from md2dist.storage.atomic import atomic_open, atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class RunLog:
         from PIL import Image
 
         path = self._run_dir / "logs" / f"{name.replace('/', '-')}-{step:08d}.png"
-        with _surviving_the_disk(path), whole_file(path) as stream:
+        with _surviving_the_disk(path), atomic_open(path) as stream:
             Image.fromarray(picture).save(stream, format="PNG")
         self._wandb.log_picture(name, picture, step)
 
@@ -118,7 +118,7 @@ class RunLog:
             status["message"] = message
         path = self._run_dir / "status.json"
         with _surviving_the_disk(path):
-            write_whole(path, f"{json.dumps(status)}\n".encode())
+            atomic_write(path, f"{json.dumps(status)}\n".encode())
 
     def close(self, state: str, message: str = "") -> None:
         """Ends the log with the run's last state."""
@@ -152,4 +152,4 @@ def _drop_lines_after(path: Path, step: int) -> None:
             is_kept = False
         if is_kept:
             kept.append(line)
-    write_whole(path, "".join(kept).encode())
+    atomic_write(path, "".join(kept).encode())

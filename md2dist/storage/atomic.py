@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_open(path: Path) -> Iterator[BinaryIO]:
     """Opens a new file that gets its name, or replaces an old one, when it is whole and on disk.
 
     Any number of processes on any number of machines may write the same path at the same time:
@@ -33,17 +33,17 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Writes a file at once or not at all.
 
     Raises:
         OSError: if it cannot be written; an old file of that name stays.
     """
-    with whole_file(path) as stream:
+    with atomic_open(path) as stream:
         stream.write(content)
 
 
-def lies_at(descriptor: int, path: Path) -> bool:
+def is_same_file(descriptor: int, path: Path) -> bool:
     """Whether an open file still has a name; another may have taken it, or removed the file."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), path.stat())

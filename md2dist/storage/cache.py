@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TextIO
 
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import lies_at
-from md2dist.storage.retries import Patience, retry
+from md2dist.storage.atomic import is_same_file
+from md2dist.storage.retries import RetryPolicy, retry
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _LEDGER = ".ledger"  # the file that counts the bytes of the others
 _BOUNDS = ".bounds"  # the folder of an empty file per bound, named after it, as old as its last use
 _SLACK = 0.05  # of the bound, made free at once, since making room looks at every file
 _LONG_UNUSED = 86400.0  # s
-_WHILE_REMOVED = Patience(num_tries=5, first_wait=0.01)  # by somebody who wants the room at once
+_WHILE_REMOVED = RetryPolicy(num_tries=5, first_wait=0.01)  # by somebody who wants the room at once
 _OF_REMOVAL = (FileNotFoundError, FileExistsError)  # the other where it goes in a `mkdir`
 
 
@@ -90,7 +90,7 @@ class ShardCache:
 
     def discard(self, file: OpenFile) -> None:
         """Throws a damaged file out, unless a new one has its place; who has it open reads on."""
-        if lies_at(file.descriptor, file.path):
+        if is_same_file(file.descriptor, file.path):
             logger.warning("%s has gone bad; it is fetched again", file.path)
             file.path.unlink(missing_ok=True)
 
@@ -104,7 +104,7 @@ class ShardCache:
             # Shared, since its maker goes on using it: ends when the file is whole, or its maker.
             fcntl.flock(file.descriptor, fcntl.LOCK_SH)
             return None
-        if not lies_at(file.descriptor, part):
+        if not is_same_file(file.descriptor, part):
             return None
         try:
             if path.exists():
@@ -113,11 +113,11 @@ class ShardCache:
             self._reserve(file, num_bytes)
             with open(file.descriptor, "r+b", closefd=False) as stream:
                 fill(stream)
-            if not lies_at(file.descriptor, part):  # removed; another may lie there
+            if not is_same_file(file.descriptor, part):  # removed; another may lie there
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             part.replace(path)
         except BaseException:
-            if lies_at(file.descriptor, part):
+            if is_same_file(file.descriptor, part):
                 part.unlink(missing_ok=True)
             raise
         fcntl.flock(file.descriptor, fcntl.LOCK_SH)
@@ -204,7 +204,7 @@ def _open_whole(path: Path) -> OpenFile | None:
     except FileNotFoundError:
         return None
     fcntl.flock(file.descriptor, fcntl.LOCK_SH)
-    if not lies_at(file.descriptor, path):  # thrown out in this moment
+    if not is_same_file(file.descriptor, path):  # thrown out in this moment
         return None
     os.utime(file.descriptor)
     return file
@@ -215,7 +215,7 @@ def _remove_unused(path: Path) -> bool:
         file = OpenFile(path, os.open(path, os.O_RDONLY))
         if not _lock_alone(file):
             return False
-        if lies_at(file.descriptor, path):
+        if is_same_file(file.descriptor, path):
             path.unlink()
     return True
 

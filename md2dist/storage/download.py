@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from md2dist.errors import DownloadError
-from md2dist.storage.atomic import lies_at
-from md2dist.storage.retries import PATIENT, QUICK, Patience, retry
+from md2dist.storage.atomic import is_same_file
+from md2dist.storage.retries import BACKGROUND, INTERACTIVE, RetryPolicy, retry
 
 _CHUNK = 1 << 18  # bytes
 NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
@@ -31,7 +31,7 @@ def download(
     path: Path,
     check: Callable[[Path], None],
     *,
-    patience: Patience = PATIENT,
+    retry_policy: RetryPolicy = BACKGROUND,
     on_bytes: Callable[[int], object] = lambda num_bytes: None,
 ) -> None:
     """Downloads a file to its place, going on where an interrupted download stopped.
@@ -43,7 +43,7 @@ def download(
         url: http or https address.
         path: the file's place; its folder is made.
         check: raises `DownloadError` for a file that is not the one expected.
-        patience: with a server that fails or stalls.
+        retry_policy: with a server that fails or stalls.
         on_bytes: is told of bytes as they come; negative where they are forgotten again.
 
     Raises:
@@ -59,8 +59,8 @@ def download(
         with part.open("r+b") as stream:
             _lock(stream, part)
             on_bytes(stream.seek(0, os.SEEK_END))
-            attempt = partial(_receive, url, stream, patience.timeout, on_bytes)
-            _with_retries(attempt, url, patience, progress=stream.tell)
+            attempt = partial(_receive, url, stream, retry_policy.timeout, on_bytes)
+            _with_retries(attempt, url, retry_policy, progress=stream.tell)
             stream.flush()
             os.fsync(stream.fileno())
             try:
@@ -75,19 +75,19 @@ def download(
         ) from None
 
 
-def remote_size(url: str, patience: Patience = QUICK) -> int:
+def remote_size(url: str, retry_policy: RetryPolicy = INTERACTIVE) -> int:
     """Asks a server for the size of a file, in bytes.
 
     Raises:
         DownloadError: if the server does not have the file, does not tell, or keeps failing.
     """
 
-    def ask() -> Message:
+    def with_retries() -> Message:
         request = Request(url, method="HEAD")
-        with _reach(urlopen, request, timeout=patience.timeout) as response:
+        with _reach(urlopen, request, timeout=retry_policy.timeout) as response:
             return response.headers
 
-    size = parse_number(_with_retries(ask, url, patience)["Content-Length"])
+    size = parse_number(_with_retries(with_retries, url, retry_policy)["Content-Length"])
     if size is None:
         raise DownloadError(f"{url}: the server does not tell the size; use another --base-url")
     return size
@@ -105,7 +105,7 @@ def check_sha256(path: Path, expected: str) -> None:
         raise DownloadError(f"its sha256 is {found}, expected {expected}")
 
 
-def may_pass(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether another try may mend what a download over HTTP failed at."""
     if isinstance(error, HTTPError):
         return error.code >= 500 or error.code in (408, 429)
@@ -137,7 +137,7 @@ def _lock(stream: BinaryIO, part: Path) -> None:
     try:
         # Of the open file: a lock of the process would end where the check closes the file.
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = lies_at(stream.fileno(), part)
+        is_ours = is_same_file(stream.fileno(), part)
     except BlockingIOError:
         is_ours = False
     except OSError:
@@ -168,7 +168,7 @@ def _reach(action: Callable[..., _Result], *args: object, **options: object) -> 
 def _with_retries(
     attempt: Callable[[], _Result],
     url: str,
-    patience: Patience,
+    retry_policy: RetryPolicy,
     progress: Callable[[], int] = lambda: 0,
 ) -> _Result:
     expected = (
@@ -178,14 +178,14 @@ def _with_retries(
     if not is_address(url):
         raise DownloadError(f"{url} is no address of a file; {expected}")
     try:
-        return retry(attempt, may_pass, patience, progress)
+        return retry(attempt, is_transient, retry_policy, progress)
     except NETWORK_ERRORS as error:
-        if isinstance(error, HTTPError) and not may_pass(error):
+        if isinstance(error, HTTPError) and not is_transient(error):
             raise DownloadError(
                 f"{url}: the server answers {error.code} {error.reason}; check the address"
             ) from None
         raise DownloadError(
-            f"{url} cannot be downloaded, tried {patience.num_tries} times: {error}; "
+            f"{url} cannot be downloaded, tried {retry_policy.num_tries} times: {error}; "
             "repeat the command later"
         ) from None
     except ValueError as error:  # its host cannot be encoded, or the server redirects to such a one

@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from md2dist.errors import ShardError
-from md2dist.storage.download import is_address, may_pass, parse_number
-from md2dist.storage.store import CHUNK, Span, StoreError
+from md2dist.storage.download import is_address, is_transient, parse_number
+from md2dist.storage.store import CHUNK, ByteRange, StoreError
 
 _PARTIAL = 206  # status
 _MISSING = (404, 410)  # statuses
@@ -41,17 +41,21 @@ class HttpStore:
         self.url = url
         self._timeout = timeout
 
-    def read(self, name: str, span: Span | None = None) -> Iterator[bytes]:
+    def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of a file, or of a part of it."""
-        with self._request(name, span) as response:
-            if span and response.status != _PARTIAL:
-                raise StoreError("the server ignores the range that is asked for", may_pass=True)
+        with self._request(name, byte_range) as response:
+            if byte_range and response.status != _PARTIAL:
+                raise StoreError(
+                    "the server ignores the range that is asked for", is_transient=True
+                )
             missing = parse_number(response.headers["Content-Length"]) or 0
             while piece := response.read(CHUNK):
                 missing -= len(piece)
                 yield piece
             if missing > 0:
-                raise StoreError(f"the connection ended {missing} bytes too early", may_pass=True)
+                raise StoreError(
+                    f"the connection ended {missing} bytes too early", is_transient=True
+                )
 
     def size(self, name: str) -> int | None:
         """Returns the bytes of a file; None where the server does not tell."""
@@ -72,11 +76,11 @@ class HttpStore:
 
     @contextmanager
     def _request(
-        self, name: str, span: Span | None = None, method: str = "GET"
+        self, name: str, byte_range: ByteRange | None = None, method: str = "GET"
     ) -> Iterator[HTTPResponse]:
         address = urlsplit(self.url)
         address = address._replace(path=f"{address.path.rstrip('/')}/{quote(name)}").geturl()
-        headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
+        headers = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range else {}
         try:
             request = Request(address, headers=headers, method=method)
             with urlopen(request, timeout=self._timeout) as response:
@@ -84,11 +88,13 @@ class HttpStore:
         except HTTPError as error:
             reason = f"the server answers {error.code} {error.reason}"
             if method == "HEAD" and error.code in _METHOD_REFUSED:
-                raise _RefusedError(reason, may_pass=False) from None
+                raise _RefusedError(reason, is_transient=False) from None
             is_missing = error.code in _MISSING
-            raise StoreError(reason, may_pass=may_pass(error), is_missing=is_missing) from None
+            raise StoreError(
+                reason, is_transient=is_transient(error), is_missing=is_missing
+            ) from None
         except (InvalidURL, ValueError) as error:
             # Not every address can be asked for, and a server can redirect to a malformed one.
-            raise StoreError(error, may_pass=False) from None
+            raise StoreError(error, is_transient=False) from None
         except (OSError, HTTPException) as error:
-            raise StoreError(error, may_pass=True) from None
+            raise StoreError(error, is_transient=True) from None

@@ -10,9 +10,9 @@ from pathlib import Path
 from md2dist.errors import ShardError
 from md2dist.storage.http_store import HttpStore
 from md2dist.storage.pipe_store import PipeStore
-from md2dist.storage.retries import QUICK
+from md2dist.storage.retries import INTERACTIVE
 from md2dist.storage.s3_store import S3Store
-from md2dist.storage.store import CHUNK, Span, Store, StoreError, fetch_bytes
+from md2dist.storage.store import CHUNK, ByteRange, Store, StoreError, fetch_bytes
 
 _KINDS = {"http://": HttpStore, "https://": HttpStore, "s3://": S3Store, "pipe:": PipeStore}
 _LASTING = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR)  # others a network may mend
@@ -50,7 +50,7 @@ def map_file(place: str | Path, name: str) -> memoryview:
         ShardError: if it cannot be had from a store.
     """
     if is_url(place):
-        return memoryview(fetch_bytes(open_store(place, QUICK.timeout), name, QUICK))
+        return memoryview(fetch_bytes(open_store(place, INTERACTIVE.timeout), name, INTERACTIVE))
     with (Path(place) / name).open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return memoryview(b"")
@@ -63,9 +63,9 @@ class FolderStore:
     def __init__(self, folder: Path):
         self.url = str(folder)
 
-    def read(self, name: str, span: Span | None = None) -> Iterator[bytes]:
+    def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of a file, or of a part of it."""
-        start, stop = span or (0, self.size(name))
+        start, stop = byte_range or (0, self.size(name))
         with _told_as_store_errors(), (Path(self.url) / name).open("rb") as stream:
             stream.seek(start)
             while piece := stream.read(min(stop - stream.tell(), CHUNK)):
@@ -88,6 +88,6 @@ def _told_as_store_errors() -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             error.strerror,
-            may_pass=error.errno not in _LASTING,
+            is_transient=error.errno not in _LASTING,
             is_missing=error.errno == errno.ENOENT,
         ) from None

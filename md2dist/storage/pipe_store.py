@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from md2dist.errors import ShardError
-from md2dist.storage.store import CHUNK, Span, StoreError
+from md2dist.storage.store import CHUNK, ByteRange, StoreError
 
 _NO_COMMAND = (126, 127)  # exit codes of a shell that cannot run it
 
@@ -36,13 +36,13 @@ class PipeStore:
                 "expected, for example, 'pipe:ssh store cat /data/{}'"
             )
 
-    def read(self, name: str, span: Span | None = None) -> Iterator[bytes]:
+    def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of a file."""
-        assert span is None, "has_ranges says so"
+        assert byte_range is None, "has_ranges says so"
         try:
             yield from self._run(self._command.replace("{}", shlex.quote(name)))
         except OSError as error:  # of this machine, which may be short of something
-            raise StoreError(error, may_pass=True) from None
+            raise StoreError(error, is_transient=True) from None
 
     def size(self, name: str) -> None:
         """Does not know the bytes of a file."""
@@ -66,7 +66,7 @@ class PipeStore:
                 yield from self._read_output(process.stdout)
                 code = process.wait(self._timeout)
             except subprocess.TimeoutExpired:
-                raise StoreError("the command does not end", may_pass=True) from None
+                raise StoreError("the command does not end", is_transient=True) from None
             finally:
                 process.stdout.close()
                 if process.poll() is None:
@@ -76,7 +76,7 @@ class PipeStore:
                 told = _last_line(errors)
                 raise StoreError(
                     f"the command ends with exit code {code}{told and ': ' + told}",
-                    may_pass=code not in _NO_COMMAND,
+                    is_transient=code not in _NO_COMMAND,
                 )
 
     def _read_output(self, output: IO[bytes]) -> Iterator[bytes]:
@@ -84,7 +84,7 @@ class PipeStore:
         poll.register(output)
         while True:
             if not poll.poll(self._timeout * 1000):
-                raise StoreError(f"no byte for {self._timeout:g} s", may_pass=True)
+                raise StoreError(f"no byte for {self._timeout:g} s", is_transient=True)
             if not (piece := os.read(output.fileno(), CHUNK)):
                 return
             yield piece

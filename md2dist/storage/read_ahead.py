@@ -12,7 +12,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 _File = TypeVar("_File")
 
 
-class Reach(NamedTuple):
+class ReadAheadLimits(NamedTuple):
     """How far ahead a reader opens files."""
 
     num_items: int  # whose files are known
@@ -24,29 +24,29 @@ def read_ahead(
     items: Iterable[tuple[_Item, _Key]],
     open_file: Callable[[_Key], _File],
     size_of: Callable[[_Key], int],
-    reach: Reach,
+    limits: ReadAheadLimits,
     num_threads: int,
 ) -> Iterator[tuple[_Item, _File]]:
     """Yields items in their order, each with its file, which was opened before its turn.
 
-    A file stays open as long as an item within reach needs it.
+    A file stays open as long as an item within limits needs it.
 
     Args:
         items: each with the key of its file; several may share one.
         open_file: opens the file of a key; what it raises is raised at the turn of the first item
             that needs it.
         size_of: bytes of the file of a key.
-        reach: how far to go ahead; the next file is opened in any case.
+        limits: how far to go ahead; the next file is opened in any case.
         num_threads: files that are being opened at the same time.
     """
     ahead: deque[tuple[_Item, _Key]] = deque()
     files: dict[_Key, Future[_File]] = {}
     num_uses: Counter[_Key] = Counter()
     num_bytes = 0
-    orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+    tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
     for _ in range(num_threads):
         # Daemons: a process that ends waits for no server.
-        threading.Thread(target=_obey, args=(orders,), daemon=True).start()
+        threading.Thread(target=_run_tasks, args=(tasks,), daemon=True).start()
 
     def take_next() -> tuple[_Item, _File]:
         nonlocal num_bytes
@@ -62,13 +62,13 @@ def read_ahead(
         for item, key in items:
             if key not in files:
                 future = files[key] = Future()
-                orders.put(lambda future=future, key=key: _fulfil(future, open_file, key))
+                tasks.put(lambda future=future, key=key: _complete(future, open_file, key))
                 num_bytes += size_of(key)
             num_uses[key] += 1
             ahead.append((item, key))
             while ahead and any(
                 found > allowed
-                for found, allowed in zip((len(ahead), len(files), num_bytes), reach, strict=True)
+                for found, allowed in zip((len(ahead), len(files), num_bytes), limits, strict=True)
             ):
                 yield take_next()
         while ahead:
@@ -77,16 +77,16 @@ def read_ahead(
         for future in files.values():
             future.cancel()
         for _ in range(num_threads):
-            orders.put(None)
+            tasks.put(None)
 
 
-def _obey(orders: "SimpleQueue[Callable[[], None] | None]") -> None:
-    while (order := orders.get()) is not None:
+def _run_tasks(tasks: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while (order := tasks.get()) is not None:
         order()
         del order  # it holds the file
 
 
-def _fulfil(future: Future, open_file: Callable[[Any], object], key: object) -> None:
+def _complete(future: Future, open_file: Callable[[Any], object], key: object) -> None:
     if future.set_running_or_notify_cancel():
         try:
             future.set_result(open_file(key))

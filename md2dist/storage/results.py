@@ -13,7 +13,7 @@ from md2dist.errors import ImageError
 def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
     """Writes figures as JSON for people and programs."""
     text = json.dumps(content, indent=2) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_result(path, lambda file: file.write(text.encode()))
 
 
 def refuse_address(path: Path) -> None:
@@ -44,7 +44,7 @@ def prepare_file(path: Path) -> None:
         raise ImageError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_result(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Lets `write` fill a file that takes its name only when it is complete; makes its folder.
 
     Raises:

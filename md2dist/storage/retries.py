@@ -8,7 +8,7 @@ _LONGEST_WAIT = 30.0  # s
 _Result = TypeVar("_Result")
 
 
-class Patience(NamedTuple):
+class RetryPolicy(NamedTuple):
     """How long a failing server is asked again."""
 
     num_tries: int = 8  # in a row without a single new byte
@@ -16,22 +16,22 @@ class Patience(NamedTuple):
     timeout: float = 30.0  # s without a byte before a connection counts as broken
 
 
-PATIENT = Patience()
-QUICK = Patience(num_tries=3)  # somebody waits in front of the terminal
+BACKGROUND = RetryPolicy()
+INTERACTIVE = RetryPolicy(num_tries=3)  # somebody waits in front of the terminal
 
 
 def retry(
     attempt: Callable[[], _Result],
-    may_pass: Callable[[Exception], bool],
-    patience: Patience,
+    is_transient: Callable[[Exception], bool],
+    retry_policy: RetryPolicy,
     progress: Callable[[], int] = lambda: 0,
 ) -> _Result:
     """Repeats what may fail for a while.
 
     Args:
         attempt: raises where it fails.
-        may_pass: whether a failure is one that another try may mend.
-        patience: how many failures in a row are enough; progress forgives the earlier ones.
+        is_transient: whether a failure is one that another try may mend.
+        retry_policy: how many failures in a row are enough; progress forgives the earlier ones.
         progress: a number that grows with what `attempt` has done.
 
     Returns:
@@ -47,6 +47,6 @@ def retry(
             return attempt()
         except Exception as error:
             failures = 1 if progress() > before else failures + 1
-            if failures >= patience.num_tries or not may_pass(error):
+            if failures >= retry_policy.num_tries or not is_transient(error):
                 raise
-        time.sleep(min(patience.first_wait * 2 ** (failures - 1), _LONGEST_WAIT))
+        time.sleep(min(retry_policy.first_wait * 2 ** (failures - 1), _LONGEST_WAIT))

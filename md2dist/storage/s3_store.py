@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from md2dist.errors import ShardError
-from md2dist.storage.store import CHUNK, NUM_AT_ONCE, Span, StoreError
+from md2dist.storage.store import CHUNK, NUM_AT_ONCE, ByteRange, StoreError
 
 # What is answered to credentials whose time is over, be there new ones in their place or not.
 _OUTDATED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestExpired")
@@ -36,9 +36,9 @@ class S3Store:
         if importlib.util.find_spec("boto3") is None:
             raise ShardError(f"{url} needs boto3; install it with pip install 'md2dist[s3]'")
 
-    def read(self, name: str, span: Span | None = None) -> Iterator[bytes]:
+    def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of an object, or of a part of it."""
-        asked = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
+        asked = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range else {}
         with self._ask() as client:
             answer = client.get_object(**self._place(name), **asked)
             yield from answer["Body"].iter_chunks(CHUNK)
@@ -72,22 +72,22 @@ class S3Store:
             self._was_answered = True
         except exceptions.ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            may_pass = status >= 500 or status in (408, 429)
+            is_transient = status >= 500 or status in (408, 429)
             if error.response["Error"].get("Code") in _OUTDATED:
                 _open_client.cache_clear()  # the next one looks for them anew
-                may_pass = True
-            raise StoreError(error, may_pass=may_pass, is_missing=status == 404) from None
+                is_transient = True
+            raise StoreError(error, is_transient=is_transient, is_missing=status == 404) from None
         except exceptions.NoCredentialsError as error:
             # A node's metadata service that is too busy to give them looks the same.
             _open_client.cache_clear()  # they are looked for once per client
-            raise StoreError(error, may_pass=self._was_answered) from None
+            raise StoreError(error, is_transient=self._was_answered) from None
         except exceptions.BotoCoreError as error:
-            raise StoreError(error, may_pass=isinstance(error, passing)) from None
+            raise StoreError(error, is_transient=isinstance(error, passing)) from None
         except ValueError as error:
             reason = f"{error}; AWS_ENDPOINT_URL must be a whole address such as http://host:9000"
-            raise StoreError(reason, may_pass=False) from None
+            raise StoreError(reason, is_transient=False) from None
         except (HTTPError, OSError) as error:  # in the middle of a body, where boto3 hardly looks
-            raise StoreError(error, may_pass=True) from None
+            raise StoreError(error, is_transient=True) from None
 
 
 @lru_cache(2)
@@ -96,11 +96,11 @@ def _open_client(process: int, timeout: float) -> Any:
     from boto3.session import Session
     from botocore.config import Config
 
-    patience = {"total_max_attempts": 1}  # the tries are ours, since reading may fail as well
+    retry_policy = {"total_max_attempts": 1}  # the tries are ours, since reading may fail as well
     config = Config(
         connect_timeout=timeout,
         read_timeout=timeout,
-        retries=patience,
+        retries=retry_policy,
         max_pool_connections=NUM_AT_ONCE,
     )
     return Session().client("s3", config=config)

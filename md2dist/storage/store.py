@@ -5,11 +5,11 @@ from io import BufferedRandom
 from typing import Protocol, TypeVar
 
 from md2dist.errors import ShardError
-from md2dist.storage.retries import Patience, retry
+from md2dist.storage.retries import RetryPolicy, retry
 
 CHUNK = 1 << 18  # bytes that a store yields at once
 NUM_AT_ONCE = 16  # questions to a store at most, of all threads of a process
-Span = tuple[int, int]  # first byte, and the byte behind the last one
+ByteRange = tuple[int, int]  # first byte, and the byte behind the last one
 _Answer = TypeVar("_Answer")
 
 
@@ -18,13 +18,13 @@ class StoreError(Exception):
 
     Args:
         reason: in the store's own words.
-        may_pass: whether another try may mend it.
+        is_transient: whether another try may mend it.
         is_missing: whether the store says that it has no such file, not that it refuses to tell.
     """
 
-    def __init__(self, reason: object, *, may_pass: bool, is_missing: bool = False):
+    def __init__(self, reason: object, *, is_transient: bool, is_missing: bool = False):
         super().__init__(str(reason) or type(reason).__name__)
-        self.may_pass = may_pass
+        self.is_transient = is_transient
         self.is_missing = is_missing
 
 
@@ -37,7 +37,7 @@ class Store(Protocol):
 
     url: str  # of the place, for people
 
-    def read(self, name: str, span: Span | None = None) -> Iterator[bytes]:
+    def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of a file, or of a part of it, in pieces."""
         ...
 
@@ -50,53 +50,57 @@ class Store(Protocol):
         ...
 
 
-def ask(store: Store, name: str, question: Callable[[], _Answer], patience: Patience) -> _Answer:
+def with_retries(
+    store: Store, name: str, question: Callable[[], _Answer], retry_policy: RetryPolicy
+) -> _Answer:
     """Repeats a question to a store until it is answered.
 
     Args:
         store: that is asked.
         name: of the file that the question is about.
         question: asks once.
-        patience: with a store that fails or stalls.
+        retry_policy: with a store that fails or stalls.
 
     Raises:
         ShardError: naming the file, the store and what happened, if the store keeps failing, or
             says that it has no such file.
     """
     try:
-        return retry(question, lambda e: isinstance(e, StoreError) and e.may_pass, patience)
+        return retry(question, lambda e: isinstance(e, StoreError) and e.is_transient, retry_policy)
     except StoreError as error:
-        tried = f"tried {patience.num_tries} times: " if error.may_pass else ""
+        tried = f"tried {retry_policy.num_tries} times: " if error.is_transient else ""
         raise ShardError(f"{name} cannot be had from {store.url}: {tried}{error}") from None
 
 
-def fetch_bytes(store: Store, name: str, patience: Patience, span: Span | None = None) -> bytes:
+def fetch_bytes(
+    store: Store, name: str, retry_policy: RetryPolicy, byte_range: ByteRange | None = None
+) -> bytes:
     """Fetches a file, or a part of it, that fits in memory.
 
     Raises:
         ShardError: if the store does not have it, or keeps failing.
     """
-    return ask(store, name, lambda: b"".join(store.read(name, span)), patience)
+    return with_retries(store, name, lambda: b"".join(store.read(name, byte_range)), retry_policy)
 
 
 def fetch_checked(
     store: Store,
     name: str,
-    span: Span | None,
+    byte_range: ByteRange | None,
     stream: BufferedRandom,
     check: Callable[[BufferedRandom], str],
-    patience: Patience,
+    retry_policy: RetryPolicy,
 ) -> None:
     """Fetches a file, or a part of it, and looks whether the right bytes have arrived.
 
     Args:
         store: where the file is.
         name: of the file.
-        span: the part; None: all of it.
+        byte_range: the part; None: all of it.
         stream: takes the bytes, from its beginning on.
         check: says what is wrong with what has been written up to the stream's position; "" where
             nothing is.
-        patience: with a store that fails or stalls.
+        retry_policy: with a store that fails or stalls.
 
     Raises:
         ShardError: if the store keeps failing, or sends other bytes.
@@ -107,12 +111,12 @@ def fetch_checked(
     def attempt() -> None:
         nonlocal wrong_before
         stream.seek(0)
-        for piece in store.read(name, span):
+        for piece in store.read(name, byte_range):
             stream.write(piece)
         stream.truncate()  # an earlier try may have gone farther
         if wrong := check(stream):
             # Damage on the way hardly comes twice alike: then the store itself holds other bytes.
-            may_pass, wrong_before = wrong != wrong_before, wrong
-            raise StoreError(wrong, may_pass=may_pass)
+            is_transient, wrong_before = wrong != wrong_before, wrong
+            raise StoreError(wrong, is_transient=is_transient)
 
-    ask(store, name, attempt, patience)
+    with_retries(store, name, attempt, retry_policy)

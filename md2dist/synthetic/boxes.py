@@ -24,7 +24,7 @@ class Rectangles(NamedTuple):
     colors: NDArray[np.float64]  # (N, 2, 3) RGB of grey 0 and of grey 1
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """What covers a box."""
 
     side: str  # material of the two faces along the heading
@@ -41,7 +41,7 @@ class Box(NamedTuple):
     base: tuple[float, float, float]  # m, the middle of its bottom
     heading: float  # rad from x to the left
     size: tuple[float, float, float]  # m: length along the heading, width, height
-    look: Look
+    appearance: Appearance
 
 
 # The six faces of a box of edges 2 around the origin: front, back, left, right, top, bottom.
@@ -62,19 +62,26 @@ def cut_faces(boxes: Sequence[Box]) -> Rectangles:
     middle = np.array([box.base for box in boxes]) + extent * _Z / 2
     corners = np.einsum("ijn,fnj->nfi", rotation, _CORNERS[:, None] * extent / 2)
     size = np.einsum("fkj,nj->nfk", np.abs(_EDGES), extent)
-    looks = [box.look for box in boxes]
-    tile = np.array([look.tile for look in looks])[:, None, None]
+    appearances = [box.appearance for box in boxes]
+    tile = np.array([appearance.tile for appearance in appearances])[:, None, None]
     materials = [
         MATERIALS[name]
-        for look in looks
-        for name in (look.end, look.end, look.side, look.side, look.top, look.top)
+        for appearance in appearances
+        for name in (
+            appearance.end,
+            appearance.end,
+            appearance.side,
+            appearance.side,
+            appearance.top,
+            appearance.top,
+        )
     ]
     return Rectangles(
         origin=(middle[:, None] + corners).reshape(-1, 3),
         edges=np.einsum("ijn,fkj->nfki", rotation, _EDGES).reshape(-1, 2, 3),
         size=size.reshape(-1, 2),
         tile=np.where(tile > 0, tile, size).reshape(-1, 2),
-        shift=np.repeat([[look.shift, 0.0] for look in looks], 6, 0),
+        shift=np.repeat([[appearance.shift, 0.0] for appearance in appearances], 6, 0),
         material=np.array(materials, np.int32),
-        colors=np.repeat([look.colors for look in looks], 6, 0),
+        colors=np.repeat([appearance.colors for appearance in appearances], 6, 0),
     )

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from md2dist.synthetic.motion import draw_motion, move
-from md2dist.synthetic.ray_casting import Sensor, cast, place_camera, place_scanner
+from md2dist.synthetic.ray_casting import Sensor, cast_rays, place_camera, place_scanner
 from md2dist.synthetic.render import measure_depth, render
-from md2dist.synthetic.scenery import look_around
+from md2dist.synthetic.scenery import surfaces_near
 from md2dist.synthetic.street import Street, build_street
 from md2dist.synthetic.texture import build_ripmaps
 
@@ -71,7 +71,7 @@ class Drive:
     def depth(self, frame: float, camera: int = 2) -> NDArray[np.float64]:
         """The true depth (H, W) in m of a camera, infinite in the sky."""
         sensor = self._place(frame, camera)
-        return measure_depth(cast(sensor, look_around(self.street, sensor.origin[0])))
+        return measure_depth(cast_rays(sensor, surfaces_near(self.street, sensor.origin[0])))
 
     def scan(self, frame: float, azimuth_step: float = 0.3) -> NDArray[np.float32]:
         """Scans the half turn ahead, with 64 beams.
@@ -86,8 +86,8 @@ class Drive:
         azimuths = np.radians(np.arange(89.0, -89.0, -azimuth_step))
         pose = self._pose(frame) @ VELO_TO_CAM
         sensor = place_scanner(pose, azimuths, _BEAMS)
-        surroundings = look_around(self.street, sensor.origin[0])
-        hits = cast(sensor, surroundings)
+        surroundings = surfaces_near(self.street, sensor.origin[0])
+        hits = cast_rays(sensor, surroundings)
         horizontal_range = 1 / np.maximum(hits.inverse_depth, 1e-6)
         rays = (sensor.rows[:, None] + sensor.columns) @ pose[:3, :3]
         points = rays * horizontal_range[..., None]

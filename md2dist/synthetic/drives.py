@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from md2dist.errors import KittiError
+from md2dist.errors import KittiDataError
 from md2dist.process_map import map_in_processes
 from md2dist.synthetic.drive import FRAME_RATE, Drive
 from md2dist.synthetic.kitti_files import format_calibration, format_oxts
@@ -63,7 +63,7 @@ def render_drives(
         The folders of the drives.
 
     Raises:
-        KittiError: if the output holds drives of this date already, or cannot be written, or a
+        KittiDataError: if the output holds drives of this date already, or cannot be written, or a
             value makes no sense.
         ShardError: if a process dies.
     """
@@ -72,7 +72,7 @@ def render_drives(
     _check_at_least(0, seed=seed, scan_every=scan_every)
     _check_at_least(0.01, azimuth_step=azimuth_step)
     if image_format not in ("png", "jpg"):
-        raise KittiError(f"image format {image_format!r}: expected png or jpg")
+        raise KittiDataError(f"image format {image_format!r}: expected png or jpg")
     final, partial = output / DATE, output / f".{DATE}.partial"
     drives = {
         f"{DATE}_drive_{number:04d}_sync": Drive(seed, number, height, width)
@@ -92,7 +92,9 @@ def render_drives(
     ]
     try:
         if final.exists() and not overwrite:
-            raise KittiError(f"{final} exists; choose another output folder or pass --overwrite")
+            raise KittiDataError(
+                f"{final} exists; choose another output folder or pass --overwrite"
+            )
         shutil.rmtree(partial, ignore_errors=True)
         for name in drives:
             _make_folders(partial / name, num_frames, scan_every)
@@ -103,7 +105,7 @@ def render_drives(
             shutil.rmtree(final)
         partial.replace(final)
     except OSError as error:
-        raise KittiError(f"drives cannot be written to {output}: {error}") from None
+        raise KittiDataError(f"drives cannot be written to {output}: {error}") from None
     return [final / name for name in drives]
 
 
@@ -129,7 +131,7 @@ def split_lines(
 def _check_at_least(lowest: float, **values: float) -> None:
     for name, value in values.items():
         if not value >= lowest:
-            raise KittiError(f"{name}={value}: expected at least {lowest}")
+            raise KittiDataError(f"{name}={value}: expected at least {lowest}")
 
 
 def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:

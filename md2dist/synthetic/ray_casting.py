@@ -72,7 +72,7 @@ def place_scanner(
     return Sensor(axes, pose[:3, 3], rows, columns, -np.tan(azimuths), None)
 
 
-def cast(sensor: Sensor, rectangles: Rectangles) -> Hits:
+def cast_rays(sensor: Sensor, rectangles: Rectangles) -> Hits:
     """Finds the first of N rectangles that each of the (H, W) rays meets from its front side."""
     offset = rectangles.origin - sensor.origin
     normal = np.cross(rectangles.edges[:, 0], rectangles.edges[:, 1])

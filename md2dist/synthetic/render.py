@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from md2dist.synthetic.boxes import Rectangles
-from md2dist.synthetic.ray_casting import Hits, Sensor, cast
-from md2dist.synthetic.scenery import look_around
+from md2dist.synthetic.ray_casting import Hits, Sensor, cast_rays
+from md2dist.synthetic.scenery import surfaces_near
 from md2dist.synthetic.street import NUM_ZONES, Street
 from md2dist.synthetic.texture import MATERIALS, sample
 
@@ -26,8 +26,8 @@ def render(
     Returns:
         RGB (H, W, 3) and depth (H, W) in m, infinite in the sky.
     """
-    rectangles = look_around(street, camera.origin[0])
-    hits = cast(camera, rectangles)
+    rectangles = surfaces_near(street, camera.origin[0])
+    hits = cast_rays(camera, rectangles)
     depth = measure_depth(hits)
     image = np.empty((depth.size, 3), np.float32)
     sky = np.flatnonzero(np.isinf(depth))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from md2dist.synthetic.boxes import Box, Look, Rectangles, cut_faces
+from md2dist.synthetic.boxes import Appearance, Box, Rectangles, cut_faces
 from md2dist.synthetic.street import Street, build_street, draw_colors
 
 _BLOCK_LENGTH = 50.0  # m
@@ -21,7 +21,7 @@ _BRIGHT = (0.0, 1.0)  # all hues
 _EARTHEN = (-0.04, 0.17)  # hues of brick, sand and plaster
 
 
-def look_around(street: Street, x: float) -> Rectangles:
+def surfaces_near(street: Street, x: float) -> Rectangles:
     """All surfaces near x: first the ground, once for each of its zones, then what stands on it."""
     here = int(x // _BLOCK_LENGTH)
     blocks = [_build_block(street.seed, street.drive, here + i) for i in _BLOCKS_IN_SIGHT]
@@ -40,8 +40,8 @@ def _build_block(seed: int, drive: int, number: int) -> Rectangles:
         boxes += _draw_vehicles(rng, street, start, side)
     if rng.random() < 0.12:  # a bridge for pedestrians
         size = (rng.uniform(1, 2.5), 2 * street.verge, rng.uniform(1.2, 2.2))
-        look = _cover(rng, "planks", 4.0, draw_colors(rng, _BRIGHT, (0.0, 0.4), (0.2, 0.9)))
-        boxes.append(_stand(street, start + rng.uniform(5, 45), 0.0, 5.0, 0.0, size, look))
+        appearance = _cover(rng, "planks", 4.0, draw_colors(rng, _BRIGHT, (0.0, 0.4), (0.2, 0.9)))
+        boxes.append(_stand(street, start + rng.uniform(5, 45), 0.0, 5.0, 0.0, size, appearance))
     return street.light(cut_faces(boxes))
 
 
@@ -52,18 +52,18 @@ def _stand(
     z: float,
     turn: float,
     size: tuple[float, float, float],
-    look: Look,
+    appearance: Appearance,
 ) -> Box:
     """A box at x, `lateral` m to the left of the centre line, at the angle `turn` to it."""
     y = float(street.center(x)) + lateral
-    return Box((x, y, z), float(street.heading(x)) + turn, size, look)
+    return Box((x, y, z), float(street.heading(x)) + turn, size, appearance)
 
 
-def _cover(rng: Generator, material: str, tile: float, colors: NDArray[np.float64]) -> Look:
-    return Look(material, material, material, colors, tile, rng.random())
+def _cover(rng: Generator, material: str, tile: float, colors: NDArray[np.float64]) -> Appearance:
+    return Appearance(material, material, material, colors, tile, rng.random())
 
 
-def _draw_leaves(rng: Generator) -> Look:
+def _draw_leaves(rng: Generator) -> Appearance:
     colors = draw_colors(rng, (0.19, 0.36), (0.4, 0.9), (0.06, rng.uniform(0.45, 0.8)))
     return _cover(rng, "leaves", rng.uniform(2, 3.5), colors)
 
@@ -77,15 +77,17 @@ def _draw_fronts(rng: Generator, street: Street, start: float, side: int) -> Ite
         if kind < 0.65:
             depth, height = rng.uniform(6, 12), rng.uniform(4, 14)
             colors = draw_colors(rng, _EARTHEN, (0.0, 0.6), (0.15, rng.uniform(0.7, 1.1)))
-            look = _cover(rng, rng.choice(["bricks", "plaster"]), rng.uniform(8, 13), colors)
+            appearance = _cover(rng, rng.choice(["bricks", "plaster"]), rng.uniform(8, 13), colors)
         elif kind < 0.85:
-            depth, height, look = 1.2, rng.uniform(0.8, 3.0), _draw_leaves(rng)
+            depth, height, appearance = 1.2, rng.uniform(0.8, 3.0), _draw_leaves(rng)
         else:
             depth, height = 3.0, rng.uniform(1.8, 3.5)
-            look = _cover(rng, "planks", 5.0, draw_colors(rng, _BRIGHT, (0.0, 0.6), (0.15, 0.9)))
+            appearance = _cover(
+                rng, "planks", 5.0, draw_colors(rng, _BRIGHT, (0.0, 0.6), (0.15, 0.9))
+            )
         lateral = street.verge + street.setback + rng.uniform(0, 5) + depth / 2
         size, turn = (length, depth, height), rng.uniform(-0.04, 0.04)
-        yield _stand(street, x + length / 2, side * lateral, 0.0, turn, size, look)
+        yield _stand(street, x + length / 2, side * lateral, 0.0, turn, size, appearance)
         x += length + (rng.uniform(2, 9) if rng.random() < 0.4 else 0.2)
 
 
@@ -108,7 +110,7 @@ def _draw_furniture(rng: Generator, street: Street, start: float, side: int) -> 
                 z, size = 2.3 + 1.1 * storey, (width, width, 1.4)
                 yield _stand(street, x, lateral, z, turn + 0.5 * storey, size, leaves)
         elif kind < 0.8:
-            panel = Look("car_end", "car_end", "grain", colors)
+            panel = Appearance("car_end", "car_end", "grain", colors)
             yield _stand(street, x, lateral, 0, turn / 4, (0.08, 0.08, 2.6), planks)
             yield _stand(street, x - 0.08, lateral, 1.8, turn / 4, (0.05, 0.7, 0.7), panel)
         else:
@@ -124,16 +126,16 @@ def _draw_vehicles(rng: Generator, street: Street, start: float, side: int) -> I
         length, width = rng.uniform(3.7, 4.7), rng.uniform(1.65, 1.85)
         lateral, turn = side * (street.kerb - width / 2 + 0.5), rng.uniform(-0.03, 0.03)
         colors = draw_colors(rng, _BRIGHT, (0.0, 0.9), (0.1, rng.uniform(0.35, 1.1)))
-        body = Look("car_side", "car_end", "grain", colors)
+        body = Appearance("car_side", "car_end", "grain", colors)
         if rng.random() < 0.75:
             size, roof = (
                 (0.55 * length, 0.88 * width, 0.55),
-                Look("glass", "glass", "grain", colors),
+                Appearance("glass", "glass", "grain", colors),
             )
             yield _stand(street, x, lateral, 0.15, turn, (length, width, 0.75), body)
             yield _stand(street, x - 0.1 * length, lateral, 0.9, turn, size, roof)
         else:
-            load = Look("planks", "glass", "grain", colors)
+            load = Appearance("planks", "glass", "grain", colors)
             size = (length, width, rng.uniform(0.9, 1.8))
             yield _stand(street, x, lateral, 0.15, turn, (length, width, 0.9), body)
             yield _stand(street, x, lateral, 1.05, turn, size, load)

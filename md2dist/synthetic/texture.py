@@ -110,7 +110,7 @@ def _clouds(rng: Generator) -> NDArray[np.float64]:
     return np.clip(1.6 * noise(rng, 1.5, 0.6) - 0.3, 0, 1)
 
 
-PAINTERS = {
+TEXTURES = {
     "road": _road,
     "slabs": _slabs,
     "leaves": _leaves,
@@ -123,7 +123,7 @@ PAINTERS = {
     "grain": noise,
     "clouds": _clouds,
 }
-MATERIALS = {name: number for number, name in enumerate(PAINTERS)}
+MATERIALS = {name: number for number, name in enumerate(TEXTURES)}
 
 
 @lru_cache(maxsize=2)
@@ -135,7 +135,7 @@ def build_ripmaps(seed: int, drive: int) -> NDArray[np.float32]:
         t and columns along s, each holding its levels side by side.
     """
     rng = np.random.default_rng([seed, drive, 3])
-    tiles = np.stack([paint(rng) for paint in PAINTERS.values()])
+    tiles = np.stack([paint(rng) for paint in TEXTURES.values()])
     return _reduce_along(_reduce_along(tiles, 1), 2).astype(np.float32).ravel()
 
 

@@ -66,14 +66,14 @@ class Reporter:
         metrics = {f"val/{name}": value for name, value in report.as_dict().items()}
         self._log.log(metrics, num_done)
 
-    def settle(self, num_done: int, epoch: int) -> None:
+    def flush(self, num_done: int, epoch: int) -> None:
         """Tells all steps until now, before a pause or the end."""
         self._tell_pending()
         if self._meter.num_steps:
             self._pending = (num_done, epoch, self._learning_rate, self._meter.flush())
             self._tell_pending()
 
-    def go_on(self) -> None:
+    def restart_clock(self) -> None:
         """Leaves the pause that ends here out of the training's time."""
         self._meter.restart_clock()
 

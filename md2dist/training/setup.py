@@ -24,7 +24,7 @@ from md2dist.training.schedule import count_steps
 logger = logging.getLogger(__name__)
 
 
-class Preparation(NamedTuple):
+class RunSetup(NamedTuple):
     """What a run needs before its first step, checked."""
 
     train_set: ShardDataset
@@ -39,7 +39,7 @@ class Preparation(NamedTuple):
     needs_validation: bool  # an earlier life of the run did not come to it
 
 
-def prepare(config: Config, world_size: int, part: int = 0, num_parts: int = 1) -> Preparation:
+def set_up_run(config: Config, world_size: int, part: int = 0, num_parts: int = 1) -> RunSetup:
     """Opens the shards, derives the batches and finds the checkpoint to go on from.
 
     Args:
@@ -91,7 +91,7 @@ def prepare(config: Config, world_size: int, part: int = 0, num_parts: int = 1) 
         check_continuity(config, facts, plan, train_set.manifest.digest, world_size)
         check_method(checkpoint / "config.yaml", config)
     first_step, last_step = facts.get("step", 0), count_steps(optim, order.num_steps)
-    return Preparation(
+    return RunSetup(
         train_set=train_set,
         val_set=val_set,
         plan=plan,
@@ -109,15 +109,15 @@ def prepare(config: Config, world_size: int, part: int = 0, num_parts: int = 1) 
     )
 
 
-def facts_of(prepared: Preparation) -> dict[str, Any]:
+def agreed_values(setup: RunSetup) -> dict[str, Any]:
     """Gives what all ranks must have found alike."""
     return {
-        "checkpoint": prepared.checkpoint and prepared.checkpoint.name,
-        "first_step": prepared.first_step,
-        "last_step": prepared.last_step,
-        "needs_validation": prepared.needs_validation,
-        "train_shards": prepared.train_set.manifest.digest,
-        **prepared.resolved,
+        "checkpoint": setup.checkpoint and setup.checkpoint.name,
+        "first_step": setup.first_step,
+        "last_step": setup.last_step,
+        "needs_validation": setup.needs_validation,
+        "train_shards": setup.train_set.manifest.digest,
+        **setup.resolved,
     }
 
 

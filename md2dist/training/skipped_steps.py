@@ -40,10 +40,10 @@ class SkippedSteps:
         Raises:
             TrainingError: if too many steps in a row were skipped.
         """
-        self.settle()
+        self.flush()
         self._pending = (step, flags)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Looks at the last step.
 
         Raises:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.distributed.agreement import failing_alike
+from md2dist.distributed.agreement import raise_on_all_ranks
 from md2dist.distributed.world import World, sum_over_ranks
 from md2dist.evaluation.depth import DepthReport, evaluate_depth
 from md2dist.evaluation.protocols import choose_protocol
@@ -31,13 +31,13 @@ def validate(
         by 5.4 for models that know stereo, by the median of each image for others.
 
     Raises:
-        BrokenOffError: on every rank alike, if any of them broke off.
+        EvaluationInterrupted: on every rank alike, if any of them broke off.
         Md2distError: on every rank alike, if any of them cannot evaluate its images.
     """
     was_training = model.training
     model.eval()
     try:
-        with failing_alike(world):
+        with raise_on_all_ranks(world):
             return evaluate_depth(
                 frames_predictor(model),
                 val_set,

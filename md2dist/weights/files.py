@@ -34,7 +34,7 @@ def read_weights(path: Path, use_mmap: bool = False) -> dict[str, Any]:
     return content
 
 
-def check_fit(state: dict[str, Any], expected: dict[str, torch.Tensor], path: Path) -> None:
+def check_state_dict(state: dict[str, Any], expected: dict[str, torch.Tensor], path: Path) -> None:
     """Compares names and shapes of weights with those of the network that is to take them.
 
     Args:
@@ -89,7 +89,7 @@ def find_num_layers(names: Collection[str]) -> int | None:
     return None
 
 
-def select(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+def strip_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
     """Returns the entries whose names begin with the prefix, under the rest of their names."""
     return {
         name.removeprefix(prefix): entry for name, entry in state.items() if name.startswith(prefix)

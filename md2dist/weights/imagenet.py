@@ -13,7 +13,7 @@ from torch import hub
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.resnet import ResNetEncoder
-from md2dist.weights.files import check_fit, check_num_layers, read_weights
+from md2dist.weights.files import check_num_layers, check_state_dict, read_weights
 
 TORCHVISION_SHA256 = {  # of IMAGENET1K_V1; the files' names end with the first 8 digits
     18: "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
@@ -64,7 +64,7 @@ def _fill_encoder(encoder: ResNetEncoder, state: dict[str, torch.Tensor], path: 
     own = encoder.state_dict()
     expected = {name: own[name] for name in own if not name.endswith("num_batches_tracked")}
     expected["conv1.weight"] = expected["conv1.weight"][:, :3]
-    check_fit(state, expected, path)
+    check_state_dict(state, expected, path)
     num_images = encoder.num_images
     conv1 = state["conv1.weight"].repeat(1, num_images, 1, 1) / num_images
     encoder.load_state_dict(own | state | {"conv1.weight": conv1})

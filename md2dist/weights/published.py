@@ -11,7 +11,13 @@ from torch import nn
 from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
-from md2dist.weights.files import check_fit, check_num_layers, find_num_layers, read_weights, select
+from md2dist.weights.files import (
+    check_num_layers,
+    check_state_dict,
+    find_num_layers,
+    read_weights,
+    strip_prefix,
+)
 from md2dist.weights.run_folder import STATES_NAME
 
 ENCODERS = ("encoder", "pose_encoder")
@@ -51,10 +57,10 @@ def import_published(model: MonodepthModel, folder: str | Path) -> None:
         if name == "encoder" and state.get("use_stereo"):
             _check_pose_files(model, Path(folder))
         if name in ENCODERS:
-            check_num_layers(select(state, "encoder."), model.num_layers, path)
+            check_num_layers(strip_prefix(state, "encoder."), model.num_layers, path)
             state = {key: state[key] for key in state if key not in (*CLASSIFIER, *SETTINGS)}
         names = published_names(name, own)
-        check_fit(state, {names[key]: own[key] for key in names}, path)
+        check_state_dict(state, {names[key]: own[key] for key in names}, path)
         states[name] = {key: state[names[key]] for key in names}
     for name, state in states.items():
         model.get_submodule(name).load_state_dict(state)
@@ -101,17 +107,19 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
 
 def describe_omissions(model: MonodepthModel) -> list[str]:
     """Tells, a sentence each, what the published files of a model do not hold."""
-    loss, published = model.settings, LossConfig()
-    told = []
+    loss, published = model.loss_config, LossConfig()
+    messages = []
     if loss.use_predictive_mask:
-        told.append("The predictive mask is left out: the published files have no place for it.")
+        messages.append(
+            "The predictive mask is left out: the published files have no place for it."
+        )
     if (loss.min_depth, loss.max_depth) != (published.min_depth, published.max_depth):
-        told.append(
+        messages.append(
             f"loss.min_depth={loss.min_depth:g} and loss.max_depth={loss.max_depth:g} are left "
             f"out: who reads the files takes {published.min_depth:g} and {published.max_depth:g}, "
             "and gets another depth."
         )
-    return told
+    return messages
 
 
 def published_names(network: str, names: Collection[str]) -> dict[str, str]:
@@ -145,7 +153,7 @@ def describe_published(folder: Path) -> list[str]:
     """
     path = folder / "encoder.pth"
     state = read_weights(path)
-    num_layers = find_num_layers(select(state, "encoder."))
+    num_layers = find_num_layers(strip_prefix(state, "encoder."))
     lacking = [key for key in SETTINGS if not isinstance(state.get(key), int)]
     if num_layers is None or lacking:
         what = f"no valid {', '.join(lacking)}" if lacking else "not the layers of a ResNet"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from md2dist.errors import CheckpointError
 from md2dist.model import MonodepthModel
-from md2dist.weights.files import check_fit, check_num_layers, read_weights, select
+from md2dist.weights.files import check_num_layers, check_state_dict, read_weights, strip_prefix
 
 STATES_NAME = "mp_rank_00_model_states.pt"  # written by DeepSpeed; the key `module` has the weights
 
@@ -73,12 +73,12 @@ def import_checkpoint(
     state = read_weights(path, use_mmap=True).get("module")
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} has no weights under the key `module`; was it cut down?")
-    check_num_layers(select(state, "encoder."), model.num_layers, path)
+    check_num_layers(strip_prefix(state, "encoder."), model.num_layers, path)
     networks = [name for name, _ in model.named_children()]
     if is_resuming:
         _check_networks(list(dict.fromkeys(map(_network_of, state))), networks, checkpoint)
     state = {key: state[key] for key in state if _network_of(key) in networks}
-    check_fit(state, model.state_dict(), path)
+    check_state_dict(state, model.state_dict(), path)
     model.load_state_dict(state)
 
 

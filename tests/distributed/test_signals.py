@@ -8,8 +8,8 @@ import pytest
 
 RECEIVER = """
 import ctypes, sys, threading
-from md2dist.distributed.signals import SignalBox
-box = SignalBox()
+from md2dist.distributed.signals import SignalReceiver
+box = SignalReceiver()
 def receive():
     print(*[number.name for number in box.wait(30)], flush=True)
 thread = threading.Thread(target=receive)
@@ -24,12 +24,13 @@ sys.exit(7)
 """
 ORPHAN = """
 import os, sys, time
-from md2dist.distributed.signals import Launcher
-launcher = Launcher(is_launched=True)
+from md2dist.distributed.signals import LauncherMonitor
+launcher = LauncherMonitor(is_launched=True)
 print(launcher.is_gone(), flush=True)
 while not launcher.is_gone():
     time.sleep(0.05)
-print("gone", Launcher(is_launched=True).is_gone(), Launcher(False).is_gone(), flush=True)
+late = LauncherMonitor(is_launched=True)
+print("gone", late.is_gone(), LauncherMonitor(False).is_gone(), flush=True)
 """
 # A process between this one and the orphan, started as DeepSpeed starts its ranks.
 PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"

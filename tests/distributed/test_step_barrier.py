@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch.distributed as dist
 
-from md2dist.distributed.step_barrier import Lockstep, ask_to_stop, read_stop
+from md2dist.distributed.step_barrier import StepBarrier, ask_to_stop, read_stop
 
 
 def run_ranks(task, world_size=3):
@@ -30,8 +30,8 @@ def test_without_a_request_every_rank_takes_every_step_and_little_is_left_in_the
     store = dist.HashStore()
 
     def task(rank):
-        lockstep = Lockstep(store, world_size=3)
-        return [lockstep.begin(step, has_data=True) for step in range(50)]
+        step_barrier = StepBarrier(store, world_size=3)
+        return [step_barrier.wait(step, has_data=True) for step in range(50)]
 
     assert run_ranks(task) == [[True] * 50] * 3
     assert store.num_keys() <= 2
@@ -41,12 +41,12 @@ def test_nobody_begins_a_step_before_all_have_its_data():
     store, begun = dist.HashStore(), Counter()
 
     def task(rank):
-        lockstep = Lockstep(store, world_size=3)
+        step_barrier = StepBarrier(store, world_size=3)
         for step in range(2):
             if step == 1 and rank == 2:
                 time.sleep(0.3)  # the others stand before the step by now, or have passed it
                 assert begun[1] == 0
-            assert lockstep.begin(step, has_data=True)
+            assert step_barrier.wait(step, has_data=True)
             begun[step] += 1
 
     run_ranks(task)
@@ -58,8 +58,8 @@ def test_all_ranks_stop_before_the_same_step(asking):
     store = dist.HashStore()
 
     def task(rank):
-        lockstep, step = Lockstep(store, world_size=3), 7
-        while lockstep.begin(step, has_data=True):
+        step_barrier, step = StepBarrier(store, world_size=3), 7
+        while step_barrier.wait(step, has_data=True):
             step += 1
             if rank == asking and step == 20:
                 ask_to_stop(store, "because")
@@ -75,12 +75,12 @@ def test_a_rank_that_waits_for_data_stops_the_others_where_it_stands():
     store = dist.HashStore()
 
     def task(rank):
-        lockstep = Lockstep(store, world_size=3)
+        step_barrier = StepBarrier(store, world_size=3)
         for step in range(10):
             if rank == 1 and step == 4:
                 ask_to_stop(store, "because")
-                return step if not lockstep.begin(step, has_data=False) else None
-            if not lockstep.begin(step, has_data=True):
+                return step if not step_barrier.wait(step, has_data=False) else None
+            if not step_barrier.wait(step, has_data=True):
                 return step
         return None
 

@@ -10,10 +10,10 @@ pytestmark = pytest.mark.slow
 
 STANDING_STILL = """
 import sys, time
-from md2dist.distributed.watchdog import Watch
-from md2dist.distributed.world import join_world
-with Watch(join_world()) as watch:
-    watch.limit_standstill(float(sys.argv[1]))
+from md2dist.distributed.watchdog import Watchdog
+from md2dist.distributed.world import init_distributed
+with Watchdog(init_distributed()) as watchdog:
+    watchdog.set_hang_timeout(float(sys.argv[1]))
     print("watching", flush=True)
     time.sleep(60)
 """

@@ -9,16 +9,16 @@ from test_slurm_variables import SECOND_NODE
 from torch import nn
 from torch.distributed import TCPStore
 
-from md2dist.distributed.agreement import check_agreement, failing_together
-from md2dist.distributed.devices import misses_gpu
+from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
+from md2dist.distributed.devices import has_unusable_gpu
 from md2dist.distributed.world import (
     World,
+    barrier,
     connect_store,
-    join_world,
-    leave_world,
+    init_distributed,
     read_world,
+    shutdown_distributed,
     sum_over_ranks,
-    wait_for_all,
 )
 from md2dist.errors import ConfigError, ShardError
 from md2dist.training.running_statistics import RunningStatistics
@@ -52,42 +52,42 @@ def test_a_gpu_that_torch_does_not_find_is_missed(monkeypatch, hidden, device, e
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert misses_gpu(torch.device(device)) is expected
+    assert has_unusable_gpu(torch.device(device)) is expected
     monkeypatch.setattr(Path, "exists", lambda path: False)
-    assert not misses_gpu(torch.device(device))
+    assert not has_unusable_gpu(torch.device(device))
 
 
 def leave_word():
     """Leaves a word in the store; tells whether there was one before, and how many have done so."""
     store = connect_store(timeout_s=10)
     found = store.check(["failure"])
-    wait_for_all()
+    barrier()
     store.set("failure", "out of memory")
     store.add("count", 1)
-    wait_for_all()
+    barrier()
     return found, store.add("count", 0)
 
 
 def meet_again_in_the_same_store(world):
-    leave_world()
+    shutdown_distributed()
     with patch.dict(os.environ, MASTER_PORT="0", TORCHELASTIC_USE_AGENT_STORE="True"):
         launcher = TCPStore("127.0.0.1", 0, is_master=True)
         os.environ["MASTER_PORT"] = str(launcher.port)
         told = []
         for attempt in ("0", "1"):
             os.environ["TORCHELASTIC_RESTART_COUNT"] = attempt
-            join_world()
+            init_distributed()
             told.append(leave_word())
-            leave_world()
+            shutdown_distributed()
         return told
 
 
 def meet_as_torchrun_counts(world):
-    leave_world()
+    shutdown_distributed()
     os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
     # It counts a restart on the node whose worker died, and none where all were well.
     os.environ["TORCHELASTIC_RESTART_COUNT"] = str(world.rank)
-    join_world()
+    init_distributed()
     return leave_word()
 
 
@@ -119,32 +119,32 @@ def test_alone_an_error_is_raised_as_it_is():
     error = ShardError("gone")
     with (
         pytest.raises(ShardError) as caught,
-        failing_together(World(0, 0, 1, torch.device("cpu"))),
+        exit_on_all_ranks(World(0, 0, 1, torch.device("cpu"))),
     ):
         raise error
     assert caught.value is error
 
 
 def fail_on_rank_one(world):
-    with failing_together(world):
+    with exit_on_all_ranks(world):
         if world.rank == 1:
             raise ShardError("shard 7 is gone")
     return "went on"
 
 
 def fail_everywhere(world):
-    with failing_together(world):
+    with exit_on_all_ranks(world):
         raise ShardError("no such key")
 
 
 def go_on(world):
-    with failing_together(world):
+    with exit_on_all_ranks(world):
         pass
     return float(sum_over_ranks(torch.tensor(float(world.rank + 1))))
 
 
 def find_other_shards(world):
-    with failing_together(world):
+    with exit_on_all_ranks(world):
         check_agreement(world, "mend it", first_step=7, train_shards="abc" if world.rank else "def")
 
 
@@ -171,7 +171,7 @@ def test_srun_without_a_meeting_place_is_told_so(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(ConfigError, match="MASTER_ADDR"):
-        join_world()
+        init_distributed()
 
 
 def train_apart(world):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.shard_stand_in import SampleList, random_samples
+from helpers.sample_list import SampleList, random_samples
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import evaluation as reference

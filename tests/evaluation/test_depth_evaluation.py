@@ -1,11 +1,16 @@
 import numpy as np
 import pytest
 import torch
-from helpers.shard_stand_in import SampleList, random_samples
+from helpers.sample_list import SampleList, random_samples
 from reference import evaluation as reference
 
 from md2dist.errors import EvaluationError, ShardError
-from md2dist.evaluation.depth import BrokenOffError, DepthReport, blend_mirrored, evaluate_depth
+from md2dist.evaluation.depth import (
+    DepthReport,
+    EvaluationInterrupted,
+    blend_mirrored,
+    evaluate_depth,
+)
 from md2dist.evaluation.depth_metrics import DepthMetrics, evaluate_image
 
 
@@ -162,10 +167,10 @@ def evaluate_with_failure_elsewhere(samples, row=torch.nan):
 
 
 def test_an_evaluation_that_any_rank_breaks_off_says_nothing(samples):
-    with pytest.raises(BrokenOffError):
+    with pytest.raises(EvaluationInterrupted):
         evaluate(samples, rank=0, world_size=2, batch_size=4)
     asked = iter([False, True])
-    with pytest.raises(BrokenOffError):
+    with pytest.raises(EvaluationInterrupted):
         evaluate(samples, batch_size=4, is_stopping=lambda: next(asked))
 
 

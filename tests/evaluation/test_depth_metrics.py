@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.shard_stand_in import random_ground_truth
+from helpers.sample_list import random_ground_truth
 from reference import evaluation as reference
 
 from md2dist.data.kitti.calibration import load_calibration

@@ -2,7 +2,7 @@ import pytest
 import torch
 from reference import geometry as reference
 
-from md2dist.geometry.camera import reproject, scale_intrinsics
+from md2dist.geometry.camera import divide_intrinsics, reproject
 from md2dist.geometry.pose import build_transform, invert_transform
 
 HEIGHT, WIDTH = 6, 8
@@ -110,5 +110,5 @@ def test_float32_pixels_lie_within_a_thousandth_of_the_float64_ones_at_full_size
 
 
 def test_intrinsics_of_a_scale_are_those_of_the_smaller_image():
-    assert torch.allclose(scale_intrinsics(intrinsics(64, 96), 2), intrinsics(16, 24))
-    assert torch.equal(scale_intrinsics(intrinsics(), 0), intrinsics())
+    assert torch.allclose(divide_intrinsics(intrinsics(64, 96), 2), intrinsics(16, 24))
+    assert torch.equal(divide_intrinsics(intrinsics(), 0), intrinsics())

@@ -4,7 +4,7 @@ import os
 
 import torch.multiprocessing
 
-from md2dist.distributed.world import find_free_port, join_world, leave_world
+from md2dist.distributed.world import find_free_port, init_distributed, shutdown_distributed
 
 
 def run_rank(rank, world_size, port, task, results):
@@ -12,7 +12,7 @@ def run_rank(rank, world_size, port, task, results):
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size),
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1",
     )  # fmt: skip
-    world = join_world()
+    world = init_distributed()
     try:
         results[rank] = task(world)
     except SystemExit as end:
@@ -20,7 +20,7 @@ def run_rank(rank, world_size, port, task, results):
     except ValueError as error:
         results[rank] = f"{type(error).__name__}: {error}"
     finally:
-        leave_world()
+        shutdown_distributed()
 
 
 def run_ranks(task, world_size=2):

@@ -5,16 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import misfortunes
-from helpers.live_job import LiveJob
-from helpers.misfortunes import cut_power_and, signal_to
+import fault_injection
+from helpers.fault_injection import cut_power_and, signal_to
+from helpers.running_job import RunningJob
 
 
 class Fault(NamedTuple):
     """One fault, inflicted from outside on a running job."""
 
     name: str
-    inflict: Callable[[LiveJob], None]
+    inflict: Callable[[RunningJob], None]
     status: str  # of the run afterwards: preempted (saved), failed, or running (nobody was left)
     num_lost_checkpoints: int = 0  # which the fault itself destroys
     environment: tuple[tuple[str, str], ...] = (("WANDB_MODE", "offline"),)
@@ -34,8 +34,8 @@ def list_faults(shards: Path) -> list[Fault]:
         shards: those that the job trains on; one fault damages them for a while.
     """
 
-    def damage_shards(job: LiveJob) -> None:
-        with misfortunes.damaged(shards):
+    def damage_shards(job: RunningJob) -> None:
+        with fault_injection.damaged(shards):
             job.wait_for_end(seconds=120)
 
     return [
@@ -45,9 +45,9 @@ def list_faults(shards: Path) -> list[Fault]:
             for name in ("deepspeed", "launch", "rank 0", "rank 1")
         ),
         Fault("SIGUSR1 to worker", signal_to("worker", signal.SIGUSR1), "preempted"),
-        Fault("Ctrl-C in the terminal", misfortunes.press_ctrl_c, "preempted"),
-        Fault("SIGTERM and SIGUSR1 without end", misfortunes.ask_again_and_again, "preempted"),
-        Fault("SIGKILL to W&B", misfortunes.kill_wandb, "preempted"),
+        Fault("Ctrl-C in the terminal", fault_injection.press_ctrl_c, "preempted"),
+        Fault("SIGTERM and SIGUSR1 without end", fault_injection.ask_again_and_again, "preempted"),
+        Fault("SIGKILL to W&B", fault_injection.kill_wandb, "preempted"),
         Fault("W&B out of reach", signal_to("rank 0", signal.SIGTERM), "preempted", 0, NO_WANDB),
         Fault("SIGKILL to deepspeed", signal_to("deepspeed", signal.SIGKILL), "preempted"),
         Fault("SIGKILL to launch", signal_to("launch", signal.SIGKILL), "preempted"),
@@ -56,18 +56,20 @@ def list_faults(shards: Path) -> list[Fault]:
         Fault("SIGKILL to worker", signal_to("worker", signal.SIGKILL), "failed"),
         Fault("SIGSTOP to rank 1", signal_to("rank 1", signal.SIGSTOP), "failed"),
         Fault("SIGSTOP to worker", signal_to("worker", signal.SIGSTOP), "failed"),
-        Fault("power cut", misfortunes.cut_power, "running"),
-        Fault("power cut while saving", misfortunes.cut_power_while_saving, "running"),
-        Fault("half a line in metrics.jsonl", cut_power_and(misfortunes.tear_a_line), "running"),
+        Fault("power cut", fault_injection.cut_power, "running"),
+        Fault("power cut while saving", fault_injection.cut_power_while_saving, "running"),
+        Fault(
+            "half a line in metrics.jsonl", cut_power_and(fault_injection.tear_a_line), "running"
+        ),
         *(
             Fault(f"newest checkpoint: {name}", cut_power_and(damage), "running", 1)
             for name, damage in (
-                ("a byte flipped", misfortunes.flip_a_byte),
-                ("cut short", misfortunes.cut_short),
-                ("no weights", misfortunes.remove_weights),
-                ("no manifest", misfortunes.remove_manifest),
+                ("a byte flipped", fault_injection.flip_a_byte),
+                ("cut short", fault_injection.cut_short),
+                ("no weights", fault_injection.remove_weights),
+                ("no manifest", fault_injection.remove_manifest),
             )
         ),
-        Fault("full disk while saving", misfortunes.fill_the_disk, "preempted"),
+        Fault("full disk while saving", fault_injection.fill_the_disk, "preempted"),
         Fault("damaged shards", damage_shards, "failed"),
     ]

@@ -5,9 +5,9 @@ from pathlib import Path
 from helpers.file_server import FileServer
 
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.storage.retries import Patience
+from md2dist.storage.retries import RetryPolicy
 
-HASTY = Patience(num_tries=3, first_wait=0.001, timeout=1.0)
+HASTY = RetryPolicy(num_tries=3, first_wait=0.001, timeout=1.0)
 
 
 def serve_folder(server: FileServer, folder: Path) -> str:

@@ -34,9 +34,9 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("decode", ["all", "sample", "none"])
 def test_healthy_shards_have_no_fault(folder, decode):
-    verdict = verify_shards(folder, decode=decode)
-    assert verdict.faults == []
-    assert verdict.num_found == 10
+    report = verify_shards(folder, decode=decode)
+    assert report.faults == []
+    assert report.num_found == 10
 
 
 @pytest.mark.parametrize("image_format", ["jpg", "webp"])
@@ -88,9 +88,9 @@ def test_other_frames_of_a_drive_are_no_leak(folder, tmp_path):
 def test_gaps_are_told_but_are_no_fault(folder):
     members = [m for m in read_members(folder / NAME) if not m[0].startswith((KEYS[5], KEYS[6]))]
     write_members(folder / NAME, members)
-    verdict = verify_shards(folder)
-    assert verdict.faults == []
-    assert verdict.gaps == {"2011_09_26/2011_09_26_drive_0001_sync": [2]}
+    report = verify_shards(folder)
+    assert report.faults == []
+    assert report.gaps == {"2011_09_26/2011_09_26_drive_0001_sync": [2]}
 
 
 def test_every_fault_of_a_folder_is_listed_not_only_the_first(folder):

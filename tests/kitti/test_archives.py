@@ -10,10 +10,10 @@ from helpers.file_server import serve_files
 from md2dist.data.kitti import archives as kitti_archives
 from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, plan_download
 from md2dist.errors import ConfigError, DownloadError
-from md2dist.storage.retries import Patience
+from md2dist.storage.retries import RetryPolicy
 
 SCRIPT = Path(__file__).parents[2] / "shard_tools" / "download_kitti.py"
-HASTY = Patience(num_tries=2, first_wait=0.001, timeout=1.0)
+HASTY = RetryPolicy(num_tries=2, first_wait=0.001, timeout=1.0)
 NAMES = list_archives(["2011_09_28"])  # calibration and two drives
 
 

@@ -20,7 +20,7 @@ from helpers.kitti_tree import (
 from md2dist.data.kitti.calibration import load_calibration, read_scan
 from md2dist.data.kitti.layout import find_image, find_scan, open_kitti
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.errors import KittiError, SourceError
+from md2dist.errors import KittiAccessError, KittiDataError
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_written_calibration_is_read_back(tree):
 @pytest.mark.parametrize("name", ["calib_cam_to_cam.txt", "calib_velo_to_cam.txt"])
 def test_a_missing_calibration_file_is_named(tree, name):
     (tree / DATE / name).unlink()
-    with pytest.raises(KittiError, match=rf"no file {name}; .* \(in {tree / DATE}\)"):
+    with pytest.raises(KittiDataError, match=rf"no file {name}; .* \(in {tree / DATE}\)"):
         load_calibration(tree / DATE)
 
 
@@ -80,7 +80,7 @@ def test_a_missing_calibration_file_is_named(tree, name):
 def test_a_broken_calibration_entry_is_named(tree, file, old, new, named):
     path = tree / DATE / file
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(KittiError, match=f"{file}.*{named}"):
+    with pytest.raises(KittiDataError, match=f"{file}.*{named}"):
         load_calibration(tree / DATE)
 
 
@@ -94,9 +94,9 @@ def test_images_are_found_as_png_and_as_jpeg_of_the_right_camera(tree):
 
 
 def test_a_missing_image_and_a_missing_drive_are_told_apart(tree):
-    with pytest.raises(KittiError, match=r"no image .*image_02/data/0000000099\.png\|jpg"):
+    with pytest.raises(KittiDataError, match=r"no image .*image_02/data/0000000099\.png\|jpg"):
         find_image(SourceTree(tree), DRIVE, 99, "l")
-    with pytest.raises(KittiError, match=r"no folder .*drive_0006_sync"):
+    with pytest.raises(KittiDataError, match=r"no folder .*drive_0006_sync"):
         find_image(SourceTree(tree), DRIVE.replace("0005", "0006"), 1, "l")
 
 
@@ -112,7 +112,7 @@ def test_a_broken_scan_is_named(tree, content):
     scan_path(tree, 2).unlink()
     if content is not None:
         scan_path(tree, 2).write_bytes(content)
-    with pytest.raises(KittiError, match=r"laser scan .*0000000002\.bin"):
+    with pytest.raises(KittiDataError, match=r"laser scan .*0000000002\.bin"):
         read_scan(SourceTree(tree), find_scan(SourceTree(tree), DRIVE, 2))
 
 
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_that_of_kitti_is_refused_with_the_remedy(tmp_pa
     write_kitti_tree(root)
     (root / "drive.zip").touch()
     (root / "no_calibration" / DRIVE.partition("/")[2] / "image_02").mkdir(parents=True)
-    with pytest.raises(KittiError, match=f"--kitti-root .*{words}"):
+    with pytest.raises(KittiDataError, match=f"--kitti-root .*{words}"):
         open_kitti(root, root / name)
     assert find_image(open_kitti(root), DRIVE, 0, "l")
 
@@ -141,5 +141,5 @@ def test_a_root_that_cannot_be_entered_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "is_dir", refuse)
     words = rf"--kitti-root {tmp_path} cannot be entered \(Permission denied\)"
-    with pytest.raises(SourceError, match=words):
+    with pytest.raises(KittiAccessError, match=words):
         open_kitti(tmp_path)

@@ -8,11 +8,11 @@ from md2dist.data.kitti.named_splits import find_split, load_split, name_split
 from md2dist.data.kitti.published_splits import PUBLISHED_SPLITS, PublishedList, fetch_split
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import SplitError
-from md2dist.storage.retries import Patience
+from md2dist.storage.retries import RetryPolicy
 
 DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"
 TEXT = f"{DRIVE} 1 l\n"
-HASTY = Patience(num_tries=2, first_wait=0.001, timeout=1.0)
+HASTY = RetryPolicy(num_tries=2, first_wait=0.001, timeout=1.0)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from md2dist.data.kitti.named_splits import load_split
 from md2dist.data.kitti.split_rules import MIN_SPEED, is_held_out, select_samples
 from md2dist.data.kitti.splits import read_split
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.errors import KittiError, SourceError, SplitError
+from md2dist.errors import KittiAccessError, KittiDataError, SplitError
 
 TRAIN, VAL, TEST = "2011_09_26_drive_0001", "2011_09_26_drive_0015", "2011_09_26_drive_0002"
 
@@ -145,7 +145,7 @@ def test_a_broken_navigation_record_is_named(tmp_path, content):
     path.unlink()
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(KittiError, match=rf"oxts/data/0000000001\.txt.* \(in {tmp_path}\)"):
+    with pytest.raises(KittiDataError, match=rf"oxts/data/0000000001\.txt.* \(in {tmp_path}\)"):
         load_split("rule/train", SourceTree(tmp_path), frame_offsets=[], use_stereo=True)
 
 
@@ -155,7 +155,7 @@ def test_a_drive_without_speeds_is_named_or_announced_as_left_out(tmp_path):
     write_drive(tmp_path, TRAIN, [5.0] * 3)
     tree = SourceTree(tmp_path)
     reason = rf"its speed is not known: no file {without}/oxts/data/0000000000\.txt; download"
-    with pytest.raises(KittiError, match=f"{without}: {reason}.*--skip-bad"):
+    with pytest.raises(KittiDataError, match=f"{without}: {reason}.*--skip-bad"):
         load_split("rule/train", tree)
     split = load_split("rule/train", tree, skip_bad=True)
     assert "6 samples of 1 drives" in split.origin
@@ -170,7 +170,7 @@ def test_a_record_that_the_system_does_not_give_leaves_no_drive_out(tmp_path):
     record = write_drive(tmp_path, TRAIN, [5.0] * 3) / "oxts" / "data" / "0000000001.txt"
     record.unlink()
     record.symlink_to(record)
-    with pytest.raises(SourceError, match=rf"^{record} cannot be read \(Too many levels"):
+    with pytest.raises(KittiAccessError, match=rf"^{record} cannot be read \(Too many levels"):
         load_split("rule/train", SourceTree(tmp_path), skip_bad=True)
 
 
@@ -192,7 +192,7 @@ def test_what_lies_beside_the_dates_is_not_looked_into(tmp_path, monkeypatch):
 def test_a_date_that_cannot_be_looked_into_is_told(tmp_path):
     write_drive(tmp_path, TRAIN, [5.0] * 3)
     (tmp_path / "2011_09_30").symlink_to("2011_09_30")
-    with pytest.raises(SourceError, match=r"2011_09_30 cannot be read \(Too many levels"):
+    with pytest.raises(KittiAccessError, match=r"2011_09_30 cannot be read \(Too many levels"):
         load_split("rule/train", SourceTree(tmp_path), skip_bad=True)
 
 

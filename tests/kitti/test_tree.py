@@ -11,7 +11,7 @@ from helpers.kitti_tree import DATE, DRIVE, write_archives, write_kitti_tree
 
 from md2dist.data.kitti.layout import list_drives, list_frames
 from md2dist.data.kitti.tree import SourceTree, open_tree
-from md2dist.errors import KittiError, SourceError
+from md2dist.errors import KittiAccessError, KittiDataError
 
 IMAGES = f"{DRIVE}/image_02/data"
 CALIBRATION = f"{DATE}/calib_cam_to_cam.txt"
@@ -73,28 +73,28 @@ def test_what_is_not_there_is_absent_in_folders_and_archives(extracted, archives
         assert tree.files("2011_09_28") == set()
         assert tree.folders("2011_09_28/drive") == []
         assert tree.size(f"{IMAGES}/0000000099.png") is None
-        with pytest.raises(KittiError, match=r"no file .*0000000099\.png"):
+        with pytest.raises(KittiDataError, match=r"no file .*0000000099\.png"):
             tree.read(f"{IMAGES}/0000000099.png")
 
 
 def test_an_unreadable_file_is_named(extracted):
     tree = SourceTree(extracted)
-    with pytest.raises(SourceError, match=f"{extracted}/{IMAGES} cannot be read.*directory"):
+    with pytest.raises(KittiAccessError, match=f"{extracted}/{IMAGES} cannot be read.*directory"):
         tree.read(IMAGES)
 
 
 def test_one_drive_in_two_places_is_refused(extracted, archives):
     shutil.copy(archives / ARCHIVE, archives / "copy.zip")
     words = f"two drives of one name: {IMAGES} is there in {ARCHIVE} and in copy.zip"
-    with pytest.raises(KittiError, match=words):
+    with pytest.raises(KittiDataError, match=words):
         SourceTree(archives).files(IMAGES)
     (archives / "copy.zip").unlink()
     words = f"is there extracted of folder 1 and in {ARCHIVE} of folder 2; keep one"
-    with pytest.raises(KittiError, match=words):
+    with pytest.raises(KittiDataError, match=words):
         SourceTree(extracted, archives).files(IMAGES)
     shutil.copytree(extracted / DRIVE, archives / DRIVE)
     words = f"two drives of one name: {IMAGES} is there extracted and in {ARCHIVE}; keep one"
-    with pytest.raises(KittiError, match=words):
+    with pytest.raises(KittiDataError, match=words):
         SourceTree(archives).files(IMAGES)
 
 
@@ -109,7 +109,7 @@ def test_a_truncated_archive_is_named_by_all_who_may_miss_its_files(archives, nu
         lambda: list_frames(tree, DRIVE, "l"),
         lambda: tree.read(f"{IMAGES}/0000000001.png"),
     ):
-        with pytest.raises(KittiError, match=words):
+        with pytest.raises(KittiDataError, match=words):
             attempt()
     assert tree.read(CALIBRATION)
 
@@ -122,7 +122,7 @@ def test_a_flipped_byte_in_an_archive_is_found_and_spares_the_other_files(archiv
     content[start + 500] ^= 1
     path.write_bytes(content)
     tree = SourceTree(archives)
-    with pytest.raises(KittiError, match=f"{name} in {ARCHIVE} is damaged .*download it again"):
+    with pytest.raises(KittiDataError, match=f"{name} in {ARCHIVE} is damaged .*download it again"):
         tree.read(name)
     assert tree.read(f"{IMAGES}/0000000002.png")
 
@@ -211,7 +211,9 @@ def test_several_folders_are_one_tree_wherever_it_is_sent(archives, tmp_path):
 def test_an_archive_that_the_system_does_not_open_is_not_called_damaged(archives):
     (archives / ARCHIVE).unlink()
     (archives / ARCHIVE).symlink_to(ARCHIVE)
-    with pytest.raises(SourceError, match=rf"{ARCHIVE} cannot be read \(Too many levels.*\); see"):
+    with pytest.raises(
+        KittiAccessError, match=rf"{ARCHIVE} cannot be read \(Too many levels.*\); see"
+    ):
         SourceTree(archives).folders()
 
 
@@ -228,7 +230,9 @@ def test_an_archive_that_a_broken_disk_hides_from_zipfile_is_not_called_damaged(
     archives, monkeypatch
 ):
     monkeypatch.setattr(zipfile, "_EndRecData", fail)
-    with pytest.raises(SourceError, match=rf"{archives}/.*zip cannot be read \(Input/output error"):
+    with pytest.raises(
+        KittiAccessError, match=rf"{archives}/.*zip cannot be read \(Input/output error"
+    ):
         SourceTree(archives).files(IMAGES)
 
 
@@ -236,7 +240,7 @@ def test_a_file_in_an_archive_on_a_broken_disk_is_not_called_damaged(archives, m
     tree = SourceTree(archives)
     assert tree.files(IMAGES)
     monkeypatch.setattr(zipfile.ZipFile, "open", fail)
-    with pytest.raises(SourceError, match=rf"{ARCHIVE} cannot be read \(Input/output error"):
+    with pytest.raises(KittiAccessError, match=rf"{ARCHIVE} cannot be read \(Input/output error"):
         tree.read(f"{IMAGES}/0000000001.png")
 
 
@@ -245,7 +249,7 @@ def test_a_link_that_cannot_be_followed_is_told_when_it_is_looked_into(extracted
     (extracted / "away").symlink_to("nowhere")
     tree = SourceTree(extracted)
     assert tree.folders() == [DATE, "around"]
-    with pytest.raises(SourceError, match=r"around cannot be read \(Too many levels"):
+    with pytest.raises(KittiAccessError, match=r"around cannot be read \(Too many levels"):
         tree.folders("around")
 
 
@@ -261,5 +265,7 @@ def test_a_folder_whose_archives_are_hidden_says_so_where_they_are_missed(archiv
     tree = SourceTree(archives, archives / "same")
     assert len(tree.files(IMAGES)) == 3
     for attempt in (tree.folders, lambda: tree.files("2011_09_28"), lambda: tree.read("calib.txt")):
-        with pytest.raises(SourceError, match=rf"{archives} cannot be read \(Input/output error"):
+        with pytest.raises(
+            KittiAccessError, match=rf"{archives} cannot be read \(Input/output error"
+        ):
             attempt()

@@ -22,7 +22,7 @@ from md2dist.data.shards.manifest import read_manifest, write_manifest
 from md2dist.errors import ShardError
 from md2dist.storage.cache import ShardCache
 from md2dist.storage.open_store import FolderStore
-from md2dist.storage.retries import PATIENT
+from md2dist.storage.retries import BACKGROUND
 
 NUM_SAMPLES = 40  # in ten shards
 RANK = """
@@ -168,9 +168,9 @@ def test_a_window_of_many_whole_shards_is_fetched_once(tmp_path, monkeypatch):
     sizes = [shard.num_bytes for shard in read_manifest(many).shards]
     fetched, read = [], FolderStore.read
 
-    def read_and_count(store, name, span):
+    def read_and_count(store, name, byte_range):
         fetched.append(name)
-        return read(store, name, span)
+        return read(store, name, byte_range)
 
     monkeypatch.setattr(FolderStore, "has_ranges", lambda store, name: False)
     monkeypatch.setattr(FolderStore, "read", read_and_count)
@@ -197,8 +197,8 @@ def test_the_files_that_all_workers_of_a_node_hold_fit_twice_into_the_cache(
     folder, tmp_path, num_sharers
 ):
     cache = ShardCache(tmp_path, 10**6)
-    files = CachedFiles(FolderStore(folder), read_manifest(folder), cache, PATIENT)
-    assert 2 * num_sharers * files.reach(num_sharers).num_bytes == cache.max_bytes
+    files = CachedFiles(FolderStore(folder), read_manifest(folder), cache, BACKGROUND)
+    assert 2 * num_sharers * files.read_ahead_limits(num_sharers).num_bytes == cache.max_bytes
 
 
 def test_a_tiny_cache_of_samples_still_gives_all_of_them(folder, tmp_path):

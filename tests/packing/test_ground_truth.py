@@ -30,7 +30,7 @@ from md2dist.data.packing.plan import plan_samples
 from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
-from md2dist.errors import KittiError
+from md2dist.errors import KittiDataError
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.evaluation.protocols import choose_protocol
 
@@ -87,7 +87,7 @@ def test_maps_are_found_below_val_and_without_a_part(roots, part):
 def test_a_frame_without_a_map_stops_the_packing_or_is_listed(roots, tmp_path):
     map_path(roots, 2, "r").unlink()
     words = r"no annotated depth .*_0005_sync/.*/image_03/0000000002\.png.*--kitti-root"
-    with pytest.raises(KittiError, match=f"{words}.*--skip-bad"):
+    with pytest.raises(KittiDataError, match=f"{words}.*--skip-bad"):
         pack(roots, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     manifest = pack(roots, tmp_path / "out", skip_bad=True)
@@ -116,7 +116,7 @@ def write_as(*counts, dtype):
 )
 def test_a_broken_map_is_named(roots, tmp_path, harm, words):
     harm(map_path(roots, 1, "l"))
-    with pytest.raises(KittiError, match=words):
+    with pytest.raises(KittiDataError, match=words):
         pack(roots, tmp_path / "out")
     assert pack(roots, tmp_path / "out", skip_bad=True).num_samples == 7
 
@@ -131,7 +131,7 @@ def test_the_maps_of_two_archives_are_not_mixed(roots):
     files = sorted((roots[1] / "train").rglob("*.png"))
     write_archive(roots[0] / "data_depth_annotated.zip", roots[1], files)
     words = r"is there in data_depth_annotated\.zip of folder 1 and extracted of folder 2"
-    with pytest.raises(KittiError, match=words):
+    with pytest.raises(KittiDataError, match=words):
         find_annotated(SourceTree(*roots), DRIVE, 0, "l")
 
 

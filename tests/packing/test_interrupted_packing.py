@@ -12,7 +12,7 @@ import pytest
 from helpers.kitti_tree import write_kitti_tree
 from helpers.packing_command import command, finished_names, make_shards, request
 from helpers.process_state import is_running
-from helpers.tiny_disk import needs_tiny_disk, run_on_tiny_disk
+from helpers.small_disk import needs_tiny_disk, run_on_tiny_disk
 
 from md2dist.data.packing.folder import PACKING_NAME
 from md2dist.data.shards.manifest import MANIFEST_NAME

@@ -17,7 +17,7 @@ from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
 from md2dist.data.shards.recipe import Recipe
-from md2dist.errors import KittiError, ShardError
+from md2dist.errors import KittiDataError, ShardError
 
 RECIPE = Recipe("small", None, None, (-1, 1), use_stereo=True)
 SMALL_DRIVE = f"{DATE}/{DATE}_drive_0009_sync"
@@ -72,7 +72,7 @@ def test_an_image_of_another_size_than_the_others_of_its_sample_is_named(tree, t
     Image.open(path).resize((100, 30)).save(path)
     recipe = dataclasses.replace(RECIPE, height=size[0], width=size[1])
     words = r"drive_0005_sync 2 r differ in size: .*image_03/data/0000000003\.png is 30x100"
-    with pytest.raises(KittiError, match=words):
+    with pytest.raises(KittiDataError, match=words):
         pack(tree, tmp_path / "out", recipe=recipe)
     manifest = pack(tree, tmp_path / "out", recipe=recipe, skip_bad=True)
     assert [line for line, _ in manifest.skipped] == [f"{DRIVE} 2 r"]

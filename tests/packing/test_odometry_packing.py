@@ -19,7 +19,7 @@ from md2dist.data.packing.plan import plan_samples
 from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
-from md2dist.errors import KittiError
+from md2dist.errors import KittiDataError
 
 RECIPE = Recipe("odom/train", 32, 64, (-1, 1), True, samples_per_shard=5, ground_truth="velodyne")
 LINES = [SplitLine(SEQUENCE, frame, side) for side in "lr" for frame in range(1, 5)]
@@ -161,7 +161,7 @@ def test_a_sequence_may_begin_in_the_middle_of_a_drive():
 )
 def test_what_a_sequence_lacks_is_named(root, tmp_path, harm, words):
     harm(root / "sequences" / "09")
-    with pytest.raises(KittiError, match=words):
+    with pytest.raises(KittiDataError, match=words):
         pack(root, tmp_path / "out")
 
 
@@ -171,7 +171,9 @@ def test_only_scans_need_to_know_where_the_scanner_was(root, tmp_path):
     plan = plan_samples(SourceTree(root), LINES, recipe)
     pack_shards(plan, tmp_path / "out")
     assert merge_shards(plan, tmp_path / "out").num_samples == len(LINES)
-    with pytest.raises(KittiError, match=r"entry Tr .*velodyne needs; data_odometry_calib\.zip"):
+    with pytest.raises(
+        KittiDataError, match=r"entry Tr .*velodyne needs; data_odometry_calib\.zip"
+    ):
         plan_samples(SourceTree(root), LINES, RECIPE)
 
 

@@ -29,7 +29,7 @@ from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import plan_samples
 from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.recipe import Recipe
-from md2dist.errors import KittiError, SourceError
+from md2dist.errors import KittiAccessError, KittiDataError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), True, samples_per_shard=5, ground_truth="velodyne")
 LINES = [SplitLine(DRIVE, frame, side) for side in "lr" for frame in range(1, 7)]
@@ -118,13 +118,13 @@ def test_a_missing_scan_camera_and_drive_are_told_with_the_remedy(extracted):
 
     line, recipe = SplitLine(DRIVE, 3, "l"), dataclasses.replace(RECIPE, ground_truth="none")
     scan_path(extracted, 3).unlink()
-    with pytest.raises(KittiError, match=r"0000000003\.bin.*--ground-truth none"):
+    with pytest.raises(KittiDataError, match=r"0000000003\.bin.*--ground-truth none"):
         plan(line, RECIPE)
     (extracted / DRIVE / "image_03").rename(extracted / "elsewhere")
-    with pytest.raises(KittiError, match=r"image_03/data is missing.*--no-stereo"):
+    with pytest.raises(KittiDataError, match=r"image_03/data is missing.*--no-stereo"):
         plan(line, recipe)
     assert len(plan(line, dataclasses.replace(recipe, use_stereo=False)).samples) == 1
-    with pytest.raises(KittiError, match=r"no folder .*0006_sync/image_02/data; download"):
+    with pytest.raises(KittiDataError, match=r"no folder .*0006_sync/image_02/data; download"):
         plan(line._replace(drive=DRIVE.replace("0005", "0006")), recipe)
 
 
@@ -161,7 +161,7 @@ def test_a_broken_file_is_named_or_announced_as_skipped(
     if in_archive:
         root = tmp_path / "archives"
         write_archives(extracted, root)
-    with pytest.raises(KittiError, match=f"{name}.*in {root}; --skip-bad"):
+    with pytest.raises(KittiDataError, match=f"{name}.*in {root}; --skip-bad"):
         pack(root, tmp_path / "out")
     manifest = pack(root, tmp_path / "out", skip_bad=True)
     assert len(manifest.skipped) == num_bad
@@ -217,7 +217,7 @@ def test_an_archive_with_a_fault_is_named_or_its_samples_are_announced_as_skippe
     shutil.copytree(tmp_path / "other" / other, archives / other)
     harm(archives, extracted)
     lines = [*LINES, SplitLine(other, 3, "l")]
-    with pytest.raises(KittiError, match=f"{words}.*--skip-bad"):
+    with pytest.raises(KittiDataError, match=f"{words}.*--skip-bad"):
         pack(archives, tmp_path / "out", lines=lines)
     assert not list(tmp_path.glob("out/[!.]*"))
     manifest = pack(archives, tmp_path / "out", lines=lines, skip_bad=True)
@@ -234,7 +234,7 @@ def test_a_calibration_that_lacks_an_entry_spares_the_other_dates(extracted, tmp
     write_archives(extracted, tmp_path / "archives")
     lines = [SplitLine(DRIVE, 3, "l"), SplitLine(other, 3, "l")]
     words = "calib_cam_to_cam.txt: expected an entry P_rect_03 of 12 numbers"
-    with pytest.raises(KittiError, match=f"{words}.*--skip-bad"):
+    with pytest.raises(KittiDataError, match=f"{words}.*--skip-bad"):
         pack(tmp_path / "archives", tmp_path / "out", lines=lines)
     manifest = pack(tmp_path / "archives", tmp_path / "out", lines=lines, skip_bad=True)
     assert manifest.skipped == ((str(lines[0]), f"{DATE}/{words}"),)
@@ -260,7 +260,9 @@ def test_a_file_that_the_system_does_not_give_is_never_left_out(
         return work(self, **options)
 
     monkeypatch.setattr(Path, step, fail_there)
-    with pytest.raises(SourceError, match=rf"^{path} cannot be read \(Input/output error\); see"):
+    with pytest.raises(
+        KittiAccessError, match=rf"^{path} cannot be read \(Input/output error\); see"
+    ):
         pack(extracted, tmp_path / "out", skip_bad=True)
     assert not list(tmp_path.glob("out/[!.]*"))
 
@@ -274,5 +276,5 @@ def test_a_link_to_nowhere_is_a_missing_frame_and_a_link_that_turns_around_none(
     assert len(pack(extracted, tmp_path / "out", skip_bad=True).skipped) == 3
     path.unlink()
     path.symlink_to(path)
-    with pytest.raises(SourceError, match=rf"^{path} cannot be read \(Too many levels"):
+    with pytest.raises(KittiAccessError, match=rf"^{path} cannot be read \(Too many levels"):
         pack(extracted, tmp_path / "other", skip_bad=True)

@@ -22,7 +22,7 @@ from md2dist.data.packing.plan import plan_samples
 from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.manifest import MANIFEST_NAME, read_manifest
 from md2dist.data.shards.recipe import Recipe
-from md2dist.errors import ConfigError, KittiError, ShardError
+from md2dist.errors import ConfigError, KittiDataError, ShardError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), use_stereo=True, samples_per_shard=5)
 LINES = [SplitLine(DRIVE, frame, side) for side in "lr" for frame in range(1, 7)]
@@ -205,7 +205,7 @@ def test_a_mended_file_finds_its_way_into_an_unfinished_packing(tree, tmp_path):
     pack(make_plan(tree), tmp_path / "whole")
     path.write_bytes(content[:500])
     pack_shards(make_plan(tree, skip_bad=True), tmp_path / "out")
-    with pytest.raises(KittiError, match="--skip-bad"):  # what was skipped is not forgotten
+    with pytest.raises(KittiDataError, match="--skip-bad"):  # what was skipped is not forgotten
         pack_shards(make_plan(tree), tmp_path / "out")
     path.write_bytes(content)
     pack(make_plan(tree), tmp_path / "out")

@@ -34,7 +34,7 @@ from md2dist.data.shards.manifest import read_manifest
 from md2dist.data.shards.recipe import Recipe
 from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.data.shards.tar_sample import sample_members
-from md2dist.errors import KittiError, ShardError
+from md2dist.errors import KittiDataError, ShardError
 
 RECIPE = Recipe("small", 32, 64, (-1, 1), use_stereo=True, samples_per_shard=5)
 
@@ -222,7 +222,7 @@ def remove_image(tree):
 @pytest.mark.parametrize("harm", [break_image, remove_image])
 def test_a_bad_frame_stops_the_packing_or_is_listed(tree, tmp_path, harm):
     harm(tree)
-    with pytest.raises(KittiError, match=r"image_02/data/0000000003.*--skip-bad"):
+    with pytest.raises(KittiDataError, match=r"image_02/data/0000000003.*--skip-bad"):
         pack(tree, tmp_path / "out")
     assert not (tmp_path / "out").exists() or bytes_of(tmp_path / "out") == {}
     manifest = pack(tree, tmp_path / "out", skip_bad=True)
@@ -240,14 +240,16 @@ def test_a_bad_frame_stops_the_packing_or_is_listed(tree, tmp_path, harm):
     [(0, r"offset -1: the first frame is 0"), (7, r"offset \+1: no image .*0000000008")],
 )
 def test_a_line_without_its_neighbour_is_named_with_the_offset(tree, tmp_path, frame, reason):
-    with pytest.raises(KittiError, match=rf"{DRIVE} {frame} l: no neighbour at {reason}.*skip-bad"):
+    with pytest.raises(
+        KittiDataError, match=rf"{DRIVE} {frame} l: no neighbour at {reason}.*skip-bad"
+    ):
         pack(tree, tmp_path / "out", lines=[SplitLine(DRIVE, frame, "l")])
 
 
 @pytest.mark.parametrize("harm", [break_image, remove_image])
 def test_nothing_left_to_pack_is_an_error_even_with_skip_bad(tree, tmp_path, harm):
     harm(tree)
-    with pytest.raises(KittiError, match=r"nothing to pack.*0000000003"):
+    with pytest.raises(KittiDataError, match=r"nothing to pack.*0000000003"):
         pack(tree, tmp_path / "out", lines=[SplitLine(DRIVE, 3, "l")], skip_bad=True)
     assert not (tmp_path / "out").exists() or bytes_of(tmp_path / "out") == {}
 
@@ -273,7 +275,7 @@ def test_a_failure_while_overwriting_leaves_the_old_shards(tree, tmp_path):
     pack(tree, tmp_path / "out")
     before = bytes_of(tmp_path / "out")
     break_image(tree)
-    with pytest.raises(KittiError):
+    with pytest.raises(KittiDataError):
         pack(tree, tmp_path / "out", overwrite=True)
     assert bytes_of(tmp_path / "out") == before
 

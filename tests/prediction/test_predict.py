@@ -14,7 +14,7 @@ from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
 from md2dist.prediction.image_files import find_images, read_image, write_depth_npy, write_depth_png
 from md2dist.prediction.predictor import frames_predictor, predict_files
-from md2dist.storage.results import prepare_file, write_whole
+from md2dist.storage.results import prepare_file, write_result
 from md2dist.weights import export_published, load_model
 
 COMMAND = Path(__file__).parents[2] / "launch" / "predict.py"
@@ -146,7 +146,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, write_half)
+        write_result(path, write_half)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -193,10 +193,10 @@ def test_an_unreadable_image_is_named(photographs, content):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ImageError, match="cannot be written"):
-        write_whole(tmp_path / "file" / "depth.png", lambda file: file.write(b""))
+        write_result(tmp_path / "file" / "depth.png", lambda file: file.write(b""))
     for folder in (tmp_path, Path()):
         with pytest.raises(ImageError, match="is a folder; expected the name of a file"):
-            write_whole(folder, lambda file: file.write(b""))
+            write_result(folder, lambda file: file.write(b""))
 
 
 def test_results_are_not_written_to_an_address(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The projection of a laser scan, point by point in float64: two ways to settle who wins."""
+"""The projection of a laser scan, point by point in float64, with two rules for shared pixels."""
 
 from collections import defaultdict
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.connected_ranks import run_ranks
 
-from md2dist.distributed.world import read_world, wait_for_all
+from md2dist.distributed.world import barrier, read_world
 from md2dist.errors import CheckpointError
 from md2dist.runs.checkpoint import save_checkpoint
 from md2dist.runs.checkpoint_folder import (
@@ -45,7 +45,7 @@ class FileEngine:
         assert not save_latest
         if read_world().is_main:
             self.checkpoint_engine.save(b"weights", Path(folder) / tag / WEIGHTS)
-        wait_for_all()
+        barrier()
 
 
 def save(folder, step, keep=3, **engine):

@@ -40,7 +40,7 @@ def kept(cache: Path) -> list[Path]:
 
 def test_a_web_server_gives_samples_one_by_one_and_only_once(server, folder, cache):
     url = serve_folder(server, folder)
-    dataset = ShardDataset(url, cache_dir=cache, patience=HASTY)
+    dataset = ShardDataset(url, cache_dir=cache, retry_policy=HASTY)
     dataset.check_files()
     before = len(server.ranges)
     assert contents([dataset.raw(7), dataset.raw(-1)]) == [read_folder(folder)[i] for i in (7, -1)]
@@ -49,14 +49,14 @@ def test_a_web_server_gives_samples_one_by_one_and_only_once(server, folder, cac
     assert read_all(dataset) == read_folder(folder)
     assert len(server.ranges) == before + 10
     assert len(kept(cache)) == 10
-    again = ShardDataset(url, cache_dir=cache, patience=HASTY)
+    again = ShardDataset(url, cache_dir=cache, retry_policy=HASTY)
     before = len(server.ranges)
     assert read_all(again) == read_folder(folder)
     assert len(server.ranges) == before
 
 
 def test_decoded_samples_come_one_after_another_fetched_ahead_of_their_turn(server, folder, cache):
-    dataset = ShardDataset(serve_folder(server, folder), cache_dir=cache, patience=HASTY)
+    dataset = ShardDataset(serve_folder(server, folder), cache_dir=cache, retry_policy=HASTY)
     indices, expected = [7, 2, -1, 2], ShardDataset(folder)
     samples = dataset.samples(indices)
     found = [next(samples)]
@@ -71,7 +71,7 @@ def test_decoded_samples_come_one_after_another_fetched_ahead_of_their_turn(serv
 
 def test_a_web_server_without_ranges_gives_whole_shards(server, folder, cache):
     server.keeps_ranges = False
-    dataset = ShardDataset(serve_folder(server, folder), cache_dir=cache, patience=HASTY)
+    dataset = ShardDataset(serve_folder(server, folder), cache_dir=cache, retry_policy=HASTY)
     assert dataset.reads_whole_shards
     assert read_all(dataset) == read_folder(folder)
     fetched = [path for method, path, _ in server.requests if path.endswith(".tar")]
@@ -82,12 +82,12 @@ def test_a_query_stays_behind_the_names(server, folder, cache):
     url = serve_folder(server, folder)
     for name in list(server.files):
         server.files[f"{name}?signature=a/b"] = server.files.pop(name)
-    dataset = ShardDataset(f"{url}/?signature=a/b", cache_dir=cache, patience=HASTY)
+    dataset = ShardDataset(f"{url}/?signature=a/b", cache_dir=cache, retry_policy=HASTY)
     assert read_all(dataset) == read_folder(folder)
 
 
 def test_a_pipe_gives_whole_shards(folder, cache):
-    dataset = ShardDataset(f"pipe:cat {folder}/{{}}", cache_dir=cache, patience=HASTY)
+    dataset = ShardDataset(f"pipe:cat {folder}/{{}}", cache_dir=cache, retry_policy=HASTY)
     dataset.check_files()  # a command cannot tell a size
     assert dataset.reads_whole_shards
     assert read_all(dataset) == read_folder(folder)
@@ -112,16 +112,16 @@ def test_an_object_store_gives_samples_one_by_one(folder, cache, monkeypatch):
     with serve_objects() as settings:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-        dataset = ShardDataset(upload(folder, settings, "a/b"), cache_dir=cache, patience=HASTY)
+        dataset = ShardDataset(upload(folder, settings, "a/b"), cache_dir=cache, retry_policy=HASTY)
         dataset.check_files()
         assert read_all(dataset) == read_folder(folder)
         assert len(kept(cache)) == 10
         (lost,) = (path for path in kept(cache) if path.name.startswith(shard_digest(dataset)))
         for wrong, reason in (("a", "404|NoSuchKey"), ("a/c", "404|NoSuchKey")):
             with pytest.raises(ShardError, match=rf"index\.json cannot be had .*{reason}"):
-                ShardDataset(f"s3://shards/{wrong}", cache_dir=cache, patience=HASTY)
+                ShardDataset(f"s3://shards/{wrong}", cache_dir=cache, retry_policy=HASTY)
         with pytest.raises(ShardError, match="NoSuchBucket"):
-            ShardDataset("s3://another/a/b", cache_dir=cache, patience=HASTY)
+            ShardDataset("s3://another/a/b", cache_dir=cache, retry_policy=HASTY)
         lost.unlink()
     with pytest.raises(ShardError, match=r"shard-000002\.tar .* s3://shards/a/b: tried 3 times"):
         read_all(dataset)
@@ -135,7 +135,7 @@ def shard_digest(dataset: ShardDataset) -> str:
 
 def test_a_remote_dataset_says_where_it_is_and_pickles(server, folder, cache):
     url = serve_folder(server, folder)
-    dataset = ShardDataset(url, cache_dir=cache, patience=HASTY)
+    dataset = ShardDataset(url, cache_dir=cache, retry_policy=HASTY)
     assert url in repr(dataset)
     num_requests = len(server.requests)
     again = pickle.loads(pickle.dumps(dataset))
@@ -166,7 +166,7 @@ def test_a_remote_dataset_says_where_it_is_and_pickles(server, folder, cache):
 )
 def test_an_address_that_leads_nowhere_is_refused(place, reason):
     with pytest.raises(ShardError, match=reason):
-        ShardDataset(place, patience=HASTY)
+        ShardDataset(place, retry_policy=HASTY)
 
 
 def test_without_boto3_an_object_store_names_the_extra(monkeypatch):
@@ -178,8 +178,10 @@ def test_without_boto3_an_object_store_names_the_extra(monkeypatch):
 def test_descriptions_are_read_from_a_store_without_the_images(server, folder):
     url = serve_folder(server, folder)
     assert list(read_descriptions(url)) == list(read_descriptions(folder))
-    spans = [asked[6:].split("-") for _, path, asked in server.requests if path.endswith(".tar")]
-    num_bytes = sum(int(last) + 1 - int(first) for first, last in spans)
+    byte_ranges = [
+        asked[6:].split("-") for _, path, asked in server.requests if path.endswith(".tar")
+    ]
+    num_bytes = sum(int(last) + 1 - int(first) for first, last in byte_ranges)
     assert num_bytes < sum(path.stat().st_size for path in folder.glob("*.tar")) / 3
     server.keeps_ranges = False
     assert list(read_descriptions(url)) == list(read_descriptions(folder))

@@ -1,11 +1,11 @@
 import pytest
 
-from md2dist.storage.atomic import whole_file, write_whole
+from md2dist.storage.atomic import atomic_open, atomic_write
 
 
 def test_a_file_has_no_name_before_it_is_whole(tmp_path):
     path = tmp_path / "file"
-    with whole_file(path) as stream:
+    with atomic_open(path) as stream:
         stream.write(b"half")
         stream.flush()
         assert not path.exists()
@@ -16,10 +16,10 @@ def test_a_file_has_no_name_before_it_is_whole(tmp_path):
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
-    write_whole(path, b"old")
+    atomic_write(path, b"old")
 
     def fail():
-        with whole_file(path) as stream:
+        with atomic_open(path) as stream:
             stream.write(b"ne")
             raise OSError("disk full")
 
@@ -31,7 +31,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_writers_of_one_file_do_not_mix(tmp_path):
     path = tmp_path / "file"
-    with whole_file(path) as first, whole_file(path) as second:
+    with atomic_open(path) as first, atomic_open(path) as second:
         first.write(b"first")
         second.write(b"second")
     assert path.read_bytes() == b"first"  # the outer one is whole last

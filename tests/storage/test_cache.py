@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.tiny_disk import needs_tiny_disk, run_on_tiny_disk
+from helpers.small_disk import needs_tiny_disk, run_on_tiny_disk
 
 from md2dist.errors import ShardError
 from md2dist.storage.cache import ShardCache

@@ -17,10 +17,10 @@ from helpers.file_server import serve_files
 from md2dist.errors import DownloadError
 from md2dist.storage import download as module
 from md2dist.storage.download import check_sha256, download, remote_size
-from md2dist.storage.retries import Patience
+from md2dist.storage.retries import RetryPolicy
 
 CONTENT = bytes(range(256)) * 40  # 10240 bytes, of which no two stretches begin alike
-HASTY = Patience(num_tries=3, first_wait=0.001, timeout=1.0)
+HASTY = RetryPolicy(num_tries=3, first_wait=0.001, timeout=1.0)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def accept(path: Path) -> None:
 
 def fetch(server, folder: Path, *, check=accept, **options) -> Path:
     path = folder / "new" / "file.bin"
-    download(f"{server.url}/file.bin", path, check, patience=HASTY, **options)
+    download(f"{server.url}/file.bin", path, check, retry_policy=HASTY, **options)
     return path
 
 
@@ -68,7 +68,7 @@ def test_what_is_no_address_is_refused_at_once(tmp_path, url):
     with pytest.raises(DownloadError, match=told):
         remote_size(url, HASTY)
     with pytest.raises(DownloadError, match=told):
-        download(url, tmp_path / "x", accept, patience=HASTY)
+        download(url, tmp_path / "x", accept, retry_policy=HASTY)
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:8x/a", "http://exa..mple/x"])
@@ -80,7 +80,7 @@ def test_an_address_that_leads_to_none_is_told_at_once(server, tmp_path, target)
         with pytest.raises(DownloadError, match=told):
             remote_size(address, HASTY)
         with pytest.raises(DownloadError, match=told):
-            download(address, tmp_path / "x", accept, patience=HASTY)
+            download(address, tmp_path / "x", accept, retry_policy=HASTY)
     assert [method for method, *_ in server.requests] == ["HEAD", "GET"]
 
 
@@ -176,7 +176,7 @@ def test_server_errors_pass_and_a_missing_file_does_not(server, tmp_path, codes)
     assert fetch(server, tmp_path).read_bytes() == CONTENT
     server.requests.clear()
     with pytest.raises(DownloadError, match=r"/absent: the server answers 404.*check the address"):
-        download(f"{server.url}/absent", tmp_path / "absent", accept, patience=HASTY)
+        download(f"{server.url}/absent", tmp_path / "absent", accept, retry_policy=HASTY)
     assert len(server.requests) == 1
     assert not (tmp_path / "absent").exists()
     with pytest.raises(DownloadError, match="404"):
@@ -212,7 +212,7 @@ def test_nobody_at_the_address_and_no_address_are_told(tmp_path):
     with serve_files() as server:
         url = server.url
     with pytest.raises(DownloadError, match=r"cannot be downloaded, tried 3 times.*refused"):
-        download(f"{url}/file.bin", tmp_path / "file.bin", accept, patience=HASTY)
+        download(f"{url}/file.bin", tmp_path / "file.bin", accept, retry_policy=HASTY)
     with pytest.raises(DownloadError, match="expected http"):
         remote_size("somewhere/file.bin", HASTY)
 
@@ -241,7 +241,7 @@ def test_a_killed_download_goes_on(server, tmp_path):
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not path.exists()
-    download(f"{server.url}/file.bin", path, accept, patience=HASTY)
+    download(f"{server.url}/file.bin", path, accept, retry_policy=HASTY)
     assert path.read_bytes() == CONTENT
 
 
@@ -264,7 +264,7 @@ def test_an_answer_that_is_no_http_is_a_failure_like_others(tmp_path, monkeypatc
 
     monkeypatch.setattr(module, "urlopen", answer)
     with pytest.raises(DownloadError, match="nonsense"):
-        download("http://127.0.0.1/x", tmp_path / "x", accept, patience=HASTY)
+        download("http://127.0.0.1/x", tmp_path / "x", accept, retry_policy=HASTY)
 
 
 def test_a_second_download_of_a_file_is_refused_and_spares_the_first(server, tmp_path):

@@ -4,9 +4,9 @@ import weakref
 
 import pytest
 
-from md2dist.storage.read_ahead import Reach, read_ahead
+from md2dist.storage.read_ahead import ReadAheadLimits, read_ahead
 
-FAR = Reach(100, 100, 100)
+FAR = ReadAheadLimits(100, 100, 100)
 
 
 class Opener:
@@ -25,9 +25,9 @@ class Opener:
         return f"file {key}"
 
 
-def start(keys, opener, reach=FAR, num_threads=2):
+def start(keys, opener, limits=FAR, num_threads=2):
     items = ((number, key) for number, key in enumerate(keys))
-    return read_ahead(items, opener, lambda key: 10, reach, num_threads)
+    return read_ahead(items, opener, lambda key: 10, limits, num_threads)
 
 
 def test_items_come_in_order_with_their_files_each_opened_once():
@@ -37,8 +37,11 @@ def test_items_come_in_order_with_their_files_each_opened_once():
     assert list(start([], opener)) == []
 
 
-@pytest.mark.parametrize("reach", [Reach(3, 99, 999), Reach(99, 3, 999), Reach(99, 99, 30)])
-def test_no_more_is_opened_ahead_than_allowed(reach):
+@pytest.mark.parametrize(
+    "limits",
+    [ReadAheadLimits(3, 99, 999), ReadAheadLimits(99, 3, 999), ReadAheadLimits(99, 99, 30)],
+)
+def test_no_more_is_opened_ahead_than_allowed(limits):
     opener = Opener()
     asked = []
 
@@ -47,18 +50,18 @@ def test_no_more_is_opened_ahead_than_allowed(reach):
             asked.append(number)
             yield str(number)
 
-    for number, _ in start(keys(), opener, reach):
+    for number, _ in start(keys(), opener, limits):
         assert len(asked) <= number + 1 + 3
     assert len(asked) == 20
 
 
 def test_a_file_larger_than_allowed_is_opened_all_the_same():
-    assert len(list(start("abc", Opener(), Reach(1, 1, 1)))) == 3
+    assert len(list(start("abc", Opener(), ReadAheadLimits(1, 1, 1)))) == 3
 
 
 def test_files_are_opened_while_the_reader_is_busy():
     opener = Opener()
-    items = start("abcdefgh", opener, Reach(4, 100, 1000))
+    items = start("abcdefgh", opener, ReadAheadLimits(4, 100, 1000))
     next(items)
     while len(opener.opened) < 5:
         threading.Event().wait(0.01)
@@ -76,7 +79,7 @@ def test_an_error_comes_at_the_turn_of_its_item_and_ends_the_rest():
 def test_a_reader_that_leaves_waits_for_nobody():
     before = threading.active_count()
     opener = Opener()
-    items = start("abcdef", opener, Reach(2, 9, 99))
+    items = start("abcdef", opener, ReadAheadLimits(2, 9, 99))
     next(items)
     opener.may_open.clear()
     next(items)
@@ -98,7 +101,9 @@ def test_a_file_and_its_key_are_let_go_when_nothing_in_reach_needs_them():
             alive.append((number, weakref.ref(self)))
 
     keys = ((number, Known(number)) for number in range(6))
-    items = read_ahead(keys, lambda key: Known(key.number), lambda key: 1, Reach(2, 9, 9), 1)
+    items = read_ahead(
+        keys, lambda key: Known(key.number), lambda key: 1, ReadAheadLimits(2, 9, 9), 1
+    )
     for number, file in items:
         del file
         gc.collect()

@@ -38,7 +38,7 @@ def server(folder, monkeypatch):
 
 
 def open_shards(tmp_path: Path) -> ShardDataset:
-    return ShardDataset("s3://bucket/shards", cache_dir=tmp_path / "cache", patience=HASTY)
+    return ShardDataset("s3://bucket/shards", cache_dir=tmp_path / "cache", retry_policy=HASTY)
 
 
 def start_without_credentials(monkeypatch) -> None:

@@ -30,7 +30,7 @@ def server():
 
 @pytest.fixture
 def dataset(server, folder, tmp_path) -> ShardDataset:
-    return ShardDataset(serve_folder(server, folder), cache_dir=tmp_path / "c", patience=HASTY)
+    return ShardDataset(serve_folder(server, folder), cache_dir=tmp_path / "c", retry_policy=HASTY)
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -95,7 +95,9 @@ def test_a_missing_shard_is_an_error_at_once(server, dataset, tmp_path):
 
 def test_a_store_that_goes_down_is_not_asked_about_every_shard(server, tmp_path):
     folder = write_small_shards(tmp_path / "many", 40, samples_per_shard=1)
-    dataset = ShardDataset(serve_folder(server, folder), cache_dir=tmp_path / "c", patience=HASTY)
+    dataset = ShardDataset(
+        serve_folder(server, folder), cache_dir=tmp_path / "c", retry_policy=HASTY
+    )
     server.head_fault = "503"
     before = len(server.requests)
     with pytest.raises(
@@ -150,7 +152,7 @@ def test_shards_that_the_manifest_does_not_fit_are_refused_after_two_looks(serve
 def test_a_whole_shard_is_checked_before_it_enters_the_cache(server, folder, tmp_path, caplog):
     server.keeps_ranges = False
     url = serve_folder(server, folder)
-    dataset = ShardDataset(url, cache_dir=tmp_path / "c", patience=HASTY)
+    dataset = ShardDataset(url, cache_dir=tmp_path / "c", retry_policy=HASTY)
     server.faults += 2 * ["flip"]
     with pytest.raises(ShardError, match=r"shard-000000\.tar cannot be had .*index\.json says"):
         dataset.raw(0)
@@ -166,7 +168,7 @@ def test_a_manifest_of_another_data_set_is_found_before_the_first_sample(server,
     url = serve_folder(server, folder)
     other = write_small_shards(tmp_path / "other", 6)
     server.files[f"{folder.name}/index.json"] = (other / "index.json").read_bytes()
-    dataset = ShardDataset(url, cache_dir=tmp_path / "c", patience=HASTY)
+    dataset = ShardDataset(url, cache_dir=tmp_path / "c", retry_policy=HASTY)
     with pytest.raises(ShardError, match=r"2 of 2 shards .* another size than index\.json says"):
         dataset.check_files()
 
@@ -175,7 +177,7 @@ def test_a_manifest_that_is_no_manifest_is_refused(server, folder, tmp_path):
     url = serve_folder(server, folder)
     server.files[f"{folder.name}/index.json"] = b"<html>Please log in</html>"
     with pytest.raises(ShardError, match=rf"{url}/index\.json is damaged"):
-        ShardDataset(url, cache_dir=tmp_path / "c", patience=HASTY)
+        ShardDataset(url, cache_dir=tmp_path / "c", retry_policy=HASTY)
 
 
 @pytest.mark.parametrize(("keeps_ranges", "num_files"), [(True, 3), (False, 1)])
@@ -184,7 +186,7 @@ def test_a_cached_file_that_goes_bad_is_fetched_again_once(
 ):
     server.keeps_ranges = keeps_ranges
     url = serve_folder(server, folder)
-    dataset = ShardDataset(url, cache_dir=tmp_path / "c", patience=HASTY)
+    dataset = ShardDataset(url, cache_dir=tmp_path / "c", retry_policy=HASTY)
     read_all(dataset)
     for name in left(tmp_path):
         path = tmp_path / "c" / name
@@ -207,7 +209,7 @@ def test_what_this_machine_fails_at_on_the_way_to_a_store_passes(
     server, folder, tmp_path, monkeypatch, place, owner, method
 ):
     place = place.format(url=serve_folder(server, folder), folder=folder)
-    dataset = ShardDataset(place, cache_dir=tmp_path / "c", patience=HASTY)
+    dataset = ShardDataset(place, cache_dir=tmp_path / "c", retry_policy=HASTY)
     attempt = pkgutil.resolve_name(f"{owner}.{method}")
     faults = [errno.EHOSTUNREACH, errno.EIO]
 
@@ -223,7 +225,7 @@ def test_what_this_machine_fails_at_on_the_way_to_a_store_passes(
 
 def test_a_folder_without_a_shard_is_asked_once(tmp_path):
     folder = write_small_shards(tmp_path / "shards", 3)
-    dataset = ShardDataset(folder, cache_dir=tmp_path / "c", patience=HASTY)
+    dataset = ShardDataset(folder, cache_dir=tmp_path / "c", retry_policy=HASTY)
     (folder / "shard-000000.tar").unlink()
     with pytest.raises(ShardError, match=rf"cannot be had from {folder}: No such file"):
         dataset.raw(0)
@@ -240,12 +242,12 @@ def test_a_folder_without_a_shard_is_asked_once(tmp_path):
 )
 def test_a_command_that_fails_is_an_error_with_its_own_words(command, reason):
     with pytest.raises(ShardError, match=rf"index\.json cannot be had .*{reason}"):
-        ShardDataset(f"pipe:{command}", patience=HASTY)
+        ShardDataset(f"pipe:{command}", retry_policy=HASTY)
 
 
 def test_a_command_that_is_cut_short_is_an_error(folder, tmp_path):
     place = f"pipe:head -c 20000 {folder}/{{}}"  # the manifest is shorter
-    dataset = ShardDataset(place, cache_dir=tmp_path / "c", patience=HASTY)
+    dataset = ShardDataset(place, cache_dir=tmp_path / "c", retry_policy=HASTY)
     with pytest.raises(ShardError, match=r"shard-000000\.tar .*20000 bytes arrive instead of \d+"):
         dataset.raw(0)
     assert left(tmp_path) == []

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from md2dist.errors import KittiError, ShardError
+from md2dist.errors import KittiDataError, ShardError
 from md2dist.synthetic.drive import CAMERA_X, IMU_TO_VELO, VELO_TO_CAM, Drive
 from md2dist.synthetic.drives import DATE, render_drives, split_lines
 
@@ -187,7 +187,7 @@ def test_frames_do_not_depend_on_how_many_are_rendered(tree, tmp_path):
 def test_existing_drives_are_refused_and_replaced_when_asked(tmp_path):
     options = {**SMALL, "num_drives": 1, "num_frames": 1, "scan_every": 0, "image_format": "jpg"}
     (drive,) = render_drives(tmp_path, **options)
-    with pytest.raises(KittiError, match="--overwrite"):
+    with pytest.raises(KittiDataError, match="--overwrite"):
         render_drives(tmp_path, **options)
     render_drives(tmp_path, **{**options, "num_frames": 2}, overwrite=True)
     assert len(list((drive / "image_03/data").glob("*.jpg"))) == 2
@@ -197,7 +197,7 @@ def test_existing_drives_are_refused_and_replaced_when_asked(tmp_path):
 @pytest.mark.parametrize("place", ["/proc/drives", "a_file", "a_file/drives"])
 def test_an_output_that_cannot_be_written_is_told(tmp_path, place):
     (tmp_path / "a_file").touch()
-    with pytest.raises(KittiError, match=f"drives cannot be written to .*{place}"):
+    with pytest.raises(KittiDataError, match=f"drives cannot be written to .*{place}"):
         render_drives(tmp_path / place, **SMALL)
 
 
@@ -215,7 +215,7 @@ def test_an_unfinished_rendering_leaves_nothing_under_the_final_name(tmp_path, m
 )
 def test_senseless_values_are_refused_by_name(tmp_path, wrong):
     (name,) = wrong
-    with pytest.raises(KittiError, match=name.replace("_", "[_ ]")):
+    with pytest.raises(KittiDataError, match=name.replace("_", "[_ ]")):
         render_drives(tmp_path, **{**SMALL, **wrong})
 
 

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from reference.synthetic import first_hit, warp
 
-from md2dist.synthetic.boxes import Box, Look, cut_faces
+from md2dist.synthetic.boxes import Appearance, Box, cut_faces
 from md2dist.synthetic.drive import BASELINE, VELO_TO_CAM, Drive
-from md2dist.synthetic.ray_casting import cast, place_camera, place_scanner
-from md2dist.synthetic.scenery import look_around
+from md2dist.synthetic.ray_casting import cast_rays, place_camera, place_scanner
+from md2dist.synthetic.scenery import surfaces_near
 
 DRIVE = Drive(seed=5, number=1, height=96, width=320)
 
 
 def _compare_with_twin(sensor, num_rays, rng):
-    rectangles = look_around(DRIVE.street, sensor.origin[0])
-    hits = cast(sensor, rectangles)
+    rectangles = surfaces_near(DRIVE.street, sensor.origin[0])
+    hits = cast_rays(sensor, rectangles)
     for _ in range(num_rays):
         row, column = rng.integers(len(sensor.rows)), rng.integers(len(sensor.columns))
         ray = sensor.rows[row] + sensor.columns[column]
@@ -36,7 +36,7 @@ def test_a_scanner_ray_meets_what_a_search_through_all_rectangles_finds():
 
 
 def test_the_faces_of_a_box_enclose_it_and_look_outwards():
-    look = Look("planks", "planks", "planks", np.zeros((2, 3)))
+    look = Appearance("planks", "planks", "planks", np.zeros((2, 3)))
     faces = cut_faces([Box((3.0, -2.0, 0.5), 0.7, (4.0, 2.0, 1.0), look)])
     normals = np.cross(faces.edges[:, 0], faces.edges[:, 1])
     middles = faces.origin + np.einsum("nk,nkj->nj", faces.size, faces.edges) / 2

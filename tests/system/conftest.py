@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from helpers.live_job import ENVIRONMENT, ROOT
+from helpers.running_job import ENVIRONMENT, ROOT
 from helpers.small_shards import write_small_shards
 
 from md2dist.distributed.world import find_free_port

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, run_command
+from conftest import SMALL, read_metrics, run_command, training_words
+
+from md2dist.distributed.world import find_free_port
 
 pytestmark = pytest.mark.slow
 
@@ -42,3 +44,18 @@ def test_a_benchmark_prints_a_row_and_writes_its_figures(benchmark, words, small
     key = "samples_per_second" + ("_per_core" if benchmark == "data" else "")
     assert figures[key] > 0
     assert process.stdout.splitlines()[-1].startswith(f"| {benchmark} | ")
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["deepspeed", "--num_gpus", "2", "--master_port", find_free_port(), "--module"],
+        ["torchrun", "--nproc-per-node", "2", "--master-port", find_free_port(), "-m"],
+    ],
+    ids=["deepspeed", "torchrun"],
+)
+def test_launchers_start_the_command_by_its_module(launcher, small_shards, tmp_path):
+    words = [*training_words(small_shards, tmp_path / "run"), "optim.max_steps=2"]
+    process = run_command([*launcher, "md2dist.commands.train", "--config", *words])
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert list(read_metrics(tmp_path / "run")) == [1, 2]

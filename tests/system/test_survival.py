@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import assert_same_state, read_metrics, read_state, training_words
-from helpers.live_job import LiveJob
+from helpers.running_job import RunningJob
 from helpers.small_shards import write_small_shards
 
 from md2dist.distributed.signals import EXIT_PREEMPTED
@@ -24,7 +24,7 @@ def start_job(small_shards, tmp_path):
     def start(name, *words):
         run_dir = tmp_path / name
         endless = ["optim.num_epochs=10000", "checkpoint.every_steps=2"]
-        jobs.append(LiveJob(run_dir, [*training_words(small_shards, run_dir), *endless, *words]))
+        jobs.append(RunningJob(run_dir, [*training_words(small_shards, run_dir), *endless, *words]))
         return jobs[-1]
 
     yield start

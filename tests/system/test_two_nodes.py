@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import read_metrics, run_command, training_words
-from helpers.live_job import LiveJob
+from helpers.running_job import RunningJob
 
 from md2dist.distributed.world import find_free_port
 
@@ -52,7 +52,7 @@ def test_when_the_first_node_is_lost_the_other_ends_and_says_so(
     run_dir = tmp_path / "run"
     words = training_words(long_shards, run_dir)
     first, second = (
-        LiveJob(run_dir, words, launcher=launch_words(node, num_ranks=2), node=node)
+        RunningJob(run_dir, words, launcher=launch_words(node, num_ranks=2), node=node)
         for node in range(2)
     )
     try:

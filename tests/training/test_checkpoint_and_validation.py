@@ -7,8 +7,8 @@ import torch
 from md2dist.config import load_config
 from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError, ShardError
-from md2dist.training import checkpoint_and_validation as milestones
-from md2dist.training.checkpoint_and_validation import Milestones
+from md2dist.training import checkpoint_and_validation
+from md2dist.training.checkpoint_and_validation import CheckpointAndValidation
 
 
 @pytest.mark.parametrize(("rank", "level"), [(0, logging.ERROR), (1, logging.INFO)])
@@ -16,15 +16,19 @@ def test_what_fails_on_all_ranks_alike_is_told_on_one_terminal(monkeypatch, capl
     def fail(error):
         raise error
 
-    monkeypatch.setattr(milestones, "validate", lambda *_: fail(ShardError("shard 3 is damaged")))
-    monkeypatch.setattr(Milestones, "save", lambda *_: fail(CheckpointError("the disk is full.")))
-    prepared = SimpleNamespace(
+    monkeypatch.setattr(
+        checkpoint_and_validation, "validate", lambda *_: fail(ShardError("shard 3 is damaged"))
+    )
+    monkeypatch.setattr(
+        CheckpointAndValidation, "save", lambda *_: fail(CheckpointError("the disk is full."))
+    )
+    setup = SimpleNamespace(
         checkpoint=None, val_set=(), last_step=4, order=SimpleNamespace(num_steps=2)
     )
-    report = SimpleNamespace(settle=lambda *_: None, go_on=lambda: None)
+    report = SimpleNamespace(flush=lambda *_: None, restart_clock=lambda: None)
     world = World(rank, rank, 2, torch.device("cpu"))
     engine = SimpleNamespace(module=None)
-    pauses = Milestones(engine, None, load_config(), prepared, report, None, world, None)
+    pauses = CheckpointAndValidation(engine, None, load_config(), setup, report, None, world, None)
     with caplog.at_level(logging.INFO, logger="md2dist"):
         pauses.after_step(2, 0)
     assert [(record.levelno, record.message) for record in caplog.records] == [

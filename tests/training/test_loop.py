@@ -12,17 +12,17 @@ from md2dist.runs.checkpoint_folder import find_best, verify_checkpoint
 from md2dist.runs.run_dir import open_run_dir
 from md2dist.training.loop import build_model, train
 from md2dist.training.resolved_settings import annotate
-from md2dist.training.setup import prepare
+from md2dist.training.setup import set_up_run
 
 
-class CalmWatch:
+class NullWatchdog:
     """A watch that neither stops nor ends anything."""
 
     def report_to(self, path, on_failure): ...
 
-    def limit_standstill(self, seconds): ...
+    def set_hang_timeout(self, seconds): ...
 
-    def note(self, what): ...
+    def report_progress(self, activity): ...
 
     def is_stopping(self):
         return False
@@ -48,11 +48,11 @@ def live(lives, world):
         logger.setLevel(logging.INFO)
         logger.addHandler(lines)
         config = load_config([], words)
-        prepared = prepare(config, world.world_size)
-        model = build_model(config, prepared, world.is_main)
+        setup = set_up_run(config, world.world_size)
+        model = build_model(config, setup, world.is_main)
         run_dir, starts_over = Path(config.log.run_dir), config.checkpoint.resume == "never"
-        open_run_dir(run_dir, annotate(config, prepared.resolved), starts_over=starts_over)
-        results.append((train(config, prepared, model, world, CalmWatch()), lines.told))
+        open_run_dir(run_dir, annotate(config, setup.resolved), starts_over=starts_over)
+        results.append((train(config, setup, model, world, NullWatchdog()), lines.told))
         logger.removeHandler(lines)
     return results
 

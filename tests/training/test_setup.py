@@ -6,7 +6,7 @@ from helpers.small_shards import write_small_shards
 from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.runs.checkpoint_folder import MANIFEST_NAME, note_validation
-from md2dist.training.setup import prepare
+from md2dist.training.setup import set_up_run
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def write_checkpoint(tmp_path, **facts):
     return folder
 
 
-def facts_of(tmp_path, shards, **changes):
+def agreed_values(tmp_path, shards, **changes):
     """What a checkpoint of the configured run would hold."""
-    digest = prepare(configure(tmp_path, shards), 1).train_set.manifest.digest
+    digest = set_up_run(configure(tmp_path, shards), 1).train_set.manifest.digest
     facts = {
         "seed": 0,
         "global_batch_size": 4,
@@ -50,37 +50,37 @@ def facts_of(tmp_path, shards, **changes):
 
 def test_the_ranks_of_a_node_share_the_look_at_the_shards(tmp_path, shards):
     (shards / "shard-000001.tar").unlink()
-    prepare(configure(tmp_path, shards), 3, part=0, num_parts=3)
+    set_up_run(configure(tmp_path, shards), 3, part=0, num_parts=3)
     with pytest.raises(ShardError, match=r"1 of 1 shards .* the first: shard-000001\.tar"):
-        prepare(configure(tmp_path, shards), 3, part=1, num_parts=3)
+        set_up_run(configure(tmp_path, shards), 3, part=1, num_parts=3)
 
 
 def test_the_cache_is_where_and_as_large_as_the_settings_say(tmp_path, shards):
     words = [f"data.cache_dir={tmp_path / 'cache'}", "data.cache_gb=0.5"]
-    train_set = prepare(configure(tmp_path, shards, *words), 1).train_set
+    train_set = set_up_run(configure(tmp_path, shards, *words), 1).train_set
     assert train_set.cache_bytes == 500_000_000
     assert train_set[0].key
     assert (tmp_path / "cache").is_dir()
     pipe = [f"data.train_shards='pipe:cat {shards}/{{}}'", words[0], "data.cache_gb=1e-4"]
     with pytest.raises(ShardError, match=r"two windows of 16 shards .*data\.cache_gb=0\.0001"):
-        prepare(configure(tmp_path, shards, *pipe), 1)
+        set_up_run(configure(tmp_path, shards, *pipe), 1)
 
 
 def test_a_fresh_run_starts_at_zero_and_ends_with_its_epochs(tmp_path, shards):
-    prepared = prepare(configure(tmp_path, shards, "optim.num_epochs=5"), world_size=2)
-    assert prepared.plan == (4, 2, 1)
-    assert (prepared.first_step, prepared.last_step) == (0, 15)
-    assert prepared.checkpoint is None
+    setup = set_up_run(configure(tmp_path, shards, "optim.num_epochs=5"), world_size=2)
+    assert setup.plan == (4, 2, 1)
+    assert (setup.first_step, setup.last_step) == (0, 15)
+    assert setup.checkpoint is None
     assert list(tmp_path.iterdir()) == [shards]  # nothing is written
 
 
 def test_a_resumed_run_keeps_its_global_batch_on_another_number_of_ranks(tmp_path, shards):
-    write_checkpoint(tmp_path, **facts_of(tmp_path, shards))
+    write_checkpoint(tmp_path, **agreed_values(tmp_path, shards))
     for world_size, accumulation in ((1, 2), (2, 1)):
-        prepared = prepare(configure(tmp_path, shards), world_size)
-        assert prepared.plan == (4, 2, accumulation)
-        assert prepared.first_step == 4
-        assert prepared.resolved["optim.grad_accum_steps"] == accumulation
+        setup = set_up_run(configure(tmp_path, shards), world_size)
+        assert setup.plan == (4, 2, accumulation)
+        assert setup.first_step == 4
+        assert setup.resolved["optim.grad_accum_steps"] == accumulation
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_resumed_run_keeps_its_global_batch_on_another_number_of_ranks(tmp_pat
 )
 def test_what_does_not_fit_is_told_with_the_remedy(tmp_path, shards, words, told):
     with pytest.raises((ConfigError, ShardError)) as caught:
-        prepare(configure(tmp_path, shards, *words), world_size=1)
+        set_up_run(configure(tmp_path, shards, *words), world_size=1)
     for word in told:
         assert word in str(caught.value)
 
@@ -108,16 +108,16 @@ def test_a_missing_or_short_shard_is_found_before_the_first_step(tmp_path, shard
     tar = sorted(shards.glob("*.tar"))[1]
     tar.write_bytes(tar.read_bytes()[:-512])
     with pytest.raises(ShardError, match=f"1 of 3 shards.*{tar.name}"):
-        prepare(configure(tmp_path, shards), world_size=1)
+        set_up_run(configure(tmp_path, shards), world_size=1)
     tar.unlink()
     with pytest.raises(ShardError, match=f"1 of 3 shards.*{tar.name}"):
-        prepare(configure(tmp_path, shards), world_size=1)
+        set_up_run(configure(tmp_path, shards), world_size=1)
 
 
 def test_shards_without_the_stereo_view_are_refused(tmp_path):
     mono = write_small_shards(tmp_path / "mono", 12, height=64, width=96, use_stereo=False)
     with pytest.raises(ShardError, match="--stereo"):
-        prepare(configure(tmp_path, mono), world_size=1)
+        set_up_run(configure(tmp_path, mono), world_size=1)
 
 
 @pytest.mark.parametrize("place", ["shards", "nowhere"])
@@ -126,14 +126,14 @@ def test_validation_shards_that_cannot_serve_name_the_command_for_those_that_can
 ):
     words = r"eigen_zhou/val .*--ground-truth velodyne .*--height 64 --width 96"
     with pytest.raises(ShardError, match=words) as caught:
-        prepare(configure(tmp_path, shards, f"data.val_shards={tmp_path / place}"), world_size=1)
+        set_up_run(configure(tmp_path, shards, f"data.val_shards={tmp_path / place}"), world_size=1)
     assert str(tmp_path / place) in str(caught.value)
     assert "/test" not in str(caught.value).replace(str(tmp_path), "")
 
 
 def test_resume_must_find_a_checkpoint(tmp_path, shards):
     with pytest.raises(CheckpointError, match=r"resume=must.*resume=auto"):
-        prepare(configure(tmp_path, shards, "checkpoint.resume=must"), world_size=1)
+        set_up_run(configure(tmp_path, shards, "checkpoint.resume=must"), world_size=1)
 
 
 @pytest.mark.parametrize(
@@ -146,61 +146,61 @@ def test_resume_must_find_a_checkpoint(tmp_path, shards):
     ],
 )
 def test_a_run_does_not_go_on_in_another_order(tmp_path, shards, changes, told):
-    write_checkpoint(tmp_path, **facts_of(tmp_path, shards, **changes))
+    write_checkpoint(tmp_path, **agreed_values(tmp_path, shards, **changes))
     with pytest.raises(CheckpointError, match=told) as caught:
-        prepare(configure(tmp_path, shards), world_size=2)
+        set_up_run(configure(tmp_path, shards), world_size=2)
     assert "network.init_from" in str(caught.value)
 
 
 def test_another_loss_does_not_go_on_in_the_folder_of_a_run(tmp_path, shards):
-    checkpoint = write_checkpoint(tmp_path, **facts_of(tmp_path, shards))
+    checkpoint = write_checkpoint(tmp_path, **agreed_values(tmp_path, shards))
     save_config(configure(tmp_path, shards), checkpoint / "config.yaml")
-    assert prepare(configure(tmp_path, shards, "optim.lr=1e-5"), 2).first_step == 4
+    assert set_up_run(configure(tmp_path, shards, "optim.lr=1e-5"), 2).first_step == 4
     with pytest.raises(CheckpointError, match=r"loss.use_ssim=True, .*log.run_dir of its own"):
-        prepare(configure(tmp_path, shards, "loss.use_ssim=false"), 2)
+        set_up_run(configure(tmp_path, shards, "loss.use_ssim=false"), 2)
 
 
 def test_a_global_batch_other_than_the_checkpoints_is_refused(tmp_path, shards):
-    write_checkpoint(tmp_path, **facts_of(tmp_path, shards))
+    write_checkpoint(tmp_path, **agreed_values(tmp_path, shards))
     with pytest.raises(CheckpointError, match="global_batch_size=4, now it is 6"):
-        prepare(configure(tmp_path, shards, "optim.global_batch_size=6"), world_size=1)
+        set_up_run(configure(tmp_path, shards, "optim.global_batch_size=6"), world_size=1)
 
 
 def test_a_partitioned_run_does_not_go_on_with_other_ranks(tmp_path, shards):
-    write_checkpoint(tmp_path, **facts_of(tmp_path, shards, zero_stage=1))
+    write_checkpoint(tmp_path, **agreed_values(tmp_path, shards, zero_stage=1))
     with pytest.raises(CheckpointError, match="saved by 2 ranks"):
-        prepare(configure(tmp_path, shards, "deepspeed.zero_stage=1"), world_size=1)
+        set_up_run(configure(tmp_path, shards, "deepspeed.zero_stage=1"), world_size=1)
 
 
 def test_a_validation_that_an_earlier_life_did_not_come_to_is_due(tmp_path, shards):
     val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
     words = [f"data.val_shards={val}", "optim.global_batch_size=6"]  # epochs of two steps
-    checkpoint = write_checkpoint(tmp_path, **facts_of(tmp_path, shards, global_batch_size=6))
-    assert prepare(configure(tmp_path, shards, *words), 1).needs_validation
-    assert not prepare(configure(tmp_path, shards, *words[1:]), 1).needs_validation
-    assert not prepare(configure(tmp_path, shards, *words, "checkpoint.resume=never"), 1)[-1]
+    checkpoint = write_checkpoint(tmp_path, **agreed_values(tmp_path, shards, global_batch_size=6))
+    assert set_up_run(configure(tmp_path, shards, *words), 1).needs_validation
+    assert not set_up_run(configure(tmp_path, shards, *words[1:]), 1).needs_validation
+    assert not set_up_run(configure(tmp_path, shards, *words, "checkpoint.resume=never"), 1)[-1]
     note_validation(checkpoint, {"abs_rel": 0.1})
-    assert not prepare(configure(tmp_path, shards, *words), 1).needs_validation
+    assert not set_up_run(configure(tmp_path, shards, *words), 1).needs_validation
 
 
 def test_a_run_that_has_not_begun_owes_no_validation(tmp_path, shards):
     val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
-    write_checkpoint(tmp_path, **facts_of(tmp_path, shards, step=0))
-    assert not prepare(configure(tmp_path, shards, f"data.val_shards={val}"), 2).needs_validation
+    write_checkpoint(tmp_path, **agreed_values(tmp_path, shards, step=0))
+    assert not set_up_run(configure(tmp_path, shards, f"data.val_shards={val}"), 2).needs_validation
 
 
 def test_no_validation_is_due_in_mid_epoch(tmp_path, shards):
     val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
-    write_checkpoint(tmp_path, **facts_of(tmp_path, shards))  # step 4 of epochs of three
-    assert not prepare(configure(tmp_path, shards, f"data.val_shards={val}"), 2).needs_validation
+    write_checkpoint(tmp_path, **agreed_values(tmp_path, shards))  # step 4 of epochs of three
+    assert not set_up_run(configure(tmp_path, shards, f"data.val_shards={val}"), 2).needs_validation
     ended = configure(tmp_path, shards, f"data.val_shards={val}", "optim.max_steps=4")
-    assert prepare(ended, 2).needs_validation
+    assert set_up_run(ended, 2).needs_validation
     past = configure(tmp_path, shards, f"data.val_shards={val}", "optim.num_epochs=1")
-    prepared = prepare(past, 2)
-    assert (prepared.first_step, prepared.last_step, prepared.needs_validation) == (4, 3, True)
+    setup = set_up_run(past, 2)
+    assert (setup.first_step, setup.last_step, setup.needs_validation) == (4, 3, True)
 
 
 def test_resume_never_does_not_look_at_checkpoints(tmp_path, shards):
-    write_checkpoint(tmp_path, **facts_of(tmp_path, shards, seed=1))
-    prepared = prepare(configure(tmp_path, shards, "checkpoint.resume=never"), world_size=1)
-    assert prepared.first_step == 0
+    write_checkpoint(tmp_path, **agreed_values(tmp_path, shards, seed=1))
+    setup = set_up_run(configure(tmp_path, shards, "checkpoint.resume=never"), world_size=1)
+    assert setup.first_step == 0

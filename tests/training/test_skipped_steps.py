@@ -27,7 +27,7 @@ def follow(steps, max_in_a_row=3, is_main=True):
     skipped = SkippedSteps(max_in_a_row, lambda step, rank: [f"s{step}r{rank}", "x"], is_main)
     for step, flags in enumerate(steps):
         skipped.after_step(step, HostCopy(torch.tensor(flags)))
-    skipped.settle()
+    skipped.flush()
 
 
 def test_a_skipped_step_is_told_with_its_rank_and_samples_by_the_main_rank(caplog):
@@ -50,7 +50,7 @@ def test_a_crowd_is_not_told_one_by_one(caplog):
     keys = [f"key {number}." for number in range(100)]
     skipped = SkippedSteps(3, lambda step, rank: iter(keys), is_main=True)
     skipped.after_step(0, HostCopy(torch.tensor([1] * 64 + [64])))
-    skipped.settle()
+    skipped.flush()
     assert caplog.text.count("key 0.") == caplog.text.count("rank ") == 12
     assert "key 12." not in caplog.text
 

@@ -118,7 +118,7 @@ def test_the_log_tells_the_rate_that_the_optimizer_used(alone):
     report = Reporter(lines, config, PLAN, World(0, 0, 1, CPU))
     for num_done, epoch in ((1, 0), (2, 99)):
         report.after_step(num_done, epoch, take_step([make_frames()] * 2, epoch, num_done - 1))
-    report.settle(2, 99)
+    report.flush(2, 99)
     assert [(step, metrics["train/lr"]) for step, metrics in lines] == [
         (1, 0.5),
         (2, pytest.approx(0.05)),

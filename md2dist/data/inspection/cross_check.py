@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from md2dist.data.inspection.sample_check import shown_image
+from md2dist.data.inspection.sample_check import image_of_view
 from md2dist.data.inspection.shard_check import Checksum, Fault, ShardReport
 from md2dist.data.kitti.drives import name_in_raw
 from md2dist.data.kitti.splits import SplitLine
@@ -13,10 +13,10 @@ from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.storage.open_store import is_url
 
-Moment = tuple[str, int]  # drive of KITTI raw and frame, whichever camera sees it
+FrameId = tuple[str, int]  # drive of KITTI raw and frame, whichever camera sees it
 
 
-def find_strangers(folder: str | Path, manifest: Manifest) -> Iterator[Fault]:
+def find_unlisted_shards(folder: str | Path, manifest: Manifest) -> Iterator[Fault]:
     """Finds shards in the folder that its manifest does not list; a store tells of none."""
     if is_url(folder):
         return
@@ -26,7 +26,7 @@ def find_strangers(folder: str | Path, manifest: Manifest) -> Iterator[Fault]:
             yield Fault(path.name, "", "is not in index.json; is it left from another packing?")
 
 
-def find_repetitions(reports: Iterable[ShardReport]) -> Iterator[Fault]:
+def find_duplicates(reports: Iterable[ShardReport]) -> Iterator[Fault]:
     """Finds samples that lie in several shards."""
     homes: dict[str, str] = {}
     for report in reports:
@@ -36,7 +36,7 @@ def find_repetitions(reports: Iterable[ShardReport]) -> Iterator[Fault]:
                 yield Fault(report.name, sample.key, f"is also in {home}")
 
 
-def find_contradictions(reports: Iterable[ShardReport]) -> Iterator[Fault]:
+def find_inconsistent_images(reports: Iterable[ShardReport]) -> Iterator[Fault]:
     """Finds images that differ between the samples that show them.
 
     The same frame is the target of one sample, the neighbour of the next and the other camera of a
@@ -56,14 +56,14 @@ def find_contradictions(reports: Iterable[ShardReport]) -> Iterator[Fault]:
                 yield Fault(shard, key, f"shows another image of {image} than {witness}")
 
 
-def shown_moments(lines: Iterable[SplitLine], recipe: Recipe) -> set[Moment]:
+def shown_moments(lines: Iterable[SplitLine], recipe: Recipe) -> set[FrameId]:
     """Lists what samples show in any of their views."""
     views = view_names(recipe.frame_offsets, use_stereo=False)  # stereo shows the target's moment
-    images = (shown_image(line, view) for line in lines for view in views)
+    images = (image_of_view(line, view) for line in lines for view in views)
     return {name_in_raw(image.drive, image.frame) for image in images}
 
 
-def find_leaks(train: set[Moment], evaluation: set[Moment]) -> Iterator[Fault]:
+def find_leaks(train: set[FrameId], evaluation: set[FrameId]) -> Iterator[Fault]:
     """Finds moments that training and evaluation share, drive by drive."""
     leaks: dict[str, list[int]] = defaultdict(list)
     for drive, frame in sorted(train & evaluation):

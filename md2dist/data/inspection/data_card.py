@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from md2dist.data.inspection.cross_check import frame_gaps
-from md2dist.data.inspection.descriptions import described_line, read_descriptions
+from md2dist.data.inspection.descriptions import read_descriptions, split_line_of
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.data.shards.recipe import view_names
@@ -28,7 +28,7 @@ def describe_shards(folder: str | Path) -> str:
     facts = {**_manifest_facts(manifest), **_camera_facts(infos)}
     width = max(map(len, facts))
     lines = [str(folder), "", *(f"{name:<{width}}  {text}" for name, text in facts.items())]
-    return "\n".join([*lines, "", *_drive_table([described_line(info) for info in infos])])
+    return "\n".join([*lines, "", *_drive_table([split_line_of(info) for info in infos])])
 
 
 def _manifest_facts(manifest: Manifest) -> dict[str, str]:

@@ -12,11 +12,11 @@ import numpy as np
 from md2dist.data.kitti.layout import CAMERAS
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.manifest import MANIFEST_NAME, read_manifest
-from md2dist.data.shards.tar_sample import Section, find_member
+from md2dist.data.shards.tar_sample import SampleBytes, find_member
 from md2dist.errors import ShardError
 from md2dist.storage.open_store import is_url, map_file, open_store
-from md2dist.storage.retries import QUICK
-from md2dist.storage.store import NUM_AT_ONCE, Store, ask, fetch_bytes
+from md2dist.storage.retries import INTERACTIVE
+from md2dist.storage.store import NUM_AT_ONCE, Store, fetch_bytes, with_retries
 
 _STRINGS = ("key", "date", "drive", "side")
 _INTEGERS = ("format_version", "frame", "width", "height", "native_width", "native_height")
@@ -54,7 +54,7 @@ def parse_description(content: bytes | memoryview) -> dict[str, Any]:
     return info
 
 
-def described_line(info: dict[str, Any]) -> SplitLine:
+def split_line_of(info: dict[str, Any]) -> SplitLine:
     """Tells which line of a split a sample is, by its description."""
     drive = "/".join(filter(None, (info["date"], info["drive"])))
     return SplitLine(drive, info["frame"], info["side"])
@@ -70,19 +70,21 @@ def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
     """
     store = _find_ranges(folder)
 
-    def describe(section: Section) -> dict[str, Any]:
+    def describe(section: SampleBytes) -> dict[str, Any]:
         return parse_description(find_member(section, "json"))
 
     with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
         for entry in read_manifest(folder).shards:
-            spans = itertools.pairwise(entry.offsets.tolist())
+            byte_ranges = itertools.pairwise(entry.offsets.tolist())
             try:
                 if store:
-                    sections = [_FarSection(store, entry.name, *span) for span in spans]
+                    sections = [
+                        _FarSection(store, entry.name, *byte_range) for byte_range in byte_ranges
+                    ]
                     yield from pool.map(describe, sections)
                 else:
                     content = map_file(folder, entry.name)
-                    yield from (describe(content[start:stop]) for start, stop in spans)
+                    yield from (describe(content[start:stop]) for start, stop in byte_ranges)
             except (OSError, ShardError) as error:
                 raise ShardError(
                     f"{folder}/{entry.name} is missing or damaged ({error}); find all damage with "
@@ -105,7 +107,7 @@ class _FarSection:
         if not 0 <= first <= end <= len(self._piece):
             start = self._start + part.start
             stop = min(max(start + _PIECE, self._start + part.stop), self._stop)
-            self._piece = fetch_bytes(self._store, self._name, QUICK, (start, stop))
+            self._piece = fetch_bytes(self._store, self._name, INTERACTIVE, (start, stop))
             self._piece_start = part.start
             first, end = 0, part.stop - part.start
         return self._piece[first:end]
@@ -115,8 +117,10 @@ def _find_ranges(folder: str | Path) -> Store | None:
     """Opens a store that gives parts of files; None where there is none."""
     if not is_url(folder):
         return None
-    store = open_store(folder, QUICK.timeout)
-    has_ranges = ask(store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), QUICK)
+    store = open_store(folder, INTERACTIVE.timeout)
+    has_ranges = with_retries(
+        store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), INTERACTIVE
+    )
     return store if has_ranges else None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from md2dist.data.inspection.descriptions import described_line, parse_description
+from md2dist.data.inspection.descriptions import parse_description, split_line_of
 from md2dist.data.kitti.layout import OTHER_SIDE
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.dataset import decode_image
@@ -26,13 +26,13 @@ def expected_members(recipe: Recipe) -> list[str]:
     """Names of the members that every sample of a recipe has."""
     views = view_names(recipe.frame_offsets, recipe.use_stereo)
     names = [*(f"{view}.{recipe.image_format}" for view in views), "json"]
-    return [*names, recipe.truth_name] if recipe.truth_name else names
+    return [*names, recipe.ground_truth_name] if recipe.ground_truth_name else names
 
 
-def shown_image(line: SplitLine, view: str) -> SplitLine:
+def image_of_view(line: SplitLine, view: str) -> SplitLine:
     """Names the image that a view of a sample shows.
 
-    >>> str(shown_image(SplitLine("2011_09_26/drive", 7, "l"), "+1"))
+    >>> str(image_of_view(SplitLine("2011_09_26/drive", 7, "l"), "+1"))
     '2011_09_26/drive 8 l'
     """
     if view == "s":
@@ -73,7 +73,7 @@ def check_sample(
 def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     if info["format_version"] != FORMAT_VERSION:
         yield f"has format version {info['format_version']}, expected {FORMAT_VERSION}"
-    line = described_line(info)
+    line = split_line_of(info)
     if info["key"] != key or line.key != key:
         yield f"its json describes {line} under the key {info['key']}"
     size = info["height"], info["width"]
@@ -115,7 +115,7 @@ def _check_contents(
         try:
             if name.endswith(f".{recipe.image_format}"):
                 shape, prefix = decode_image(content).shape[:2], ""
-            elif name == recipe.truth_name:
+            elif name == recipe.ground_truth_name:
                 depth = decode_sparse_depth(content)
                 shape, prefix = depth.shape, "native_"
                 known = depth[depth != 0]

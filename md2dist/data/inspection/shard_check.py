@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from md2dist.data.inspection.descriptions import described_line, parse_description
-from md2dist.data.inspection.sample_check import check_sample, shown_image
+from md2dist.data.inspection.descriptions import parse_description, split_line_of
+from md2dist.data.inspection.sample_check import check_sample, image_of_view
 from md2dist.data.inspection.tar_structure import TarMember, TarWalk, walk_tar
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.entry import ShardEntry
@@ -117,7 +117,7 @@ def _check_shard(job: _Job) -> ShardReport:
             reasons = check_sample(key, contents, recipe, decode=key in chosen_keys)
             faults += [Fault(name, key, reason) for reason in reasons]
         with suppress(KeyError, ShardError):  # told above
-            line = described_line(parse_description(contents["json"]))
+            line = split_line_of(parse_description(contents["json"]))
             samples.append(FoundSample(key, line, _sum_images(line, contents, recipe)))
     return ShardReport(name, faults, samples)
 
@@ -128,8 +128,8 @@ def _check_bytes(content: memoryview, entry: ShardEntry) -> Iterator[str]:
     elif hashlib.sha256(content).hexdigest() != entry.sha256:
         yield "has another sha256 than index.json says"
     else:
-        spans = zip(entry.offsets.tolist(), entry.offsets[1:].tolist(), strict=False)
-        sums = [zlib.crc32(content[start:stop]) for start, stop in spans]
+        byte_ranges = zip(entry.offsets.tolist(), entry.offsets[1:].tolist(), strict=False)
+        sums = [zlib.crc32(content[start:stop]) for start, stop in byte_ranges]
         if sums != entry.crc32.tolist():
             yield "its samples have other checksums than index.json says"
 
@@ -185,7 +185,7 @@ def _sum_images(
     line: SplitLine, contents: dict[str, memoryview], recipe: Recipe
 ) -> dict[SplitLine, Checksum]:
     encoded = {
-        shown_image(line, view): contents.get(f"{view}.{recipe.image_format}")
+        image_of_view(line, view): contents.get(f"{view}.{recipe.image_format}")
         for view in view_names(recipe.frame_offsets, recipe.use_stereo)
     }
     return {

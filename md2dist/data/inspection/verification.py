@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from md2dist.data.inspection.cross_check import (
-    find_contradictions,
+    find_duplicates,
+    find_inconsistent_images,
     find_leaks,
-    find_repetitions,
-    find_strangers,
+    find_unlisted_shards,
     frame_gaps,
     shown_moments,
 )
-from md2dist.data.inspection.descriptions import described_line, read_descriptions
+from md2dist.data.inspection.descriptions import read_descriptions, split_line_of
 from md2dist.data.inspection.shard_check import Decode, Fault, check_shards
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.errors import ConfigError
 
 
-class Verdict(NamedTuple):
+class VerificationReport(NamedTuple):
     """What a check of a whole folder has found."""
 
     manifest: Manifest
@@ -35,7 +35,7 @@ def verify_shards(
     seed: int = 0,
     processes: int = 1,
     on_shard: Callable[[int], object] = lambda num_bytes: None,
-) -> Verdict:
+) -> VerificationReport:
     """Looks for everything that is wrong with a folder of shards.
 
     Args:
@@ -58,7 +58,7 @@ def verify_shards(
     manifest = read_manifest(folder)
     evaluated = set()
     if against is not None:
-        others = map(described_line, read_descriptions(against))
+        others = map(split_line_of, read_descriptions(against))
         evaluated = shown_moments(others, read_manifest(against).recipe)
     reports = []
     checks = check_shards(folder, manifest, decode=decode, seed=seed, processes=processes)
@@ -68,9 +68,9 @@ def verify_shards(
     lines = [sample.line for report in reports for sample in report.samples]
     faults = [
         *(fault for report in reports for fault in report.faults),
-        *find_strangers(folder, manifest),
-        *find_repetitions(reports),
-        *find_contradictions(reports),
+        *find_unlisted_shards(folder, manifest),
+        *find_duplicates(reports),
+        *find_inconsistent_images(reports),
         *find_leaks(shown_moments(lines, manifest.recipe), evaluated),
     ]
-    return Verdict(manifest, len(lines), faults, frame_gaps(lines))
+    return VerificationReport(manifest, len(lines), faults, frame_gaps(lines))

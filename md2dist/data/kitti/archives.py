@@ -11,7 +11,7 @@ from typing import NamedTuple
 from md2dist.data.kitti.drives import DRIVES
 from md2dist.errors import ConfigError, DownloadError
 from md2dist.storage.download import download, remote_size
-from md2dist.storage.retries import PATIENT, QUICK, Patience
+from md2dist.storage.retries import BACKGROUND, INTERACTIVE, RetryPolicy
 
 BASE_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/raw_data"
 _NUM_REQUESTS = 8  # at the same time, for sizes
@@ -65,7 +65,10 @@ def list_archives(patterns: Sequence[str] = ("*",)) -> list[str]:
 
 
 def plan_download(
-    output: Path, names: Sequence[str], base_url: str = BASE_URL, patience: Patience = QUICK
+    output: Path,
+    names: Sequence[str],
+    base_url: str = BASE_URL,
+    retry_policy: RetryPolicy = INTERACTIVE,
 ) -> list[Archive]:
     """Asks for the sizes of archives, and compares them with what lies in the folder already.
 
@@ -75,7 +78,7 @@ def plan_download(
     """
     urls = [f"{base_url.rstrip('/')}/{name}" for name in names]
     with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
-        sizes = list(pool.map(lambda url: remote_size(url, patience), urls))
+        sizes = list(pool.map(lambda url: remote_size(url, retry_policy), urls))
     archives = [
         Archive(url, output / Path(url).name, size) for url, size in zip(urls, sizes, strict=True)
     ]
@@ -96,14 +99,14 @@ def plan_download(
 
 def fetch_archive(
     archive: Archive,
-    patience: Patience = PATIENT,
+    retry_policy: RetryPolicy = BACKGROUND,
     on_bytes: Callable[[int], object] = lambda num_bytes: None,
 ) -> None:
     """Downloads one archive, unless it is here.
 
     Args:
         archive: from `plan_download`.
-        patience: with a server that fails.
+        retry_policy: with a server that fails.
         on_bytes: is told of bytes that are here, all of them in the end.
 
     Raises:
@@ -112,7 +115,7 @@ def fetch_archive(
     if archive.path.is_file():
         on_bytes(archive.num_bytes)
         return
-    download(archive.url, archive.path, _check_zip, patience=patience, on_bytes=on_bytes)
+    download(archive.url, archive.path, _check_zip, retry_policy=retry_policy, on_bytes=on_bytes)
 
 
 def _check_zip(path: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.data.images import decode_pixels
 from md2dist.data.kitti.layout import RAW_CALIBRATION, calibration_files, is_odometry
-from md2dist.data.kitti.tree import SourceTree, telling_place
-from md2dist.errors import KittiError
+from md2dist.data.kitti.tree import SourceTree, naming_the_roots
+from md2dist.errors import KittiDataError
 
 
 class Calibration(NamedTuple):
@@ -46,10 +46,10 @@ def load_calibration(date_folder: str | Path) -> Calibration:
     """Reads ``calib_cam_to_cam.txt`` and ``calib_velo_to_cam.txt`` of a recording date.
 
     Raises:
-        KittiError: if a file is missing, or lacks an entry or some of its numbers.
+        KittiDataError: if a file is missing, or lacks an entry or some of its numbers.
     """
     tree = SourceTree(date_folder)
-    with telling_place(tree):
+    with naming_the_roots(tree):
         return _parse_raw(*(_Entries(tree, name) for name in RAW_CALIBRATION))
 
 
@@ -63,7 +63,7 @@ def read_calibration(tree: SourceTree, drive: str, *, use_scans: bool = True) ->
             one tells where the scanner is.
 
     Raises:
-        KittiError: if a file is missing, or lacks an entry or some of its numbers.
+        KittiDataError: if a file is missing, or lacks an entry or some of its numbers.
     """
     first, *others = (_Entries(tree, name) for name in calibration_files(drive))
     return _parse_odometry(first, use_scans) if is_odometry(drive) else _parse_raw(first, *others)
@@ -76,14 +76,14 @@ def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
         Length of the velocity to the north and east, m/s.
 
     Raises:
-        KittiError: if the record is missing, or too short, or not of numbers.
+        KittiDataError: if the record is missing, or too short, or not of numbers.
     """
     name = f"{drive}/oxts/data/{frame:010d}.txt"
     content = tree.read(name)
     try:
         _, _, _, _, _, _, north, east, *_ = map(float, content.split())
     except ValueError:
-        raise KittiError(f"navigation record {name} is not 8 or more numbers") from None
+        raise KittiDataError(f"navigation record {name} is not 8 or more numbers") from None
     return math.hypot(north, east)
 
 
@@ -94,11 +94,11 @@ def read_scan(tree: SourceTree, name: str) -> np.ndarray:
         Points (N, 4) float32: x forwards, y to the left, z upwards in m, and reflectance.
 
     Raises:
-        KittiError: if the file is missing or is not a whole number of points.
+        KittiDataError: if the file is missing or is not a whole number of points.
     """
     content = tree.read(name)
     if not content or len(content) % 16:
-        raise KittiError(f"laser scan {name} has {len(content)} bytes, not a multiple of 16")
+        raise KittiDataError(f"laser scan {name} has {len(content)} bytes, not a multiple of 16")
     return np.frombuffer(content, "<f4").reshape(-1, 4)
 
 
@@ -109,12 +109,12 @@ def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
         Depth (H, W) float32 in m, 0 where unknown.
 
     Raises:
-        KittiError: if the file is missing, broken, or no map with some known depth.
+        KittiDataError: if the file is missing, broken, or no map with some known depth.
     """
     image = decode_pixels(tree.read(name), name)
     counts = np.asarray(image)
     if image.mode != "I;16" or not counts.any():
-        raise KittiError(f"annotated depth {name} is not 16-bit grey, or knows no pixel")
+        raise KittiDataError(f"annotated depth {name} is not 16-bit grey, or knows no pixel")
     return counts / np.float32(DEPTH_UNITS_PER_METRE)
 
 
@@ -132,8 +132,8 @@ def _parse_raw(cameras: "_Entries", velodyne: "_Entries") -> Calibration:
 def _parse_odometry(entries: "_Entries", use_scans: bool) -> Calibration:
     try:
         velo_to_cam = entries.read("Tr", 3, 4) if use_scans else np.full((3, 4), np.nan)
-    except KittiError as error:
-        raise KittiError(
+    except KittiDataError as error:
+        raise KittiDataError(
             f"{error}, which --ground-truth velodyne needs; data_odometry_calib.zip has it: let no "
             "calib.txt of other archives lie extracted beside it"
         ) from None
@@ -158,13 +158,13 @@ class _Entries:
         try:
             lines = tree.read(file).decode().splitlines()
         except UnicodeDecodeError as error:
-            raise KittiError(f"calibration file {file} is no text ({error})") from None
+            raise KittiDataError(f"calibration file {file} is no text ({error})") from None
         self.texts = dict(line.split(":", 1) for line in lines if ":" in line)
 
     def read(self, name: str, *shape: int) -> np.ndarray:
         try:
             return np.array(self.texts[name].split(), np.float64).reshape(shape)
         except (KeyError, ValueError):
-            raise KittiError(
+            raise KittiDataError(
                 f"{self.file}: expected an entry {name} of {math.prod(shape)} numbers"
             ) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.errors import KittiError, SourceError
+from md2dist.errors import KittiAccessError, KittiDataError
 
 Side = Literal["l", "r"]
 CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
@@ -40,14 +40,14 @@ def open_kitti(*roots: Path) -> SourceTree:
     """Opens folders that a user calls KITTI's, after a look whether they can be.
 
     Raises:
-        KittiError: if one is no folder, or the folder of a date, which lies in the one to name.
-        SourceError: if the system does not let one be entered.
+        KittiDataError: if one is no folder, or the folder of a date, which lies in the one to name.
+        KittiAccessError: if the system does not let one be entered.
     """
     for root in roots:
         try:
             _check_root(root)
         except OSError as error:
-            raise SourceError(
+            raise KittiAccessError(
                 f"--kitti-root {root} cannot be entered ({error.strerror}); see to its permissions"
             ) from None
     return SourceTree(*roots)
@@ -55,12 +55,12 @@ def open_kitti(*roots: Path) -> SourceTree:
 
 def _check_root(root: Path) -> None:
     if not root.is_dir():
-        raise KittiError(
+        raise KittiDataError(
             f"--kitti-root {root} {'is a file' if root.exists() else 'does not exist'}; "
             "expected a folder of KITTI's archives, or of what was extracted from them"
         )
     if (root / RAW_CALIBRATION[0]).is_file() or any(root.glob("*_sync/image_0?")):
-        raise KittiError(
+        raise KittiDataError(
             f"--kitti-root {root} is the folder of a date; expected the one that it lies in, "
             f"{root.absolute().parent}"
         )
@@ -85,7 +85,7 @@ def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
     """Finds one camera's image, as PNG or as JPEG.
 
     Raises:
-        KittiError: if the frame, or the whole camera, is not there, or the drive is there twice.
+        KittiDataError: if the frame or the whole camera is missing, or the drive is there twice.
     """
     folder, stem = camera_folder(drive, side), find_layout(drive).name_frame(frame)
     present = tree.files(folder)
@@ -93,8 +93,8 @@ def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
         if f"{stem}.{suffix}" in present:
             return f"{folder}/{stem}.{suffix}"
     if not present:
-        raise KittiError(f"no folder {folder}; download the drive {drive}")
-    raise KittiError(f"no image {folder}/{stem}.{'|'.join(_IMAGE_FORMATS)}")
+        raise KittiDataError(f"no folder {folder}; download the drive {drive}")
+    raise KittiDataError(f"no image {folder}/{stem}.{'|'.join(_IMAGE_FORMATS)}")
 
 
 def calibration_files(drive: str) -> list[str]:
@@ -108,13 +108,13 @@ def find_scan(tree: SourceTree, drive: str, frame: int) -> str:
     """Finds one laser scan.
 
     Raises:
-        KittiError: if it is not there, or the drive is there twice.
+        KittiDataError: if it is not there, or the drive is there twice.
     """
     layout = find_layout(drive)
     folder, name = layout.scans.format(drive=drive), f"{layout.name_frame(frame)}.bin"
     if name not in tree.files(folder):
         archive = "data_odometry_velodyne.zip" if is_odometry(drive) else f"the drive {drive}"
-        raise KittiError(
+        raise KittiDataError(
             f"no laser scan {folder}/{name}; download {archive}, or pack with --ground-truth none"
         )
     return f"{folder}/{name}"
@@ -124,14 +124,14 @@ def find_annotated(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
     """Finds one camera's annotated depth, as it lies in ``data_depth_annotated.zip``.
 
     Raises:
-        KittiError: if it is not there, or is there twice.
+        KittiDataError: if it is not there, or is there twice.
     """
     folder = f"{drive.rpartition('/')[2]}/proj_depth/groundtruth/image_{CAMERAS[side]:02d}"
     name = f"{frame:010d}.png"
     for part in ("train/", "val/", ""):
         if name in tree.files(part + folder):
             return f"{part}{folder}/{name}"
-    raise KittiError(
+    raise KittiDataError(
         f"no annotated depth {folder}/{name}, be it below train/ or val/; give --kitti-root the "
         "folder of data_depth_annotated, too, which lacks a few frames"
     )
@@ -141,7 +141,7 @@ def list_drives(tree: SourceTree) -> list[str]:
     """Lists the synced drives of KITTI raw in a tree.
 
     Raises:
-        KittiError: if an archive is broken.
+        KittiDataError: if an archive is broken.
     """
     return [
         f"{date}/{drive}"
@@ -156,7 +156,7 @@ def list_frames(tree: SourceTree, drive: str, side: Side) -> set[int]:
     """Lists the frames of which one camera's image is there; none where the camera is missing.
 
     Raises:
-        KittiError: if the drive is there twice.
+        KittiDataError: if the drive is there twice.
     """
     parts = (name.rpartition(".") for name in tree.files(camera_folder(drive, side)))
     return {int(stem) for stem, _, suffix in parts if suffix in _IMAGE_FORMATS and stem.isdigit()}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from md2dist.data.kitti.published_splits import PUBLISHED_SPLITS, fetch_split
 from md2dist.data.kitti.split_rules import Part, select_samples
 from md2dist.data.kitti.splits import SkippedLine, SplitLine, read_split
-from md2dist.data.kitti.tree import SourceTree, telling_place
+from md2dist.data.kitti.tree import SourceTree, naming_the_roots
 from md2dist.errors import SplitError
 
 _RULES: dict[str, Part] = {"rule/train": "train", "rule/val": "val"}
@@ -42,10 +42,10 @@ def load_split(
 
     Raises:
         SplitError: if the split is unknown, cannot be had, or is broken or empty.
-        KittiError: if a rule meets a broken file.
+        KittiDataError: if a rule meets a broken file.
     """
     if name in _RULES and not _is_file(name):
-        with telling_place(tree):
+        with naming_the_roots(tree):
             selected = select_samples(
                 tree, _RULES[name], frame_offsets, use_stereo, skip_bad=skip_bad
             )

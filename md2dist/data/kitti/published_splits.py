@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from md2dist.errors import DownloadError, SplitError
 from md2dist.storage.download import check_sha256, download
-from md2dist.storage.retries import QUICK, Patience
+from md2dist.storage.retries import INTERACTIVE, RetryPolicy
 
 BASE_URL = (
     "https://raw.githubusercontent.com/nianticlabs/monodepth2/"
@@ -94,13 +94,15 @@ def cache_folder() -> Path:
     return Path(cache) / "md2dist" / "splits"
 
 
-def fetch_split(name: str, base_url: str = BASE_URL, patience: Patience = QUICK) -> Path:
+def fetch_split(
+    name: str, base_url: str = BASE_URL, retry_policy: RetryPolicy = INTERACTIVE
+) -> Path:
     """Downloads a published list, or finds it in the cache, where it is checked once more.
 
     Args:
         name: one of `PUBLISHED_SPLITS`.
         base_url: the folder ``splits`` at the authors' or on a mirror.
-        patience: with a server that fails.
+        retry_policy: with a server that fails.
 
     Raises:
         SplitError: if the list cannot be had.
@@ -121,7 +123,7 @@ def fetch_split(name: str, base_url: str = BASE_URL, patience: Patience = QUICK)
                 f"{base_url}/{listed.path}",
                 fresh,
                 lambda path: check_sha256(path, listed.sha256),
-                patience=patience,
+                retry_policy=retry_policy,
             )
             fresh.replace(target)
     except (OSError, DownloadError) as error:

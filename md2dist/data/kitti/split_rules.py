@@ -9,7 +9,7 @@ from md2dist.data.kitti.drives import EIGEN_TEST_DRIVES
 from md2dist.data.kitti.layout import OTHER_SIDE, Side, list_drives, list_frames
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.errors import KittiError, SplitError
+from md2dist.errors import KittiDataError, SplitError
 
 Part = Literal["train", "val"]
 MIN_SPEED = 1.0  # m/s: a tenth of a metre between two frames
@@ -68,7 +68,7 @@ def select_samples(
 
     Raises:
         SplitError: if there are none.
-        KittiError: if the navigation record of a frame cannot be read.
+        KittiDataError: if the navigation record of a frame cannot be read.
     """
     drives = [
         drive
@@ -86,10 +86,12 @@ def select_samples(
                 frame: read_speed(tree, drive, frame) >= MIN_SPEED
                 for frame in sorted(frames["l"] | frames["r"])
             }
-        except KittiError as error:
+        except KittiDataError as error:
             reason = f"its speed is not known: {error}"
             if not skip_bad:
-                raise KittiError(f"{drive}: {reason}; --skip-bad leaves such drives out") from None
+                raise KittiDataError(
+                    f"{drive}: {reason}; --skip-bad leaves such drives out"
+                ) from None
             skipped.append(SkippedLine(drive, reason))
             continue
         for line in _lines(drive, frames):

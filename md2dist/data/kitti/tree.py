@@ -12,7 +12,7 @@ from pathlib import Path
 from posixpath import dirname
 from typing import Protocol
 
-from md2dist.errors import KittiError, Md2distError, SourceError
+from md2dist.errors import KittiAccessError, KittiDataError, Md2distError
 
 _WRAPPER = "dataset"  # the folder around everything in the archives of KITTI odometry
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -51,8 +51,8 @@ class SourceTree:
         """Lists the names of the folders in a folder, which need not exist.
 
         Raises:
-            KittiError: if an archive is broken, since it may hold any folder.
-            SourceError: if the folder, or an archive, cannot be read.
+            KittiDataError: if an archive is broken, since it may hold any folder.
+            KittiAccessError: if the folder, or an archive, cannot be read.
         """
         places = self._open()
         if self._broken:
@@ -63,8 +63,8 @@ class SourceTree:
         """Lists the names of the files in a folder, which need not exist.
 
         Raises:
-            KittiError: if they lie in two places, or perhaps in a broken archive.
-            SourceError: if the folder, or an archive that may hold it, cannot be read.
+            KittiDataError: if they lie in two places, or perhaps in a broken archive.
+            KittiAccessError: if the folder, or an archive that may hold it, cannot be read.
         """
         if folder not in self._files:
             self._files[folder] = self._list_files(folder)
@@ -74,7 +74,7 @@ class SourceTree:
         """Tells the size of a file in bytes; None where there is no such file.
 
         Raises:
-            SourceError: if the system does not tell.
+            KittiAccessError: if the system does not tell.
         """
         sizes = (place.size(name) for place in self._open())
         return next((size for size in sizes if size is not None), None)
@@ -83,8 +83,8 @@ class SourceTree:
         """Reads a file: from its folder, else from the first archive by name that holds it.
 
         Raises:
-            KittiError: if there is no such file, or it is damaged.
-            SourceError: if it, or an archive that may hold it, cannot be read.
+            KittiDataError: if there is no such file, or it is damaged.
+            KittiAccessError: if it, or an archive that may hold it, cannot be read.
         """
         for place in self._open():
             if place.size(name) is not None:
@@ -95,7 +95,7 @@ class SourceTree:
         homes = [(place.label, names) for place in self._open() if (names := place.files(folder))]
         if len(homes) > 1:
             labels = " and ".join(label for label, _ in homes)
-            raise KittiError(
+            raise KittiDataError(
                 f"two drives of one name: {folder} is there {labels}; keep one of them"
             )
         if not homes and self._broken:
@@ -104,9 +104,9 @@ class SourceTree:
 
     def _refuse(self, *missing: str) -> Md2distError:
         """Says what is missing, and which archives may hold it."""
-        is_unread = any(isinstance(error, SourceError) for error in self._broken)
+        is_unread = any(isinstance(error, KittiAccessError) for error in self._broken)
         reasons = "; ".join([*missing, *map(str, self._broken)])
-        return SourceError(reasons) if is_unread else KittiError(reasons)
+        return KittiAccessError(reasons) if is_unread else KittiDataError(reasons)
 
     def _open(self) -> "list[_Place]":
         # A forked process would share the position in an open file with its parent.
@@ -123,7 +123,7 @@ class SourceTree:
             self._places.append(_Folder(root / _WRAPPER, f"extracted in {_WRAPPER}{suffix}"))
         try:
             names = sorted(entry.name for entry in _scan(root) if _is_archive(entry))
-        except SourceError as error:  # what is extracted there may be all that is needed
+        except KittiAccessError as error:  # what is extracted there may be all that is needed
             self._broken.append(error)
             return
         for name in names:
@@ -140,16 +140,16 @@ def open_tree(*roots: Path) -> SourceTree:
 
 
 @contextmanager
-def telling_place(tree: SourceTree) -> Iterator[None]:
+def naming_the_roots(tree: SourceTree) -> Iterator[None]:
     """Adds where a tree lies to errors over its files; the bytes of shards must not depend on it.
 
     Raises:
-        KittiError: what was raised inside, with the folders.
+        KittiDataError: what was raised inside, with the folders.
     """
     try:
         yield
-    except KittiError as error:
-        raise KittiError(f"{error} (in {tree})") from None
+    except KittiDataError as error:
+        raise KittiDataError(f"{error} (in {tree})") from None
 
 
 class _Place(Protocol):
@@ -186,7 +186,7 @@ class _Folder:
         try:
             return (self.path / name).read_bytes()
         except _ABSENT as error:
-            raise KittiError(f"{name} cannot be read ({error.strerror})") from None
+            raise KittiDataError(f"{name} cannot be read ({error.strerror})") from None
         except OSError as error:
             raise _unread(self.path / name, error) from None
 
@@ -257,14 +257,14 @@ def _explain(name: str, path: Path, error: Exception) -> Md2distError:
     # Where the system does not let it read, zipfile says that the file is none.
     cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
     if isinstance(cause, _ABSENT):
-        return KittiError(f"{name} cannot be read ({cause.strerror})")
+        return KittiDataError(f"{name} cannot be read ({cause.strerror})")
     if isinstance(cause, OSError) and cause.errno not in _OF_DAMAGE:  # the disk's, the network's
         return _unread(path, cause)
-    return KittiError(f"{name} is damaged ({error}); remove the archive and download it again")
+    return KittiDataError(f"{name} is damaged ({error}); remove the archive and download it again")
 
 
-def _unread(path: Path, error: OSError) -> SourceError:
-    return SourceError(
+def _unread(path: Path, error: OSError) -> KittiAccessError:
+    return KittiAccessError(
         f"{path} cannot be read ({error.strerror}); see to its permissions or its disk, then "
         "repeat the command"
     )

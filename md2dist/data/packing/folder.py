@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 from md2dist.data.kitti.splits import SkippedLine
 from md2dist.data.packing.plan import Plan
-from md2dist.data.packing.source_files import SourceFile
+from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import lies_at, write_whole
+from md2dist.storage.atomic import atomic_write, is_same_file
 
 PACKING_NAME = ".packing"
 _PACKED_NAME = ".packed"
@@ -37,7 +37,7 @@ class ShardRecord(NamedTuple):
 
     entry: ShardEntry
     skipped: list[SkippedLine]
-    sources: dict[str, SourceFile]  # the files of its samples, by relative path
+    sources: dict[str, Fingerprint]  # the files of its samples, by relative path
 
 
 class PackingFolder:
@@ -57,7 +57,7 @@ class PackingFolder:
     """
 
     def __init__(self, output: Path, plan: Plan, *, overwrite: bool = False):
-        content = json.dumps(plan.identity(), sort_keys=True)
+        content = json.dumps(plan.fingerprint(), sort_keys=True)
         name = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.output = output
         self.path = output / PACKING_NAME / name
@@ -71,7 +71,7 @@ class PackingFolder:
                 if other.parent != self.path:
                     raise _refuse(output, json.loads(other.read_bytes()), json.loads(content))
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path / _PLAN_NAME, content.encode())
+        atomic_write(self.path / _PLAN_NAME, content.encode())
 
     @contextmanager
     def lock(self, *, alone: bool) -> Iterator[None]:
@@ -86,7 +86,7 @@ class PackingFolder:
         with path.open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-                is_free = lies_at(file.fileno(), path)  # or somebody has just finished
+                is_free = is_same_file(file.fileno(), path)  # or somebody has just finished
             except BlockingIOError:
                 is_free = False
             except OSError:
@@ -127,7 +127,7 @@ class PackingFolder:
         except FileNotFoundError:
             return None
         skipped = [SkippedLine(*line) for line in stored["skipped"]]
-        sources = {name: SourceFile(*source) for name, source in stored["sources"].items()}
+        sources = {name: Fingerprint(*source) for name, source in stored["sources"].items()}
         record = ShardRecord(ShardEntry.from_json(stored["entry"]), skipped, sources)
         return record if self.is_publishing or path.is_file() else None
 
@@ -143,7 +143,7 @@ class PackingFolder:
             "sources": record.sources,
         }
         path = self.shard_path(number).with_suffix(".json")
-        write_whole(path, json.dumps(stored, separators=(",", ":")).encode())
+        atomic_write(path, json.dumps(stored, separators=(",", ":")).encode())
 
 
 def list_finished(output: Path) -> list[Path]:

@@ -8,14 +8,14 @@ from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.kitti.velodyne import project_velodyne
 from md2dist.data.shards.recipe import GroundTruth
-from md2dist.errors import KittiError
+from md2dist.errors import KittiDataError
 
 
-def find_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> str | None:
+def find_ground_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> str | None:
     """Finds the file that the ground truth of a sample is made from; None for ``none``.
 
     Raises:
-        KittiError: if it is not there.
+        KittiDataError: if it is not there.
     """
     if kind == "velodyne":
         return find_scan(tree, line.drive, line.frame)
@@ -24,14 +24,14 @@ def find_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> str | No
     return None
 
 
-def read_truth(
+def read_ground_truth(
     tree: SourceTree, name: str, line: SplitLine, kind: GroundTruth, calibration: Calibration
 ) -> np.ndarray:
     """Makes the depth map of a sample's target.
 
     Args:
         tree: of KITTI.
-        name: what `find_truth` found.
+        name: what `find_ground_truth` found.
         line: the sample.
         kind: ``velodyne`` for the map of the `eigen` protocol, ``annotated`` for KITTI's own.
         calibration: of the drive.
@@ -40,12 +40,12 @@ def read_truth(
         Depth (H, W) float32 in m, 0 where unknown, in the camera's native size.
 
     Raises:
-        KittiError: if the file is broken, or of another size than the camera's images.
+        KittiDataError: if the file is broken, or of another size than the camera's images.
     """
     if kind == "annotated":
         depth, size = read_annotated(tree, name), tuple(calibration.sizes[CAMERAS[line.side]])
         if depth.shape != size:
-            raise KittiError(
+            raise KittiDataError(
                 f"annotated depth {name} has {depth.shape[0]}x{depth.shape[1]} pixels, expected "
                 f"{size[0]}x{size[1]}; download it again"
             )

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from md2dist.data.images import decode_frame, encode_frame, resize_frame
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.plan import refuse_sample
-from md2dist.data.packing.source_files import SourceFile, describe, is_as_before
+from md2dist.data.packing.source_files import Fingerprint, is_unchanged, take_fingerprint
 from md2dist.data.shards.recipe import Recipe
-from md2dist.errors import KittiError
+from md2dist.errors import KittiDataError
 from md2dist.process_map import map_in_processes
-from md2dist.storage.atomic import whole_file, write_whole
+from md2dist.storage.atomic import atomic_open, atomic_write
 
 _IMAGES_PER_FILE = 64  # about two seconds of work, which a stopped process loses
 
@@ -34,7 +34,7 @@ class StoredImage(NamedTuple):
     stop: int  # past the last byte
     native_height: int
     native_width: int
-    source: SourceFile  # the camera's file
+    source: Fingerprint  # the camera's file
 
 
 class ImageStore(NamedTuple):
@@ -76,7 +76,7 @@ def store_images(
         show_progress: draw a bar on the terminal.
 
     Raises:
-        KittiError: if an image is broken.
+        KittiDataError: if an image is broken.
         OSError: if the store cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,8 +106,8 @@ def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
             continue
         for name, stored in json.loads(path.read_bytes()).items():
             image = StoredImage(*stored)
-            image = image._replace(source=SourceFile(*image.source))
-            if is_as_before(tree, name, image.source):
+            image = image._replace(source=Fingerprint(*image.source))
+            if is_unchanged(tree, name, image.source):
                 found[name] = image
     return found
 
@@ -120,21 +120,23 @@ def _encode_images(job: _Job) -> ImageStore:
     images: dict[str, StoredImage] = {}
     broken: dict[str, str] = {}
     (job.folder / f"{file}.json").unlink(missing_ok=True)
-    with whole_file(job.folder / file) as stream:
+    with atomic_open(job.folder / file) as stream:
         for name in job.names:
             start = stream.tell()
             try:
                 content = job.tree.read(name)
                 frame = decode_frame(content, name)
-            except KittiError as error:
+            except KittiDataError as error:
                 if not job.skip_bad:
                     raise refuse_sample(job.tree, error) from None
                 broken[name] = str(error)
                 continue
             stream.write(_encode(frame, job.recipe))
             native_size = frame.height, frame.width
-            images[name] = StoredImage(file, start, stream.tell(), *native_size, describe(content))
-    write_whole(job.folder / f"{file}.json", json.dumps(images).encode())
+            images[name] = StoredImage(
+                file, start, stream.tell(), *native_size, take_fingerprint(content)
+            )
+    atomic_write(job.folder / f"{file}.json", json.dumps(images).encode())
     return ImageStore(images, broken, len(images), time.monotonic() - began)
 
 

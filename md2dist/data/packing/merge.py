@@ -7,9 +7,9 @@ from pathlib import Path
 
 from md2dist.data.packing.folder import PackingFolder, ShardRecord, clear_packed, list_finished
 from md2dist.data.packing.plan import Plan, check_tasks, library_versions
-from md2dist.data.packing.source_files import SourceFile
+from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, write_manifest
-from md2dist.errors import KittiError, ShardError
+from md2dist.errors import KittiDataError, ShardError
 
 _NUM_NAMED = 10  # missing shards that an error lists
 
@@ -34,7 +34,7 @@ def merge_shards(
         ConfigError: if there would be no task.
         ShardError: if shards are missing, if the tasks read different sources, if the folder holds
             other shards, cannot be written, or another process works in it.
-        KittiError: if not a single sample could be packed.
+        KittiDataError: if not a single sample could be packed.
     """
     check_tasks(num_tasks)
     try:
@@ -70,8 +70,8 @@ def _describe(
     late = [line for record in records for line in record.skipped]
     numbers = [number for number, record in enumerate(records) if record.entry.count]
     if not numbers:
-        raise KittiError(f"nothing to pack; first reason: {late[0].reason}")
-    sources: dict[str, SourceFile] = {}
+        raise KittiDataError(f"nothing to pack; first reason: {late[0].reason}")
+    sources: dict[str, Fingerprint] = {}
     for number, record in enumerate(records):
         for name, source in record.sources.items():
             if sources.setdefault(name, source) != source:

@@ -14,10 +14,10 @@ from md2dist.data.kitti.calibration import read_calibration
 from md2dist.data.kitti.layout import OTHER_SIDE, camera_folder, find_image
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing.ground_truth import find_truth
+from md2dist.data.packing.ground_truth import find_ground_truth
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe, view_names
-from md2dist.errors import ConfigError, KittiError
+from md2dist.errors import ConfigError, KittiDataError
 from md2dist.storage.open_store import is_url
 
 
@@ -26,7 +26,7 @@ class PlannedSample(NamedTuple):
 
     line: SplitLine
     views: dict[str, str]  # from view names to images
-    truth: str | None  # the file that the ground truth is made from
+    ground_truth: str | None  # the file that the ground truth is made from
 
 
 class Plan(NamedTuple):
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
         size = self.recipe.samples_per_shard
         return [self.samples[i : i + size] for i in range(0, len(self.samples), size)]
 
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Gives, as JSON can hold it, all that shapes the bytes, but for the sources' contents."""
         lines = [str(sample.line) for sample in self.samples] + [str(skip) for skip in self.skipped]
         return {
@@ -137,7 +137,7 @@ def plan_samples(
         The plan: its samples in the split's order, or shuffled with the recipe's seed.
 
     Raises:
-        KittiError: if a file is missing, or with `skip_bad` from every single sample.
+        KittiDataError: if a file is missing, or with `skip_bad` from every single sample.
     """
     use_scans = recipe.ground_truth == "velodyne"
     check_calibration = cache(partial(read_calibration, use_scans=use_scans))
@@ -148,28 +148,28 @@ def plan_samples(
             sample = _find_files(tree, line, recipe)
             check_calibration(tree, line.drive)
             samples.append(sample)
-        except KittiError as error:
+        except KittiDataError as error:
             if not skip_bad:
-                raise refuse_sample(tree, KittiError(f"{line}: {error}")) from None
+                raise refuse_sample(tree, KittiDataError(f"{line}: {error}")) from None
             left_out.append(SkippedLine(str(line), str(error)))
     if not samples:
-        raise KittiError(f"nothing to pack from {tree}; first reason: {left_out[0].reason}")
+        raise KittiDataError(f"nothing to pack from {tree}; first reason: {left_out[0].reason}")
     if recipe.order == "shuffled":
         order = np.random.default_rng(recipe.seed).permutation(len(samples))
         samples = [samples[i] for i in order]
     return Plan(tree, recipe, samples, left_out, skip_bad)
 
 
-def refuse_sample(tree: SourceTree, error: KittiError) -> KittiError:
+def refuse_sample(tree: SourceTree, error: KittiDataError) -> KittiDataError:
     """Says why packing stops at a sample, and how it would not."""
-    return KittiError(f"{error} (in {tree}; --skip-bad leaves such samples out)")
+    return KittiDataError(f"{error} (in {tree}; --skip-bad leaves such samples out)")
 
 
 def _find_files(tree: SourceTree, line: SplitLine, recipe: Recipe) -> PlannedSample:
     other = OTHER_SIDE[line.side]
     own_folder, other_folder = (camera_folder(line.drive, side) for side in (line.side, other))
     if recipe.use_stereo and tree.files(own_folder) and not tree.files(other_folder):
-        raise KittiError(
+        raise KittiDataError(
             f"{other_folder} is missing: the stereo view of {line.drive} cannot be packed; "
             "download it, or pack with --no-stereo"
         )
@@ -179,7 +179,7 @@ def _find_files(tree: SourceTree, line: SplitLine, recipe: Recipe) -> PlannedSam
         else _find_frame(tree, line, int(name))
         for name in view_names(recipe.frame_offsets, recipe.use_stereo)
     }
-    return PlannedSample(line, views, find_truth(tree, line, recipe.ground_truth))
+    return PlannedSample(line, views, find_ground_truth(tree, line, recipe.ground_truth))
 
 
 def _find_frame(tree: SourceTree, line: SplitLine, offset: int) -> str:
@@ -187,9 +187,9 @@ def _find_frame(tree: SourceTree, line: SplitLine, offset: int) -> str:
     frame = line.frame + offset
     try:
         if frame < 0:
-            raise KittiError("the first frame is 0")
+            raise KittiDataError("the first frame is 0")
         return find_image(tree, line.drive, frame, line.side)
-    except KittiError as error:
+    except KittiDataError as error:
         if offset == 0:
             raise
-        raise KittiError(f"no neighbour at offset {offset:+d}: {error}") from None
+        raise KittiDataError(f"no neighbour at offset {offset:+d}: {error}") from None

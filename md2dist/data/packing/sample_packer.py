@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 
-from md2dist.data.images import scale_intrinsics
+from md2dist.data.images import resize_intrinsics
 from md2dist.data.kitti.calibration import Calibration, read_calibration
 from md2dist.data.kitti.layout import CAMERAS, calibration_files
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing.ground_truth import read_truth
+from md2dist.data.packing.ground_truth import read_ground_truth
 from md2dist.data.packing.image_store import StoredImage
 from md2dist.data.packing.plan import PlannedSample
-from md2dist.data.packing.source_files import SourceFile, describe
+from md2dist.data.packing.source_files import Fingerprint, take_fingerprint
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe
 from md2dist.data.shards.sparse_depth import encode_sparse_depth
-from md2dist.errors import KittiError
+from md2dist.errors import KittiDataError
 
 
 class SamplePacker:
@@ -47,7 +47,7 @@ class SamplePacker:
         self.folder = folder
         self.images = images
         self.broken = broken
-        self.sources: dict[str, SourceFile] = {}
+        self.sources: dict[str, Fingerprint] = {}
         use_scans = recipe.ground_truth == "velodyne"
         self._read_calibration = cache(partial(read_calibration, use_scans=use_scans))
 
@@ -59,8 +59,8 @@ class SamplePacker:
             depth map in native size.
 
         Raises:
-            KittiError: if a file is broken, the calibration missing, or an image of another size
-                than the others.
+            KittiDataError: if a file is broken, the calibration missing, or an image of another
+                size than the others.
         """
         line, suffix = sample.line, self.recipe.image_format
         views = {name: self._find_image(file) for name, file in sample.views.items()}
@@ -71,15 +71,15 @@ class SamplePacker:
         info = self._describe(line, calibration, native_size)
         members["json"] = json.dumps(info, separators=(",", ":")).encode()
         others = calibration_files(line.drive)
-        name, truth = self.recipe.truth_name, sample.truth
+        name, truth = self.recipe.ground_truth_name, sample.ground_truth
         if name and truth:
-            depth = read_truth(self.tree, truth, line, self.recipe.ground_truth, calibration)
+            depth = read_ground_truth(self.tree, truth, line, self.recipe.ground_truth, calibration)
             members[name] = encode_sparse_depth(depth)
             others.append(truth)
         self.sources |= {file: views[name].source for name, file in sample.views.items()}
         for file in others:
             if file not in self.sources:
-                self.sources[file] = describe(self.tree.read(file))
+                self.sources[file] = take_fingerprint(self.tree.read(file))
         return members
 
     def _describe(
@@ -101,13 +101,15 @@ class SamplePacker:
             "height": height,
             "native_width": native_size[1],
             "native_height": native_size[0],
-            "K": scale_intrinsics(calibration.K[camera], calibrated_size, (height, width)).tolist(),
+            "K": resize_intrinsics(
+                calibration.K[camera], calibrated_size, (height, width)
+            ).tolist(),
             "baseline": calibration.baseline,
         }
 
     def _find_image(self, name: str) -> StoredImage:
         if name in self.broken:
-            raise KittiError(self.broken[name])
+            raise KittiDataError(self.broken[name])
         return self.images[name]
 
     def _read_image(self, image: StoredImage) -> bytes:
@@ -121,5 +123,7 @@ def _common_native_size(sample: PlannedSample, views: Mapping[str, StoredImage])
     sizes = {(v.native_height, v.native_width): sample.views[name] for name, v in views.items()}
     if len(sizes) > 1:
         told = ", ".join(f"{file} is {h}x{w}" for (h, w), file in sizes.items())
-        raise KittiError(f"the images of {sample.line} differ in size: {told}; extract them again")
+        raise KittiDataError(
+            f"the images of {sample.line} differ in size: {told}; extract them again"
+        )
     return next(iter(sizes))

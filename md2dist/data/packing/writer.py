@@ -13,11 +13,11 @@ from md2dist.data.packing.folder import PackingFolder, ShardRecord
 from md2dist.data.packing.image_store import StoredImage, store_images
 from md2dist.data.packing.plan import Plan, PlannedSample, check_tasks, refuse_sample
 from md2dist.data.packing.sample_packer import SamplePacker
-from md2dist.data.packing.source_files import is_as_before
+from md2dist.data.packing.source_files import is_unchanged
 from md2dist.data.shards.entry import ShardEntry, describe_shard
-from md2dist.errors import KittiError, ShardError
+from md2dist.errors import KittiDataError, ShardError
 from md2dist.process_map import map_in_processes
-from md2dist.storage.atomic import whole_file
+from md2dist.storage.atomic import atomic_open
 
 
 class Progress(NamedTuple):
@@ -68,7 +68,7 @@ def pack_shards(
     Raises:
         ConfigError: if there is no such task, or would be no process.
         ShardError: if the folder holds other shards, cannot be written, or is being merged.
-        KittiError: if a source file is broken and the plan does not skip bad ones.
+        KittiDataError: if a source file is broken and the plan does not skip bad ones.
     """
     check_tasks(num_tasks, task_index, num_processes)
     shards = list(enumerate(plan.shards))[task_index::num_tasks]
@@ -121,7 +121,7 @@ def _is_packed(folder: PackingFolder, number: int, tree: SourceTree) -> bool:
     record = folder.read_record(number)
     if record is None or folder.is_publishing:
         return record is not None
-    unchanged = all(is_as_before(tree, name, source) for name, source in record.sources.items())
+    unchanged = all(is_unchanged(tree, name, source) for name, source in record.sources.items())
     return unchanged and not record.skipped
 
 
@@ -138,7 +138,7 @@ def _pack_shard(job: _Job) -> None:
         for sample in plan.samples:
             try:
                 yield packer.pack(sample)
-            except KittiError as error:
+            except KittiDataError as error:
                 if not plan.skip_bad:
                     raise refuse_sample(plan.tree, error) from None
                 skipped.append(SkippedLine(str(sample.line), str(error)))
@@ -159,7 +159,7 @@ def write_shard(path: Path, samples: Iterable[dict[str, str | bytes]]) -> ShardE
     from webdataset.writer import TarWriter
 
     offsets = [0]
-    with whole_file(path) as stream, TarWriter(stream, encoder=False, mtime=0) as writer:
+    with atomic_open(path) as stream, TarWriter(stream, encoder=False, mtime=0) as writer:
         # WebDataset would stamp the time of day; owner and mode are its constants.
         for members in samples:
             writer.write(members)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from md2dist.data.shards.entry import ShardEntry
-from md2dist.data.shards.files import CachedFiles, Extent, FolderFiles, ShardFiles, open_cache
+from md2dist.data.shards.files import CachedFiles, FolderFiles, ShardFiles, ShardRange, open_cache
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.data.shards.recipe import view_names
 from md2dist.data.shards.sparse_depth import decode_sparse_depth
@@ -25,7 +25,7 @@ from md2dist.errors import ShardError
 from md2dist.storage.cache import OpenFile
 from md2dist.storage.open_store import is_url, open_store
 from md2dist.storage.read_ahead import read_ahead
-from md2dist.storage.retries import PATIENT, Patience
+from md2dist.storage.retries import BACKGROUND, RetryPolicy
 from md2dist.storage.store import NUM_AT_ONCE
 
 _OPEN_FILES = 64  # per dataset and process, far below the usual limit of 1024 files
@@ -55,7 +55,7 @@ class ShardDataset:
         cache_dir: where to keep fetched samples; None: below the system's folder for temporary
             files, and for a folder not at all.
         cache_gb: bound of the cache.
-        patience: with a store that fails or stalls.
+        retry_policy: with a store that fails or stalls.
 
     Attributes:
         folder: the same.
@@ -72,12 +72,12 @@ class ShardDataset:
         *,
         cache_dir: str | Path | None = None,
         cache_gb: float = 50.0,
-        patience: Patience = PATIENT,
+        retry_policy: RetryPolicy = BACKGROUND,
     ):
-        manifest = read_manifest(folder, patience)
+        manifest = read_manifest(folder, retry_policy)
         if is_url(folder) or cache_dir is not None:
-            store = open_store(folder, patience.timeout)
-            files = CachedFiles(store, manifest, open_cache(cache_dir, cache_gb), patience)
+            store = open_store(folder, retry_policy.timeout)
+            files = CachedFiles(store, manifest, open_cache(cache_dir, cache_gb), retry_policy)
         else:
             folder = Path(folder)
             files = FolderFiles(folder, manifest)
@@ -137,8 +137,8 @@ class ShardDataset:
             IndexError: if there is no such sample.
             ShardError: if its shard is missing or damaged.
         """
-        extent = self._extent(index)
-        return self._read(index, extent, self._open(extent))
+        shard_range = self._extent(index)
+        return self._read(index, shard_range, self._open(shard_range))
 
     def stream(self, indices: Iterable[int], num_sharers: int = 1) -> Iterator[dict[str, Any]]:
         """Reads samples one after another; those in a store are fetched ahead of their turn.
@@ -151,18 +151,22 @@ class ShardDataset:
             What `raw` returns.
 
         Raises:
-            IndexError: as `raw`, as soon as the number is within reach.
+            IndexError: as `raw`, as soon as the number is within limits.
             ShardError: as `raw`, when the sample's turn comes.
         """
-        reach = self._files.reach(num_sharers)
-        if reach is None:
+        limits = self._files.read_ahead_limits(num_sharers)
+        if limits is None:
             yield from map(self.raw, indices)
             return
-        items = (((index, extent), extent) for index in indices for extent in [self._extent(index)])
+        items = (
+            ((index, shard_range), shard_range)
+            for index in indices
+            for shard_range in [self._extent(index)]
+        )
         size_of = attrgetter("num_bytes")
-        files = read_ahead(items, self._files.open, size_of, reach, _NUM_THREADS)
-        for (index, extent), file in files:
-            yield self._read(index, extent, file)
+        files = read_ahead(items, self._files.open, size_of, limits, _NUM_THREADS)
+        for (index, shard_range), file in files:
+            yield self._read(index, shard_range, file)
 
     def samples(self, indices: Sequence[int], num_sharers: int = 1) -> Iterator[Sample]:
         """Reads and decodes samples one after another, as `stream` reads them.
@@ -230,12 +234,12 @@ class ShardDataset:
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         return shard, number - int(self._starts[shard])
 
-    def _extent(self, index: int) -> Extent:
-        return self._files.extent(*self._locate(index))
+    def _extent(self, index: int) -> ShardRange:
+        return self._files.shard_range(*self._locate(index))
 
     def _decode(self, index: int, members: dict[str, Any]) -> Sample:
         recipe = self.manifest.recipe
-        truth = recipe.truth_name
+        truth = recipe.ground_truth_name
         try:
             return Sample(
                 key=members["__key__"],
@@ -249,21 +253,21 @@ class ShardDataset:
         except Exception as error:  # on damaged bytes decoders raise whatever they stumble over
             raise self.damage(index, error) from None
 
-    def _read(self, index: int, extent: Extent, file: OpenFile) -> dict[str, Any]:
+    def _read(self, index: int, shard_range: ShardRange, file: OpenFile) -> dict[str, Any]:
         """Reads one sample out of the file that holds it."""
         shard, place = self._locate(index)
         entry = self.manifest.shards[shard]
         start, stop = entry.offsets[place : place + 2].tolist()
 
         def read() -> bytes:
-            return os.pread(file.descriptor, stop - start, start - extent.start)
+            return os.pread(file.descriptor, stop - start, start - shard_range.start)
 
         try:
             section = read()
             if zlib.crc32(section) != entry.crc32[place]:
                 self._open.cache_clear()
                 self._files.discard(file)
-                file = self._files.open(extent)  # a copy that has gone bad is fetched again
+                file = self._files.open(shard_range)  # a copy that has gone bad is fetched again
                 section = read()
             if zlib.crc32(section) != entry.crc32[place]:
                 raise ShardError("it has another checksum than index.json says")

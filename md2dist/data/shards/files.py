@@ -14,16 +14,16 @@ from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest
 from md2dist.errors import ConfigError, ShardError
 from md2dist.storage.cache import OpenFile, ShardCache
-from md2dist.storage.read_ahead import Reach
-from md2dist.storage.retries import Patience
-from md2dist.storage.store import Store, StoreError, ask, fetch_checked
+from md2dist.storage.read_ahead import ReadAheadLimits
+from md2dist.storage.retries import RetryPolicy
+from md2dist.storage.store import Store, StoreError, fetch_checked, with_retries
 
 MOST_OPEN_SHARDS = 512  # that a process holds open, of the 1024 files that are usually allowed
 _FILES_AHEAD = 64  # samples that it holds open at most
 _SAMPLES_AHEAD = 1 << 14  # whose shards it looks at, where it fetches shards
 
 
-class Extent(NamedTuple):
+class ShardRange(NamedTuple):
     """Bytes that are read as one file: those of a sample, or of a whole shard."""
 
     shard: int  # its number
@@ -43,11 +43,11 @@ class ShardFiles(Protocol):
     reads_whole_shards: bool  # to read a sample is to read its shard
     cache_bytes: int | None  # bound of the cache; None: there is none
 
-    def extent(self, shard: int, place: int) -> Extent:
+    def shard_range(self, shard: int, place: int) -> ShardRange:
         """Tells which bytes are read together with those of a sample."""
         ...
 
-    def open(self, extent: Extent) -> OpenFile:
+    def open(self, shard_range: ShardRange) -> OpenFile:
         """Opens them as a file.
 
         Raises:
@@ -67,7 +67,7 @@ class ShardFiles(Protocol):
         """
         ...
 
-    def reach(self, num_sharers: int) -> Reach | None:
+    def read_ahead_limits(self, num_sharers: int) -> ReadAheadLimits | None:
         """Tells how far ahead one of several processes may open; None: there is no need to."""
         ...
 
@@ -87,22 +87,22 @@ class FolderFiles:
         self._folder = folder
         self._manifest = manifest
 
-    def extent(self, shard: int, place: int) -> Extent:
+    def shard_range(self, shard: int, place: int) -> ShardRange:
         """Takes the whole shard as one file."""
-        return Extent(shard, None, 0, self._manifest.shards[shard].num_bytes)
+        return ShardRange(shard, None, 0, self._manifest.shards[shard].num_bytes)
 
-    def open(self, extent: Extent) -> OpenFile:
+    def open(self, shard_range: ShardRange) -> OpenFile:
         """Opens a shard."""
-        path = self._folder / self._manifest.shards[extent.shard].name
+        path = self._folder / self._manifest.shards[shard_range.shard].name
         remedy = "copy the shard again, or pack again"
         try:
             file = OpenFile(path, os.open(path, os.O_RDONLY))
         except OSError as error:
             raise ShardError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
         found = os.fstat(file.descriptor).st_size
-        if found != extent.num_bytes:
+        if found != shard_range.num_bytes:
             raise ShardError(
-                f"{path} has {found} bytes, index.json says {extent.num_bytes}; {remedy}"
+                f"{path} has {found} bytes, index.json says {shard_range.num_bytes}; {remedy}"
             )
         return file
 
@@ -117,7 +117,7 @@ class FolderFiles:
             return f"{entry.name} cannot be read ({error.strerror})"
         return _compare_size(entry, num_bytes)
 
-    def reach(self, num_sharers: int) -> None:
+    def read_ahead_limits(self, num_sharers: int) -> None:
         """Leaves reading ahead to the operating system."""
 
 
@@ -128,29 +128,33 @@ class CachedFiles:
         store: of the shards.
         manifest: what they hold.
         cache: of this node.
-        patience: with a store that fails or stalls.
+        retry_policy: with a store that fails or stalls.
     """
 
-    def __init__(self, store: Store, manifest: Manifest, cache: ShardCache, patience: Patience):
+    def __init__(
+        self, store: Store, manifest: Manifest, cache: ShardCache, retry_policy: RetryPolicy
+    ):
         self._store = store
         self._manifest = manifest
         self._cache = cache
-        self._patience = patience
+        self._retry_policy = retry_policy
         self.cache_bytes: int | None = cache.max_bytes
-        self.reads_whole_shards = not ask(
-            store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), patience
+        self.reads_whole_shards = not with_retries(
+            store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), retry_policy
         )
 
-    def extent(self, shard: int, place: int) -> Extent:
+    def shard_range(self, shard: int, place: int) -> ShardRange:
         """Takes a sample, or its shard, as one file."""
         entry = self._manifest.shards[shard]
         if self.reads_whole_shards:
-            return Extent(shard, None, 0, entry.num_bytes)
-        return Extent(shard, place, *entry.offsets[place : place + 2].tolist())
+            return ShardRange(shard, None, 0, entry.num_bytes)
+        return ShardRange(shard, place, *entry.offsets[place : place + 2].tolist())
 
-    def open(self, extent: Extent) -> OpenFile:
+    def open(self, shard_range: ShardRange) -> OpenFile:
         """Opens it in the cache, where it is fetched and checked first if it is not there."""
-        return self._cache.open(self._key(extent), extent.num_bytes, partial(self._fetch, extent))
+        return self._cache.open(
+            self._key(shard_range), shard_range.num_bytes, partial(self._fetch, shard_range)
+        )
 
     def discard(self, file: OpenFile) -> None:
         """Throws it out of the cache."""
@@ -168,40 +172,41 @@ class CachedFiles:
                 return f"{entry.name} cannot be had ({error})"
             return "" if size is None else _compare_size(entry, size)
 
-        return ask(self._store, entry.name, look, self._patience)
+        return with_retries(self._store, entry.name, look, self._retry_policy)
 
-    def reach(self, num_sharers: int) -> Reach:
+    def read_ahead_limits(self, num_sharers: int) -> ReadAheadLimits:
         """Shares half of the cache, which whole shards need not: all processes need the same."""
         allowed = self._cache.max_bytes // 2
         if self.reads_whole_shards:
-            return Reach(_SAMPLES_AHEAD, MOST_OPEN_SHARDS, allowed)
-        return Reach(_FILES_AHEAD, _FILES_AHEAD, allowed // num_sharers)
+            return ReadAheadLimits(_SAMPLES_AHEAD, MOST_OPEN_SHARDS, allowed)
+        return ReadAheadLimits(_FILES_AHEAD, _FILES_AHEAD, allowed // num_sharers)
 
-    def _key(self, extent: Extent) -> str:
+    def _key(self, shard_range: ShardRange) -> str:
         """Names content, not its place: the same shard in another store is the same file."""
-        return f"{self._manifest.shards[extent.shard].sha256}-{extent.start}-{extent.stop}"
+        digest = self._manifest.shards[shard_range.shard].sha256
+        return f"{digest}-{shard_range.start}-{shard_range.stop}"
 
-    def _fetch(self, extent: Extent, stream: BufferedRandom) -> None:
-        span = None if extent.place is None else (extent.start, extent.stop)
-        name = self._manifest.shards[extent.shard].name
-        check = partial(self._check, extent)
-        fetch_checked(self._store, name, span, stream, check, self._patience)
+    def _fetch(self, shard_range: ShardRange, stream: BufferedRandom) -> None:
+        byte_range = None if shard_range.place is None else (shard_range.start, shard_range.stop)
+        name = self._manifest.shards[shard_range.shard].name
+        check = partial(self._check, shard_range)
+        fetch_checked(self._store, name, byte_range, stream, check, self._retry_policy)
 
-    def _check(self, extent: Extent, stream: BufferedRandom) -> str:
+    def _check(self, shard_range: ShardRange, stream: BufferedRandom) -> str:
         """Says what is wrong with fetched bytes."""
-        if stream.tell() != extent.num_bytes:
-            return f"{stream.tell()} bytes arrive instead of {extent.num_bytes}"
+        if stream.tell() != shard_range.num_bytes:
+            return f"{stream.tell()} bytes arrive instead of {shard_range.num_bytes}"
         stream.seek(0)
-        entry = self._manifest.shards[extent.shard]
-        if extent.place is None:
+        entry = self._manifest.shards[shard_range.shard]
+        if shard_range.place is None:
             found, expected = hashlib.file_digest(stream, "sha256").hexdigest(), entry.sha256
         else:
-            found, expected = zlib.crc32(stream.read()), int(entry.crc32[extent.place])
+            found, expected = zlib.crc32(stream.read()), int(entry.crc32[shard_range.place])
         if found == expected:
             return ""
         return (
-            f"the bytes from {extent.start} to {extent.stop} have the checksum {found}, index.json "
-            f"says {expected}; they are damaged, or index.json is that of another packing"
+            f"the bytes from {shard_range.start} to {shard_range.stop} have the checksum {found}, "
+            f"index.json says {expected}; they are damaged, or it is that of another packing"
         )
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.recipe import PACK_COMMAND, Recipe
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import write_whole
+from md2dist.storage.atomic import atomic_write
 from md2dist.storage.open_store import is_url, open_store
-from md2dist.storage.retries import QUICK, Patience
+from md2dist.storage.retries import INTERACTIVE, RetryPolicy
 from md2dist.storage.store import fetch_bytes
 
 FORMAT_VERSION = 2
@@ -46,18 +46,18 @@ class Manifest:
         return sum(self.shard_sizes)
 
 
-def read_manifest(folder: str | Path, patience: Patience = QUICK) -> Manifest:
+def read_manifest(folder: str | Path, retry_policy: RetryPolicy = INTERACTIVE) -> Manifest:
     """Reads the manifest of a folder of shards.
 
     Args:
         folder: where it lies, or its address.
-        patience: with a store that fails or stalls.
+        retry_policy: with a store that fails or stalls.
 
     Raises:
         ShardError: if there is none, or `parse_manifest` refuses it.
     """
     if is_url(folder):
-        content = fetch_bytes(open_store(folder, patience.timeout), MANIFEST_NAME, patience)
+        content = fetch_bytes(open_store(folder, retry_policy.timeout), MANIFEST_NAME, retry_policy)
         return parse_manifest(content, f"{folder}/{MANIFEST_NAME}")
     path = Path(folder) / MANIFEST_NAME
     try:
@@ -113,4 +113,4 @@ def write_manifest(manifest: Manifest, folder: str | Path) -> None:
         "shards": [shard.as_json() for shard in manifest.shards],
     }
     text = json.dumps(content, separators=(",", ":")) + "\n"
-    write_whole(Path(folder) / MANIFEST_NAME, text.encode())
+    atomic_write(Path(folder) / MANIFEST_NAME, text.encode())

@@ -38,7 +38,7 @@ class Recipe:
         return "native size" if self.height is None else f"{self.height}x{self.width}"
 
     @property
-    def truth_name(self) -> str | None:
+    def ground_truth_name(self) -> str | None:
         """The member that holds the ground truth; None where there is none."""
         return None if self.ground_truth == "none" else f"{self.ground_truth}.npz"
 

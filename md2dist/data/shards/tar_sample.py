@@ -8,7 +8,7 @@ from md2dist.errors import ShardError
 _BLOCK = 512  # bytes; tar headers and payloads start at multiples of it
 
 
-class Section(Protocol):
+class SampleBytes(Protocol):
     """A sample's part of a tar: bytes, or what reads them where it is sliced."""
 
     def __len__(self) -> int: ...
@@ -39,7 +39,7 @@ def sample_members(section: bytes | memoryview) -> dict[str, Any]:
     return members
 
 
-def find_member(section: Section, name: str) -> bytes:
+def find_member(section: SampleBytes, name: str) -> bytes:
     """Finds one member of a sample, and reads nothing else but the headers before it.
 
     Raises:
@@ -51,7 +51,7 @@ def find_member(section: Section, name: str) -> bytes:
     raise ShardError(f"a sample lacks {name}")
 
 
-def _walk_sample(section: Section) -> Iterator[tuple[str, str, int, int]]:
+def _walk_sample(section: SampleBytes) -> Iterator[tuple[str, str, int, int]]:
     """Yields key, name, first byte and end of each member."""
     sample_key, position = None, 0
     while position < len(section):

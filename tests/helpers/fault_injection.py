@@ -1,11 +1,11 @@
-"""How misfortunes are inflicted on a running job, from outside."""
+"""How fault_injection are inflicted on a running job, from outside."""
 
 import os
 import resource
 import signal
 from contextlib import contextmanager, suppress
 
-from helpers.live_job import processes_of
+from helpers.running_job import processes_of
 
 SMALL_FILE = 1 << 20  # bytes; the log fits, a checkpoint does not
 FAILED_SAVE = "no checkpoint could be saved"

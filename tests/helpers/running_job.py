@@ -18,7 +18,7 @@ ENVIRONMENT = {
 }
 
 
-class LiveJob:
+class RunningJob:
     """A `deepspeed` launch of launch/train.py, of two ranks by default, in a session of its own.
 
     Its processes by name: "deepspeed", "launch" (of the node), "rank 0", "rank 1", "worker", a
