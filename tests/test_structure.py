@@ -1,8 +1,6 @@
 """The rules of the house, kept by tests instead of paragraphs."""
 
 import ast
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,7 +23,6 @@ FLOORS = {
 STRANGERS = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
 HEAVY = {"deepspeed": {"training"}, "wandb": {"runs"}}  # only these rooms import them
 MOST_FILES_OF_A_FOLDER = 20
-README = (ROOT / "README.md").read_text()
 
 
 def imported_modules(path):
@@ -96,32 +93,3 @@ def test_no_folder_holds_more_than_20_files():
     folders = {path.parent for folder in TRACKED_FOLDERS for path in (ROOT / folder).rglob("*.py")}
     sizes = {str(folder): len(list(folder.glob("*.py"))) for folder in folders}
     assert {folder: n for folder, n in sizes.items() if n > MOST_FILES_OF_A_FOLDER} == {}
-
-
-def first_sentence(path):
-    """What a file says of itself: its docstring's, or its comment's, first line."""
-    text = path.read_text().removeprefix("#!/usr/bin/env bash\n")
-    words = (
-        (ast.get_docstring(ast.parse(text)) or "") if path.suffix == ".py" else text.lstrip("# ")
-    )
-    return words.splitlines()[0].rstrip(".")
-
-
-def test_the_tree_in_the_readme_is_the_tree_and_says_what_the_files_say():
-    block = re.search(r"```text\n(md2dist/.*?)```", README, re.DOTALL)
-    assert block, "the README shows the file tree in a ```text block"
-    told, folder = {}, ""
-    for line in block.group(1).splitlines():
-        if line.startswith(" "):
-            name, _, words = line.strip().partition(" ")
-            told[folder + name] = words.strip()
-        else:
-            folder = line
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    folders = ["md2dist", "launch", "shard_tools", "configs"]
-    listed = subprocess.run([*command, *folders], cwd=ROOT, capture_output=True, text=True)
-    paths = [path for path in listed.stdout.split() if (ROOT / path).is_file()]
-    real = {
-        p: first_sentence(ROOT / p) for p in paths if not p.endswith(("__init__.py", "py.typed"))
-    }
-    assert told == real
