@@ -7,19 +7,14 @@ import runpy
 import shlex
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import torch.distributed.run
 from deepspeed.launcher import runner
+from helpers.documents import ROOT, SPLITS, TEXTS, blocks_of
 
 from md2dist.commands.main import COMMANDS
 from md2dist.config import load_words
-from md2dist.data.kitti.published_splits import PUBLISHED_SPLITS
-
-ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SPLITS = {*PUBLISHED_SPLITS, "rule/train", "rule/val"}
 
 
 class ParsedError(Exception):
@@ -44,21 +39,18 @@ def parse(monkeypatch):
     return parse
 
 
-def commands_of(path):
-    blocks = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", path.read_text(), re.DOTALL))
-    return [line for line in blocks.replace("\\\n", " ").splitlines() if line.strip()]
-
-
-def is_of_the_shell(command):
-    return command.startswith(("make ", "source ", "pip "))
+def commands_of(name):
+    lines = "".join(blocks_of("bash|sh", name)).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip()]
 
 
 ALL_COMMANDS = {
-    f"{path.relative_to(ROOT)}: {' '.join(command.split())}": command
-    for path in DOCUMENTS
-    for command in commands_of(path)
+    f"{name}: {' '.join(command.split())}": command
+    for name in TEXTS
+    for command in commands_of(name)
 }
-PROGRAM_COMMANDS = {k: v for k, v in ALL_COMMANDS.items() if not is_of_the_shell(v)}
+OF_THE_SHELL = ("make ", "source ", "pip ")
+PROGRAM_COMMANDS = {k: v for k, v in ALL_COMMANDS.items() if not v.startswith(OF_THE_SHELL)}
 PIP_COMMANDS = {k: v for k, v in ALL_COMMANDS.items() if v.startswith("pip ")}
 
 

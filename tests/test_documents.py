@@ -3,32 +3,25 @@
 import re
 import runpy
 import subprocess
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
+from helpers.documents import README, ROOT, SPLITS, TEXTS, blocks_of
 from helpers.small_shards import write_small_shards
 from PIL import Image
 
 import md2dist
 from md2dist.config import load_config
-from md2dist.data.kitti.published_splits import PUBLISHED_SPLITS
 from md2dist.weights import export_published
 
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in DOCUMENTS}
-SPLITS = {*PUBLISHED_SPLITS, "rule/train", "rule/val"}
 LONGEST_README = 130  # lines
 TREE_ROOTS = ("md2dist", "launch", "shard_tools", "configs", "docs", "tests")
 GENERATOR = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "generate.py")))
 
 every_document = pytest.mark.parametrize("name", TEXTS)
-
-
-def blocks_of(language, name):
-    return re.findall(rf"```{language}\n(.*?)```", TEXTS[name], re.DOTALL)
 
 
 def test_the_readme_fits_on_a_page():
@@ -144,3 +137,9 @@ def test_the_tree_of_the_readme_is_the_tree_of_folders():
     folders = {folder.as_posix() for file in files for folder in file.parents} - {"."}
     real = {folder for folder in folders if not folder.startswith("tests/")}
     assert sorted(shown) == sorted(real)
+
+
+def test_the_citations_name_the_version_of_the_package():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"version = {{{version}}}" in TEXTS["README.md"]
