@@ -4,17 +4,21 @@ import re
 import runpy
 import subprocess
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from helpers.documents import README, ROOT, SPLITS, TEXTS, blocks_of
-from helpers.small_shards import write_small_shards
+from helpers.small_shards import small_info, write_small_shards
 from PIL import Image
 
 import md2dist
 from md2dist.config import load_config
+from md2dist.data.shards.entry import ShardEntry
+from md2dist.data.shards.manifest import FORMAT_VERSION
+from md2dist.data.shards.recipe import Recipe
 from md2dist.weights import export_published
 
 LONGEST_README = 130  # lines
@@ -77,6 +81,16 @@ def test_every_file_that_is_named_in_code_exists(name):
         assert (ROOT / path).exists(), path
 
 
+def test_every_module_and_folder_of_the_package_that_the_architecture_names_exists():
+    text = TEXTS["docs/architecture.md"]
+    rooms = "|".join(path.name for path in (ROOT / "md2dist").iterdir() if path.is_dir())
+    named = set(re.findall(rf"`((?:{rooms})(?:/\w+)?)`", text))
+    assert named
+    for name in named:
+        path = ROOT / "md2dist" / name
+        assert path.is_dir() or path.with_suffix(".py").is_file(), name
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A folder with the files that the examples open: a tiny model, shards and an image."""
@@ -119,6 +133,18 @@ def test_the_table_of_settings_has_a_row_for_every_setting():
         r"^\| `([\w.]+)` \| `[^`]+` \| (.*) \| .* \|$", TEXTS["docs/training.md"], re.M
     )
     assert {key for key, _ in rows} == {*keys, "seed"}
+
+
+def test_the_shard_format_lists_the_fields_and_the_version_of_the_package():
+    text = TEXTS["docs/shard_format.md"]
+    assert f"# Shard format, version {FORMAT_VERSION}\n" in text
+    listed = []  # the names in the first column of each section's table
+    for section in text.split("\n#"):
+        cells = re.findall(r"^\| (.*?) \|", section, re.MULTILINE)
+        listed.append(set(re.findall(r"`(\w+)`", " ".join(cells))))
+    for kind in (Recipe, ShardEntry):
+        assert {field.name for field in fields(kind)} in listed
+    assert set(small_info(0, 32, 64)) in listed
 
 
 def test_the_tree_of_the_readme_is_the_tree_of_folders():

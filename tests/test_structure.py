@@ -1,6 +1,7 @@
 """The rules of the house, kept by tests instead of paragraphs."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,11 @@ def test_no_folder_holds_more_than_20_files():
     folders = {path.parent for folder in TRACKED_FOLDERS for path in (ROOT / folder).rglob("*.py")}
     sizes = {str(folder): len(list(folder.glob("*.py"))) for folder in folders}
     assert {folder: n for folder, n in sizes.items() if n > MOST_FILES_OF_A_FOLDER} == {}
+
+
+def test_the_floors_of_the_architecture_are_these():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    shown = {}
+    for floor, rooms in re.findall(r"^\| (\d) \| (.*) \|$", text, re.MULTILINE):
+        shown |= {room.replace("/", "."): int(floor) for room in re.findall(r"`([\w/]+)`", rooms)}
+    assert shown == FLOORS
