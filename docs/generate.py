@@ -48,8 +48,8 @@ def _read_fields(kind: Any) -> Iterator[tuple[str, str, str, str]]:
     for node in ast.parse(source).body[0].body:
         if not isinstance(node, ast.AnnAssign) or isinstance(node.value, ast.Call):
             continue
-        code = lines[node.end_lineno - 1].encode()[: node.end_col_offset].decode()
-        comment = lines[node.end_lineno - 1].removeprefix(code).strip().removeprefix("#").strip()
+        line = lines[node.end_lineno - 1].encode()  # offsets of ast count bytes
+        comment = line[node.end_col_offset :].decode().strip("# ")
         published = re.search(r"\s*\(published: ([^)]*)\)", comment)
         meaning = comment.replace(published[0], "") if published else comment
         yield (

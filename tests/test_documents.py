@@ -22,6 +22,7 @@ from md2dist.data.shards.recipe import Recipe
 from md2dist.weights import export_published
 
 LONGEST_README = 130  # lines
+LARGEST_PICTURE = 300_000  # bytes
 TREE_ROOTS = ("md2dist", "launch", "shard_tools", "configs", "docs", "tests")
 GENERATOR = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "generate.py")))
 
@@ -169,3 +170,14 @@ def test_the_citations_name_the_version_of_the_package():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     assert f"version = {{{version}}}" in TEXTS["README.md"]
+
+
+def test_every_picture_of_the_documents_is_shown_and_small():
+    shown = {
+        Path(link).name
+        for text in TEXTS.values()
+        for link in re.findall(r"!\[.*?\]\((.*?)\)", text)
+    }
+    for path in (ROOT / "docs").glob("*.png"):
+        assert path.name in shown
+        assert path.stat().st_size < LARGEST_PICTURE
