@@ -8,7 +8,7 @@ PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo drill test test-quick lint types format clean
+.PHONY: help setup demo drill docs test test-quick lint types format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ demo: $(READY)  ## Render drives, pack, train on two ranks, evaluate, draw a dep
 
 drill: $(READY)  ## Hit a training with faults, one after another, and see what is lost
 	python tests/run_drill.py --output drill_output
+
+docs: $(READY)  ## Write the generated parts of the documents: settings and list of files
+	python docs/generate.py
 
 test: lint types  ## All checks and all tests
 	$(PYTEST) --maxfail 10

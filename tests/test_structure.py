@@ -2,7 +2,6 @@
 
 import ast
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ FLOORS = {
 STRANGERS = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
 HEAVY = {"deepspeed": {"training"}, "wandb": {"runs"}}  # only these rooms import them
 MOST_FILES_OF_A_FOLDER = 20
-README = (ROOT / "README.md").read_text()
 
 
 def imported_modules(path):
@@ -98,30 +96,9 @@ def test_no_folder_holds_more_than_20_files():
     assert {folder: n for folder, n in sizes.items() if n > MOST_FILES_OF_A_FOLDER} == {}
 
 
-def first_sentence(path):
-    """What a file says of itself: its docstring's, or its comment's, first line."""
-    text = path.read_text().removeprefix("#!/usr/bin/env bash\n")
-    words = (
-        (ast.get_docstring(ast.parse(text)) or "") if path.suffix == ".py" else text.lstrip("# ")
-    )
-    return words.splitlines()[0].rstrip(".")
-
-
-def test_the_tree_in_the_readme_is_the_tree_and_says_what_the_files_say():
-    block = re.search(r"```text\n(md2dist/.*?)```", README, re.DOTALL)
-    assert block, "the README shows the file tree in a ```text block"
-    told, folder = {}, ""
-    for line in block.group(1).splitlines():
-        if line.startswith(" "):
-            name, _, words = line.strip().partition(" ")
-            told[folder + name] = words.strip()
-        else:
-            folder = line
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    folders = ["md2dist", "launch", "shard_tools", "configs"]
-    listed = subprocess.run([*command, *folders], cwd=ROOT, capture_output=True, text=True)
-    paths = [path for path in listed.stdout.split() if (ROOT / path).is_file()]
-    real = {
-        p: first_sentence(ROOT / p) for p in paths if not p.endswith(("__init__.py", "py.typed"))
-    }
-    assert told == real
+def test_the_floors_of_the_architecture_are_these():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    shown = {}
+    for floor, rooms in re.findall(r"^\| (\d) \| (.*) \|$", text, re.MULTILINE):
+        shown |= {room.replace("/", "."): int(floor) for room in re.findall(r"`([\w/]+)`", rooms)}
+    assert shown == FLOORS

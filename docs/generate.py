@@ -1,0 +1,126 @@
+"""Writes the generated parts of the documents: the table of settings and the list of files.
+
+    python docs/generate.py
+
+Each part stands between two comments, `<!-- generated: NAME -->` and `<!-- end of NAME -->`.
+"""
+
+import ast
+import inspect
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from md2dist import config as schema
+
+ROOT = Path(__file__).parent.parent
+LISTED_FOLDERS = ("md2dist", "launch", "shard_tools", "configs", "docs")
+UNLISTED_FILES = ("__init__.py", "py.typed", ".md", ".png")
+
+
+def make_settings_table() -> str:
+    """Lists all settings with default, meaning and published value, as `config.py` states them."""
+    sections = get_type_hints(schema.Config)
+    parts = [
+        f"### {name}\n\n{inspect.getdoc(kind)}\n\n{_make_table(kind, f'{name}.')}"
+        for name, kind in sections.items()
+        if is_dataclass(kind)
+    ]
+    return "\n".join([*parts, f"### without a section\n\n{_make_table(schema.Config, '')}"])
+
+
+def _make_table(kind: Any, prefix: str) -> str:
+    rows = [
+        f"| `{prefix}{name}` | `{default}` | {meaning} | {published} |\n"
+        for name, default, meaning, published in _read_fields(kind)
+    ]
+    head = "| setting | default | meaning | published |\n| --- | --- | --- | --- |\n"
+    return head + "".join(rows)
+
+
+def _read_fields(kind: Any) -> Iterator[tuple[str, str, str, str]]:
+    """Yields name, default, meaning and published value of each field that is no section."""
+    source = inspect.getsource(kind)
+    lines = source.splitlines()
+    for node in ast.parse(source).body[0].body:
+        if not isinstance(node, ast.AnnAssign) or isinstance(node.value, ast.Call):
+            continue
+        line = lines[node.end_lineno - 1].encode()  # offsets of ast count bytes
+        comment = line[node.end_col_offset :].decode().strip("# ")
+        published = re.search(r"\s*\(published: ([^)]*)\)", comment)
+        meaning = comment.replace(published[0], "") if published else comment
+        yield (
+            node.target.id,
+            _as_yaml(ast.get_source_segment(source, node.value) or ""),
+            meaning.strip().replace("|", "\\|"),
+            published[1] if published else "",
+        )
+
+
+def _as_yaml(value: str) -> str:
+    """Writes a default of the schema as a user writes it.
+
+    >>> _as_yaml("(-1, 1)"), _as_yaml("None"), _as_yaml('"scratch"')
+    ('[-1, 1]', 'null', 'scratch')
+    """
+    words = {"None": "null", "True": "true", "False": "false"}
+    return words.get(value, value.strip('"').replace("(", "[").replace(")", "]"))
+
+
+def make_file_list() -> str:
+    """Lists all files of the program by folder, each with the first line of its docstring."""
+    lines, folder = [], None
+    for path in list_files():
+        if path.parent != folder:
+            folder = path.parent
+            lines.append(f"{folder.relative_to(ROOT)}/")
+        lines.append(f"  {path.name:<30}{first_sentence(path)}")
+    return "```text\n" + "".join(f"{line}\n" for line in lines) + "```\n"
+
+
+def list_files() -> list[Path]:
+    """Lists the listed files that git knows or does not ignore, sorted by folder."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *LISTED_FOLDERS]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = {ROOT / name for name in found.stdout.splitlines() if not name.endswith(UNLISTED_FILES)}
+    order = [ROOT / folder for folder in LISTED_FOLDERS]
+
+    def rank(path: Path) -> tuple[int, Path, str]:
+        return order.index(ROOT / path.relative_to(ROOT).parts[0]), path.parent, path.name
+
+    return sorted((path for path in paths if path.is_file()), key=rank)
+
+
+def first_sentence(path: Path) -> str:
+    """Reads the first line of a file's docstring, or of its comment."""
+    text = path.read_text().removeprefix("#!/usr/bin/env bash\n")
+    is_python = path.suffix == ".py"
+    words = (ast.get_docstring(ast.parse(text)) or "") if is_python else text.lstrip("# ")
+    return words.partition("\n")[0].rstrip(".")
+
+
+PARTS = {
+    "docs/training.md": ("settings", make_settings_table),
+    "docs/architecture.md": ("files", make_file_list),
+}
+
+
+def fill(document: str, name: str, content: str) -> str:
+    """Replaces the part of a document that lies between the two comments of a name."""
+    start, end = f"<!-- generated: {name} -->\n", f"<!-- end of {name} -->"
+    before, rest = document.split(start)
+    return f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def main() -> None:
+    """Writes all generated parts in place."""
+    for path, (name, make) in PARTS.items():
+        file = ROOT / path
+        file.write_text(fill(file.read_text(), name, make()))
+
+
+if __name__ == "__main__":
+    main()
