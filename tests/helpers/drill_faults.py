@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import fault_injection
+from helpers import fault_injection
 from helpers.fault_injection import cut_power_and, signal_to
 from helpers.running_job import RunningJob
 

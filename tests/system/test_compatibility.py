@@ -1,8 +1,8 @@
 """Shards and checkpoints that version 0.1.0 wrote are still read.
 
 tests/fixtures/version_0.1.0.tar.xz holds a folder of shards and a run of two steps on them. Before
-the run was saved, every floating-point tensor of the model was filled with `constant(name)`, and the
-moments of the optimizer with 1e-6, so that the archive is small.
+the run was saved, every floating-point tensor of the model was filled with `constant(name)` and
+the moments of the optimizer with 1e-6, so that the archive is small.
 """
 
 import sys
