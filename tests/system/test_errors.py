@@ -36,14 +36,14 @@ def test_a_mistake_is_told_once_for_all_ranks(run_training):
     assert not run_dir.exists()
 
 
-def test_a_run_does_not_go_on_with_other_networks(run_training):
+def test_a_run_does_not_resume_with_other_networks(run_training):
     _, run_dir = run_training("run", "optim.max_steps=1")
     settings = (run_dir / "config.yaml").read_text()
     words = ["data.frame_offsets=[]", "optim.micro_batch_size=1", "optim.max_steps=2"]
     process, _ = run_training("run", *words, num_ranks=2, expected_code=2)
     output = process.stdout + process.stderr
     assert output.count("error: ") == 1
-    assert "now they are encoder, depth; go on with the former data.frame_offsets" in output
+    assert "now they are encoder, depth; restore data.frame_offsets" in output
     assert "Traceback" not in output
     assert (run_dir / "config.yaml").read_text() == settings
 
@@ -58,7 +58,7 @@ def test_a_run_whose_steps_are_all_skipped_ends_and_says_why(run_training):
     process, run_dir = run_training(
         "run", "optim.lr=1e38", "optim.max_skipped_steps=3", "optim.num_epochs=10", expected_code=2
     )
-    assert "3 steps in a row had no finite loss and gradient" in process.stderr
+    assert "3 steps in a row had a non-finite loss or gradient" in process.stderr
     assert "rank 0: " in process.stderr
     assert "Traceback" not in process.stderr
     status = json.loads((run_dir / "status.json").read_text())
