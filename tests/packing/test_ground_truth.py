@@ -67,7 +67,7 @@ def test_shards_hold_the_maps_of_their_lines_and_pass_verification(roots, tmp_pa
     assert verify_shards(tmp_path / "out", decode="all").faults == []
 
 
-def test_the_bytes_are_those_of_the_archive_which_nobody_unpacks(roots, tmp_path):
+def test_the_bytes_are_those_of_the_archive_without_unpacking_it(roots, tmp_path):
     extracted = pack(roots, tmp_path / "out")
     (tmp_path / "archives").mkdir()
     files = sorted(path for path in roots[1].rglob("*.png"))

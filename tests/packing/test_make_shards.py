@@ -170,7 +170,7 @@ def fill_output(folder: Path) -> None:
         (lambda folder: None, ["--merge"], "1 of 1 shards are not packed yet: 0"),
         (hide_kitti, [], "kitti does not exist; expected a folder"),
         (hide_kitti, ["--output", "s3://bucket/x"], "--output s3://bucket/x: shards are packed in"),
-        (hide_kitti, ["--processes", "0"], "--processes 0: expected 1 or more"),
+        (hide_kitti, ["--processes", "0"], "--processes 0: expected >= 1"),
         (hide_kitti, ["--merge", "--num-tasks", "0"], "--num-tasks 0: expected"),
     ],
 )

@@ -91,7 +91,7 @@ def test_several_processes_read_the_same_archives(archives, tmp_path):
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
 
-def test_an_unfinished_packing_goes_on_from_the_archives(extracted, archives, tmp_path):
+def test_an_unfinished_packing_resumes_from_the_archives(extracted, archives, tmp_path):
     pack(extracted, tmp_path / "expected")
     folder_plan = plan_samples(SourceTree(extracted), LINES, RECIPE)
     pack_shards(folder_plan, tmp_path / "out", task_index=1, num_tasks=3)
@@ -112,7 +112,7 @@ def test_a_rule_selects_the_same_samples_from_archives(kitti_raw, tmp_path):
     assert select(SourceTree(folder)) == select(SourceTree(tmp_path / "archives"))
 
 
-def test_a_missing_scan_camera_and_drive_are_told_with_the_remedy(extracted):
+def test_a_missing_scan_camera_and_drive_are_reported_with_the_remedy(extracted):
     def plan(line, recipe):
         return plan_samples(SourceTree(extracted), [line], recipe)
 
@@ -169,7 +169,7 @@ def test_a_broken_file_is_named_or_announced_as_skipped(
     assert all(name in reason for _, reason in manifest.skipped)
 
 
-def test_skipped_lines_are_told_in_the_same_words_from_an_archive(extracted, tmp_path):
+def test_skipped_lines_are_reported_in_the_same_words_from_an_archive(extracted, tmp_path):
     truncate_png(extracted)
     empty_scan(extracted)
     write_archives(extracted, tmp_path / "archives")
