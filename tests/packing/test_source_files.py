@@ -205,8 +205,8 @@ def add_archive(archives, extracted):
     [
         (flip_byte, rf"0000000004\.png in {ARCHIVE} is damaged \(.*download it again", 4),
         (truncate_archive, f"{ARCHIVE} is damaged .*download it again", 12),
-        (add_folder, f"two drives of one name: {DRIVE}/image_0.* is there extracted and in", 12),
-        (add_archive, "two drives of one name: .* in .*zip and in copy.zip; keep one", 12),
+        (add_folder, f"duplicate drive: {DRIVE}/image_0.* is present extracted and in", 12),
+        (add_archive, "duplicate drive: .* in .*zip and in copy.zip; keep one", 12),
     ],
 )
 def test_an_archive_with_a_fault_is_named_or_its_samples_are_announced_as_skipped(
