@@ -261,7 +261,7 @@ def test_a_file_that_the_system_does_not_give_is_never_left_out(
 
     monkeypatch.setattr(Path, step, fail_there)
     with pytest.raises(
-        KittiAccessError, match=rf"^{path} cannot be read \(Input/output error\); see"
+        KittiAccessError, match=rf"^{path} cannot be read \(Input/output error\); check"
     ):
         pack(extracted, tmp_path / "out", skip_bad=True)
     assert not list(tmp_path.glob("out/[!.]*"))

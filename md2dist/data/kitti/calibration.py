@@ -116,7 +116,9 @@ def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
     image = decode_pixels(tree.read(name), name)
     counts = np.asarray(image)
     if image.mode != "I;16" or not counts.any():
-        raise KittiDataError(f"annotated depth {name} is not 16-bit greyscale, or is empty")
+        raise KittiDataError(
+            f"annotated depth {name} is not 16-bit greyscale, or has no known pixel"
+        )
     return counts / np.float32(DEPTH_UNITS_PER_METRE)
 
 

@@ -38,7 +38,7 @@ class SourceTree:
         self.roots = tuple(map(Path, roots))
         self._owner = 0  # id of the process that opened the places
         self._places: list[_Place] = []
-        self._broken: list[Md2distError] = []  # errors that hide archives
+        self._broken: list[Md2distError] = []  # errors of archives, or in listing them
         self._files: dict[str, set[str]] = {}  # by folder, cached at the first listing
 
     def __reduce__(self):
