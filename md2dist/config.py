@@ -30,7 +30,7 @@ class DataConfig:
     val_shards: str | None = None  # validation shards with ground truth; null: no validation
     height: int = 192  # height of the images in pixels, divisible by 32 (published: 192)
     width: int = 640  # width of the images in pixels, divisible by 32 (published: 640)
-    frame_offsets: tuple[int, ...] = (-1, 1)  # frames used as sources, ascending, without 0
+    frame_offsets: tuple[int, ...] = (-1, 1)  # offsets of the source frames, ascending, without 0
     use_stereo: bool = False  # use the other camera as a source (published: true for S and MS)
     use_flip: bool = True  # mirror each sample with probability 0.5 (published: true)
     use_color_jitter: bool = True  # jitter colours with probability 0.5 (published: true)
@@ -76,7 +76,7 @@ class OptimConfig:
     lr_batch_size: int | None = None  # scale lr by global batch size / this value; null: no scaling
     warmup_steps: int = 0  # steps over which the learning rate rises linearly (published: 0)
     lr_drop_epoch: int = 15  # epochs before the learning rate drops (published: 15)
-    lr_drop_factor: float = 0.1  # factor on the learning rate after the drop (published: 0.1)
+    lr_drop_factor: float = 0.1  # factor by which the learning rate drops (published: 0.1)
     num_epochs: int = 20  # length of the run in epochs (published: 20; from scratch 30)
     max_steps: int | None = None  # upper limit of the run in optimizer steps; null: num_epochs only
     micro_batch_size: int = 12  # samples per forward pass of one rank (published: 12 on one GPU)
