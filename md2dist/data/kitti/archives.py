@@ -28,8 +28,8 @@ class Archive(NamedTuple):
     def num_missing(self) -> int:
         """Number of bytes still to be downloaded."""
         part = self.path.with_name(f"{self.path.name}.part")
-        here = next((path.stat().st_size for path in (self.path, part) if path.is_file()), 0)
-        return max(0, self.num_bytes - here)
+        present = next((path.stat().st_size for path in (self.path, part) if path.is_file()), 0)
+        return max(0, self.num_bytes - present)
 
 
 def list_archives(patterns: Sequence[str] = ("*",)) -> list[str]:

@@ -44,11 +44,11 @@ def check_recipe(
             f"set data.height={recipe.height} data.width={recipe.width}, "
             f"or pack again with --height {height} --width {width}"
         )
-    packed, asked = list(recipe.frame_offsets), list(frame_offsets)
-    lacks_offsets = not set(asked) <= set(packed)
+    packed, requested = list(recipe.frame_offsets), list(frame_offsets)
+    lacks_offsets = not set(requested) <= set(packed)
     if not lacks_offsets and recipe.use_stereo >= use_stereo:
         return
-    wanted = sorted({*packed, *asked})
+    wanted = sorted({*packed, *requested})
     stereo_option = "--stereo" if use_stereo or recipe.use_stereo else "--no-stereo"
     views_options = " ".join(["--frame-offsets", *map(str, wanted), stereo_option])
     if not packed and not recipe.use_stereo:
@@ -57,14 +57,14 @@ def check_recipe(
             f"pack with `{PACK_COMMAND} --height {recipe.height} --width {recipe.width} "
             f"{views_options}`"
         )
-    offsets, stereo = (packed if lacks_offsets else asked), use_stereo and recipe.use_stereo
+    offsets, stereo = (packed if lacks_offsets else requested), use_stereo and recipe.use_stereo
     if not offsets and not stereo:  # training needs a source
         offsets, stereo = packed, recipe.use_stereo
-    settings = [f"data.frame_offsets=[{','.join(map(str, offsets))}]"] * (offsets != asked)
+    settings = [f"data.frame_offsets=[{','.join(map(str, offsets))}]"] * (offsets != requested)
     settings += [f"data.use_stereo={str(stereo).lower()}"] * (stereo != use_stereo)
     raise ShardError(
         f"{folder} is packed with frame offsets {_name_sources(packed, recipe.use_stereo)}, "
-        f"but the run needs {_name_sources(asked, use_stereo)}: set {' '.join(settings)}, "
+        f"but the run needs {_name_sources(requested, use_stereo)}: set {' '.join(settings)}, "
         f"or pack again with {views_options}"
     )
 
