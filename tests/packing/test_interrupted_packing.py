@@ -94,7 +94,7 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path, long_request):
     os.kill(children_of(running.pid)[-1], signal.SIGKILL)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "error: one of the processes died" in errors
+    assert "error: a worker process died" in errors
     assert not finished_names(tmp_path / "out")
 
 

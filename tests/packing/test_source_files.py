@@ -205,8 +205,8 @@ def add_archive(archives, extracted):
     [
         (flip_byte, rf"0000000004\.png in {ARCHIVE} is damaged \(.*download it again", 4),
         (truncate_archive, f"{ARCHIVE} is damaged .*download it again", 12),
-        (add_folder, f"two drives of one name: {DRIVE}/image_0.* is there extracted and in", 12),
-        (add_archive, "two drives of one name: .* in .*zip and in copy.zip; keep one", 12),
+        (add_folder, f"duplicate drive: {DRIVE}/image_0.* is present extracted and in", 12),
+        (add_archive, "duplicate drive: .* in .*zip and in copy.zip; keep one", 12),
     ],
 )
 def test_an_archive_with_a_fault_is_named_or_its_samples_are_announced_as_skipped(
@@ -261,7 +261,7 @@ def test_a_file_that_the_system_does_not_give_is_never_left_out(
 
     monkeypatch.setattr(Path, step, fail_there)
     with pytest.raises(
-        KittiAccessError, match=rf"^{path} cannot be read \(Input/output error\); see"
+        KittiAccessError, match=rf"^{path} cannot be read \(Input/output error\); check"
     ):
         pack(extracted, tmp_path / "out", skip_bad=True)
     assert not list(tmp_path.glob("out/[!.]*"))
