@@ -170,7 +170,7 @@ def evaluate_with_failure_elsewhere(samples, row=torch.nan):
     )
 
 
-def test_an_evaluation_that_any_rank_breaks_off_says_nothing(samples):
+def test_an_evaluation_that_any_rank_interrupts_has_no_result(samples):
     with pytest.raises(EvaluationInterrupted):
         evaluate(samples, topology=Topology(0, 2), batch_size=4)
     asked = iter([False, True])
@@ -178,7 +178,7 @@ def test_an_evaluation_that_any_rank_breaks_off_says_nothing(samples):
         evaluate(samples, batch_size=4, is_stopping=lambda: next(asked))
 
 
-def test_a_rank_that_cannot_read_gives_up_at_once_and_tells_after_all_have_met(samples):
+def test_a_rank_that_cannot_read_stops_at_once_and_raises_after_the_sum(samples):
     class Unreadable(SampleList):
         def __getitem__(self, index):
             asked.append(index)

@@ -176,9 +176,9 @@ def test_an_image_of_16_bits_is_refused_not_clipped(tmp_path):
         read_image(tmp_path / "deep.png")
 
 
-def test_images_that_would_share_their_results_are_refused(photographs, image):
+def test_images_with_the_same_names_of_results_are_refused(photographs, image):
     image.save(photographs / "b.jpg")
-    with pytest.raises(ImageError, match=r"b\.jpg and b\.png .* would share"):
+    with pytest.raises(ImageError, match=r"b\.jpg and b\.png .* would have the same names"):
         find_images(photographs)
 
 
@@ -258,7 +258,7 @@ def test_the_command_computes_in_the_type_that_it_is_told(
     ("option", "value", "message"),
     [
         ("--input", "nowhere.png", "nowhere.png does not exist"),
-        ("--input", ".", "holds no image"),
+        ("--input", ".", "has no image"),
         ("--scale", "median", "expected auto or a positive number"),
         ("--output", "file/below", "cannot be written"),
         ("--output", "s3://bucket/x", "s3://bucket/x/a_depth.png is an address"),
