@@ -23,7 +23,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 demo: $(READY)  ## Run the demo: render drives, pack, train, evaluate, draw a depth picture
 	python launch/demo.py --output demo_output
 
-drill: $(READY)  ## Run the fault drill: inject faults into a training and report the losses
+drill: $(READY)  ## Run the fault drill: inject faults into a training, report the steps lost
 	python tests/run_drill.py --output drill_output
 
 docs: $(READY)  ## Regenerate the documents' table of settings and list of files

@@ -95,7 +95,7 @@ class RunLog:
             self._replace_status(state, message)
 
     def fail(self, message: str) -> None:
-        """Closes the log of a failed run; thread-safe. Another rank calls it if the main rank died."""
+        """Closes the log of a failed run; thread-safe. Called by another rank if rank 0 died."""
         if self._is_main:
             self.close("failed", message)
         else:
