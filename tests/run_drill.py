@@ -190,7 +190,7 @@ def have_same_state(first: Path, second: Path) -> bool:
 
 def make_table(outcomes: list[Outcome], is_same_end: bool) -> str:
     """Returns a Markdown table of all outcomes."""
-    head = "| fault | what happened | steps lost | same losses |\n| --- | --- | ---: | --- |\n"
+    head = "| fault | outcome | steps lost | same losses |\n| --- | --- | ---: | --- |\n"
     end = "the same weights, bit for bit, as" if is_same_end else "OTHER WEIGHTS THAN"
     rows = "".join(f"{outcome}\n" for outcome in outcomes)
     return f"{head}{rows}\nAfter {len(outcomes)} faults: {end} a run without faults.\n"

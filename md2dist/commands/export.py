@@ -2,7 +2,7 @@
 
     python launch/export.py --checkpoint runs/mono_stereo --output published
 
-Writes encoder.pth and depth.pth, and pose_encoder.pth and pose.pth where the model has a pose
+Writes encoder.pth and depth.pth, and pose_encoder.pth and pose.pth if the model has a pose
 network. The folder is accepted as --checkpoint of evaluate.py and predict.py, and as
 network.init_from.
 """
@@ -18,7 +18,7 @@ from md2dist.weights.published import describe_omissions
 
 
 def main() -> None:
-    """Exports the model; prints the path of each file and what the files do not contain."""
+    """Exports the model; prints the path of each file, then what is not exported."""
     arguments = parse_arguments()
     refuse_address(arguments.output)
     model = load_model(arguments.checkpoint)
