@@ -21,6 +21,6 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="data type of the networks; auto: precision.dtype of the run (if that is auto: bf16 if "
+        help="data type of the networks; auto: precision.dtype of the run (if auto: bf16 if "
         "this machine has bf16 instructions, else fp32), fp32 for published weights",
     )
