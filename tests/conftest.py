@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the folder of golden tensors and real frames, and one thread."""
+"""Fixtures of all tests: golden tensors and real KITTI frames, fixed random seeds, one thread."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
-# What tests start listens to Ctrl-C, also where a script started the tests in its background.
+# Child processes handle Ctrl-C even if a script runs the tests in the background, which ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
@@ -16,13 +16,13 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def same_random_numbers():
-    """Every test draws the same numbers, alone and among others."""
+    """Seeds each test, so that it draws the same numbers alone and among others."""
     torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with kitti/, golden/ and splits/; skips where it is absent."""
+    """The folder with kitti/, golden/ and splits/; skips the test if it is missing."""
     folder = Path(os.environ.get("MD2DIST_SHARED", ROOT.parent / "shared"))
     if not (folder / "golden").is_dir():
         pytest.skip(f"no golden tensors and KITTI frames at {folder}; set MD2DIST_SHARED")

@@ -1,8 +1,9 @@
-"""Evaluates a model's depth on shards that carry ground truth.
+"""Evaluates a model's depth on shards with ground truth.
 
     python launch/evaluate.py --checkpoint runs/mono_stereo --shards shards/eigen_test
 
-Under `deepspeed`, `torchrun` or `srun` the ranks share the images; the figures stay the same.
+Under `deepspeed`, `torchrun` or `srun`, the ranks split the images among themselves; the metrics
+are the same as with one rank.
 """
 
 import argparse
@@ -153,31 +154,33 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_checkpoint(parser)
     parser.add_argument(
-        "--shards", required=True, help="folder, or address, of shards packed with --ground-truth"
+        "--shards", required=True, help="folder or address of shards packed with --ground-truth"
     )
     parser.add_argument(
         "--protocol",
         choices=["eigen", "eigen_benchmark"],
-        help="eigen: projected scans, cropped, below 80 m; eigen_benchmark: annotated depth, every "
-        "known pixel; the default is the one that fits the shards",
+        help="eigen: projected scans, cropped, below 80 m; eigen_benchmark: annotated depth, all "
+        "valid pixels; default: the protocol of the shards' ground truth",
     )
     parser.add_argument(
         "--scaling",
         default="auto",
-        help="median (per image), or a factor of the depth; auto: 5.4 for models trained with "
+        help="median (per image), or a factor for the depth; auto: 5.4 for models trained with "
         "stereo, else median",
     )
-    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--output", type=Path, help="JSON file for the metrics")
     parser.add_argument(
         "--flip-postprocess",
         action="store_true",
-        help="average with the prediction of the mirrored image",
+        help="average with the prediction for the mirrored image",
     )
     add_dtype(parser)
-    parser.add_argument("--batch-size", type=int, default=8, help="images per forward pass")
-    parser.add_argument("--cache-dir", help="where to keep what is fetched, as data.cache_dir")
     parser.add_argument(
-        "--cache-gb", type=float, default=50.0, help="bound of it, as data.cache_gb"
+        "--batch-size", type=int, default=8, help="number of images per forward pass"
+    )
+    parser.add_argument("--cache-dir", help="folder for fetched shards, as data.cache_dir")
+    parser.add_argument(
+        "--cache-gb", type=float, default=50.0, help="cache size in GB, as data.cache_gb"
     )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # of the launcher
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Trains a model under the deepspeed launcher, or alone."""
+"""Trains a model, under the deepspeed launcher or as a single process."""
 
 import argparse
 import sys
@@ -12,12 +12,18 @@ def parse_arguments() -> list[str]:
     """Returns the configuration files and overrides of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     # --config takes all words that follow it, so overrides may stand anywhere.
-    parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="YAML config files; later ones override earlier ones",
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="e.g. optim.lr=1e-4; md2dist/config.py lists all",
+        help="settings that override the files, e.g. optim.lr=1e-4; md2dist/config.py lists all",
     )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
     arguments = parser.parse_args()

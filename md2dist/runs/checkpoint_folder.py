@@ -1,8 +1,8 @@
-"""Checkpoint folder of a run: the newest, the best and the damaged checkpoints.
+"""A run's folder of checkpoints: publishing, verifying, finding the newest and the best.
 
 Each checkpoint is a folder `step-N` with a manifest: the resume state and a sha256 per file. A
-damaged one is skipped with a warning. `latest` names the newest, `best` is a link to the one with
-the best depth in validation.
+damaged one is skipped with a warning. `latest` names the newest; `best` is a link to the one with
+the best validation metrics.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class Checkpoint(NamedTuple):
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Lists the finished checkpoints of a run, newest first."""
+    """Lists the published checkpoints of a run, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
 
 
@@ -40,7 +40,7 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
     """Finds the newest undamaged checkpoint of a run.
 
     Args:
-        folder: the run's `checkpoints` folder; it may be absent.
+        folder: the run's `checkpoints` folder; it may not exist.
 
     Returns:
         The checkpoint, or None if the run has none.
@@ -53,7 +53,7 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
         try:
             return Checkpoint(candidate, verify_checkpoint(candidate))
         except CheckpointError as error:
-            logger.warning("%s; falling back to the checkpoint before it", error)
+            logger.warning("%s; falling back to the previous checkpoint", error)
     if candidates:
         raise CheckpointError(
             f"all {len(candidates)} checkpoints in {folder} are damaged; restore one, or start "
@@ -63,35 +63,39 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def verify_checkpoint(checkpoint: Path) -> ResumeState:
-    """Compares every file of a checkpoint with its manifest.
+    """Verifies every file of a checkpoint against its manifest.
 
     Returns:
-        The resume state that was saved with it.
+        The resume state saved with it.
 
     Raises:
-        CheckpointError: naming the first file that is missing or differs.
+        CheckpointError: if a file is missing or differs; names the first such file.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
         state, files = ResumeState.from_json(manifest["facts"]), manifest["files"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{checkpoint} has no readable {MANIFEST_NAME}") from None
+        raise CheckpointError(
+            f"{checkpoint} is damaged: {MANIFEST_NAME} is missing or invalid"
+        ) from None
     for name, expected in files.items():
         path = checkpoint / name
         if not path.is_file():
-            raise CheckpointError(f"{checkpoint} lacks {name}")
+            raise CheckpointError(f"{checkpoint} is damaged: {name} is missing")
         if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
-            raise CheckpointError(f"{path} is damaged: it differs from its sha256 in the manifest")
+            raise CheckpointError(
+                f"{path} is damaged: its size or sha256 differs from the manifest"
+            )
     return state
 
 
 def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
-    """Gives a written checkpoint its manifest, then its name, and removes what is not needed now.
+    """Writes the manifest of a checkpoint, renames it to its final name, and removes others.
 
-    Those are older ones, and damaged ones of later steps, which are being taken again.
+    Removed are surplus older checkpoints, and damaged ones of later steps, which will be repeated.
 
     Args:
-        partial: the folder in which it was written, beside its place.
+        partial: the folder in which it was written, in the run's `checkpoints` folder.
         state: the resume state.
         keep: number of newest checkpoints to keep, beside the best one.
 
@@ -99,7 +103,7 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
         The checkpoint's folder.
 
     Raises:
-        OSError: if the disk refuses; then there is no checkpoint of this step.
+        OSError: if writing fails; there is no checkpoint of this step then.
     """
     folder = partial.parent
     final = folder / name_of(state.step)
@@ -121,15 +125,15 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
 
 
 def name_of(step: int) -> str:
-    """Names the checkpoint of a step."""
+    """Returns the name of the checkpoint of a step."""
     return f"step-{step:08d}"
 
 
 def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
-    """Keeps the metrics of a checkpoint inside it, and lets `best` point to the best of all.
+    """Writes the validation metrics into a checkpoint and updates the link `best`.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if writing fails.
     """
     atomic_write(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
     best = find_best(checkpoint.parent)
@@ -141,7 +145,7 @@ def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
 
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
-    """Reads what `note_validation` kept; None where the checkpoint was not validated."""
+    """Reads the validation metrics; None if the checkpoint was not validated."""
     try:
         return json.loads((checkpoint / _VALIDATION_NAME).read_text())
     except (OSError, ValueError):
@@ -149,7 +153,7 @@ def read_validation(checkpoint: Path) -> dict[str, float] | None:
 
 
 def find_best(folder: Path) -> Path | None:
-    """Finds the validated checkpoint with the least abs_rel, the older one where two are equal."""
+    """Finds the validated checkpoint with the lowest abs_rel; the older one of equals."""
     scores = {}
     for checkpoint in reversed(list_checkpoints(folder)):
         metrics = read_validation(checkpoint)
@@ -159,7 +163,7 @@ def find_best(folder: Path) -> Path | None:
 
 
 def _seal(partial: Path, state: ResumeState) -> None:
-    """Flushes every file to the disk and writes the manifest last."""
+    """Syncs every file to disk, then writes the manifest."""
     files = {}
     for path in sorted(partial.iterdir()):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": _hash(path)}

@@ -1,4 +1,4 @@
-"""The golden tensors: seeded weights for a model, and the batch that they were made from."""
+"""Golden tensors: seeded weights for a model, and the batch from which they were computed."""
 
 import json
 import zlib
@@ -15,7 +15,7 @@ POSE_LAYERS = {"squeeze": "net.0", "conv1": "net.1", "conv2": "net.2", "head": "
 
 
 def published_key(network: str, key: str) -> str:
-    """The key, in the published file of that network, of a tensor of ours."""
+    """Maps the key of one of our tensors to its key in the network's published file."""
     layer, _, rest = key.partition(".")
     if network in ("encoder", "pose_encoder"):
         return f"encoder.{key}"
@@ -28,7 +28,7 @@ def published_key(network: str, key: str) -> str:
 
 
 def fill_golden_weights(model: MonodepthModel, seed: int) -> None:
-    """Overwrites all weights and statistics by the rule in the golden tensors' README."""
+    """Sets all weights and running statistics by the rule in the golden tensors' README."""
     for network, module in model.named_children():
         for key, tensor in module.state_dict().items():
             tensor.copy_(_golden_tensor(f"{network}.{published_key(network, key)}", tensor, seed))

@@ -230,7 +230,7 @@ def test_a_file_that_is_missing_cut_off_or_full_of_code_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"depth\.pth is damaged or not a weight file"):
         import_published(make_model(), tmp_path)
     torch.save([1, 2], path)
-    with pytest.raises(WeightsError, match=r"depth\.pth holds no state dict"):
+    with pytest.raises(WeightsError, match=r"depth\.pth has no state dict"):
         import_published(make_model(), tmp_path)
     path.unlink()
     with pytest.raises(WeightsError, match=r"no weight file .*depth\.pth"):
