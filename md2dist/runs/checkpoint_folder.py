@@ -8,14 +8,13 @@ was the best in validation.
 import hashlib
 import json
 import logging
-import os
 import shutil
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from md2dist.errors import CheckpointError
-from md2dist.storage.atomic import atomic_write
+from md2dist.storage.atomic import atomic_symlink, atomic_write, publish
 
 logger = logging.getLogger(__name__)
 
@@ -95,10 +94,9 @@ def publish_checkpoint(partial: Path, facts: dict[str, Any], keep: int) -> Path:
     """
     folder = partial.parent
     final = folder / name_of(facts["step"])
-    _seal(partial, facts)
+    _write_manifest(partial, facts)
     shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _sync_folder(folder)
+    publish(partial, final)
     try:
         atomic_write(folder / "latest", f"{final.name}\n".encode())
     except OSError as error:
@@ -126,10 +124,7 @@ def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
     atomic_write(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
     best = find_best(checkpoint.parent)
     if best is not None:
-        aside = checkpoint.parent / ".best"
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(best.name)
-        aside.replace(checkpoint.parent / "best")
+        atomic_symlink(checkpoint.parent / "best", best.name)
 
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
@@ -150,30 +145,15 @@ def find_best(folder: Path) -> Path | None:
     return min(scores, key=scores.__getitem__, default=None)
 
 
-def _seal(partial: Path, facts: dict[str, Any]) -> None:
-    """Flushes every file to the disk and writes the manifest last."""
-    files = {}
-    for path in sorted(partial.iterdir()):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
-        _sync_file(path)
+def _write_manifest(partial: Path, facts: dict[str, Any]) -> None:
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": _hash(path)}
+        for path in sorted(partial.iterdir())
+    }
     manifest = {"facts": facts, "files": files}
     atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())
-    _sync_folder(partial)
 
 
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

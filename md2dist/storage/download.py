@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from md2dist.errors import DownloadError
-from md2dist.storage.atomic import is_same_file
+from md2dist.storage.atomic import is_same_file, publish
 from md2dist.storage.retries import BACKGROUND, INTERACTIVE, RetryPolicy, retry
 
 _CHUNK = 1 << 18  # bytes
@@ -62,13 +62,12 @@ def download(
             attempt = partial(_receive, url, stream, retry_policy.timeout, on_bytes)
             _with_retries(attempt, url, retry_policy, progress=stream.tell)
             stream.flush()
-            os.fsync(stream.fileno())
             try:
                 check(part)
             except DownloadError as error:
                 part.unlink()
                 raise DownloadError(f"{url} is not the expected file: {error}") from None
-            part.replace(path)
+            publish(part, path)
     except OSError as error:
         raise DownloadError(
             f"{path} cannot be written: {error}; make room or choose another folder"

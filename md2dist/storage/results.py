@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from md2dist.errors import ImageError
+from md2dist.storage.atomic import atomic_open
 
 
 def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
@@ -51,13 +51,8 @@ def write_result(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ImageError: as `prepare_file`, or if the folder cannot be written to.
     """
     prepare_file(path)
-    aside = path.with_name(f".{path.name}.part")
     try:
-        with aside.open("wb") as file:
+        with atomic_open(path) as file:
             write(file)
-        aside.replace(path)
     except OSError as error:
         raise ImageError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            aside.unlink()

@@ -24,7 +24,7 @@ from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import atomic_write, is_same_file
+from md2dist.storage.atomic import atomic_write, is_same_file, publish
 
 PACKING_NAME = ".packing"
 _PACKED_NAME = ".packed"
@@ -156,7 +156,7 @@ def clear_packed(output: Path) -> None:
     packed = output / _PACKED_NAME
     for manifest in packed.glob(f"*/{MANIFEST_NAME}"):
         with suppress(FileNotFoundError):  # another process ends it, too
-            manifest.replace(output / MANIFEST_NAME)
+            publish(manifest, output / MANIFEST_NAME)
     shutil.rmtree(packed, ignore_errors=True)
 
 
