@@ -5,7 +5,6 @@ damaged one is passed over, loudly. `latest` names the newest, `best` points to 
 was the best in validation.
 """
 
-import hashlib
 import json
 import logging
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 from md2dist.errors import CheckpointError
 from md2dist.storage.atomic import atomic_symlink, atomic_write, publish
+from md2dist.storage.hashing import hash_file
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def verify_checkpoint(checkpoint: Path) -> dict[str, Any]:
         path = checkpoint / name
         if not path.is_file():
             raise CheckpointError(f"{checkpoint} lacks {name}")
-        if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
+        if path.stat().st_size != expected["bytes"] or hash_file(path) != expected["sha256"]:
             raise CheckpointError(f"{path} is damaged: it differs from its sha256 in the manifest")
     return facts
 
@@ -147,13 +147,8 @@ def find_best(folder: Path) -> Path | None:
 
 def _write_manifest(partial: Path, facts: dict[str, Any]) -> None:
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _hash(path)}
+        path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)}
         for path in sorted(partial.iterdir())
     }
     manifest = {"facts": facts, "files": files}
     atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """The run's folder, and the log files of its processes."""
 
-import fcntl
 import logging
 import time
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from typing import TextIO
 
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
-from md2dist.storage.atomic import atomic_write, is_same_file
+from md2dist.storage.atomic import atomic_write
+from md2dist.storage.locks import is_same_file, try_lock
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def lock_run_dir(run_dir: Path) -> None:
         ConfigError: if `log.run_dir` cannot be written, another training stays at work in it, or
             one has set the folder aside meanwhile and begun a new one.
     """
-    if run_dir.is_dir():
+    if run_dir.is_dir() and run_dir not in _locks:
         with _writing(run_dir):
             _lock(run_dir)
 
@@ -88,7 +88,7 @@ def _writing(run_dir: Path) -> Iterator[None]:
 def _lock(run_dir: Path) -> None:
     file = (run_dir / ".lock").open("a")
     deadline, is_told = time.monotonic() + _PATIENCE_S, False
-    while not _try_lock(file):
+    while not try_lock(file, required=False):
         if time.monotonic() >= deadline:
             raise ConfigError(
                 f"another training is at work in log.run_dir={run_dir}; wait for its end, or give "
@@ -104,7 +104,7 @@ def _lock(run_dir: Path) -> None:
 
 def _check_lock(run_dir: Path, file: TextIO) -> None:
     """Refuses a lock whose folder another training has set aside to begin a new one."""
-    if not is_same_file(file.fileno(), Path(file.name)):
+    if not is_same_file(file, Path(file.name)):
         raise _begun_meanwhile(run_dir)
 
 
@@ -113,16 +113,6 @@ def _begun_meanwhile(run_dir: Path) -> ConfigError:
         f"another training has begun in log.run_dir={run_dir} while this one started; wait for its "
         "end, or give this one another folder"
     )
-
-
-def _try_lock(file: TextIO) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process, not of those it forks
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError as error:
-        logger.warning("%s cannot be locked against others: %s", file.name, error.strerror)
-    return True
 
 
 def _free_name(run_dir: Path) -> Path:

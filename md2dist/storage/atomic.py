@@ -7,7 +7,7 @@ renamed. After a crash, the file is complete or absent.
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,13 +76,6 @@ def publish(partial: Path, path: Path) -> None:
         _flush(part)
     partial.replace(path)
     _flush(path.parent)
-
-
-def is_same_file(descriptor: int, path: Path) -> bool:
-    """Whether an open file still has a name; another may have taken it, or removed the file."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
 
 
 def _partial_name(path: Path) -> Path:

@@ -5,7 +5,6 @@ a file in use by all that have it open, and whoever dies lets go.
 """
 
 import errno
-import fcntl
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import is_same_file
+from md2dist.storage.locks import is_same_file, lock, try_lock, unlock
 from md2dist.storage.retries import RetryPolicy, retry
 
 logger = logging.getLogger(__name__)
@@ -100,9 +99,9 @@ class ShardCache:
         """Makes a file; None, after a while, where another process does it."""
         part = path.with_name(path.name + _PART)
         file = OpenFile(path, os.open(part, os.O_RDWR | os.O_CREAT, 0o600))
-        if not _lock_alone(file):
+        if not try_lock(file.descriptor):
             # Shared, since its maker goes on using it: ends when the file is whole, or its maker.
-            fcntl.flock(file.descriptor, fcntl.LOCK_SH)
+            lock(file.descriptor, shared=True)
             return None
         if not is_same_file(file.descriptor, part):
             return None
@@ -120,7 +119,7 @@ class ShardCache:
             if is_same_file(file.descriptor, part):
                 part.unlink(missing_ok=True)
             raise
-        fcntl.flock(file.descriptor, fcntl.LOCK_SH)
+        lock(file.descriptor, shared=True)
         return file
 
     def _reserve(self, file: OpenFile, num_bytes: int) -> None:
@@ -156,13 +155,13 @@ class ShardCache:
     @contextmanager
     def _locked_ledger(self) -> Iterator[TextIO]:
         with (self.folder / _LEDGER).open("a+") as ledger:
-            fcntl.flock(ledger, fcntl.LOCK_EX)
+            lock(ledger)
             try:
                 ledger.seek(0)
                 yield ledger
                 ledger.flush()
             finally:  # closing it does not suffice while a process forked meanwhile has it open
-                fcntl.flock(ledger, fcntl.LOCK_UN)
+                unlock(ledger)
 
     def _make_room(self, max_bytes: int) -> int:
         """Throws out files that nobody uses until `max_bytes` are left; returns what is left."""
@@ -203,7 +202,7 @@ def _open_whole(path: Path) -> OpenFile | None:
         file = OpenFile(path, os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         return None
-    fcntl.flock(file.descriptor, fcntl.LOCK_SH)
+    lock(file.descriptor, shared=True)
     if not is_same_file(file.descriptor, path):  # thrown out in this moment
         return None
     os.utime(file.descriptor)
@@ -213,19 +212,10 @@ def _open_whole(path: Path) -> OpenFile | None:
 def _remove_unused(path: Path) -> bool:
     with suppress(FileNotFoundError):
         file = OpenFile(path, os.open(path, os.O_RDONLY))
-        if not _lock_alone(file):
+        if not try_lock(file.descriptor):
             return False
         if is_same_file(file.descriptor, path):
             path.unlink()
-    return True
-
-
-def _lock_alone(file: OpenFile) -> bool:
-    """Locks a file for this process alone; False where anybody else has a lock on it."""
-    try:
-        fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True
 
 

@@ -1,7 +1,5 @@
 """Downloads that resume and retry, and give a file its name only when it is whole."""
 
-import fcntl
-import hashlib
 import os
 import re
 import ssl
@@ -17,7 +15,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from md2dist.errors import DownloadError
-from md2dist.storage.atomic import is_same_file, publish
+from md2dist.storage.atomic import publish
+from md2dist.storage.hashing import hash_file
+from md2dist.storage.locks import is_same_file, try_lock
 from md2dist.storage.retries import BACKGROUND, INTERACTIVE, RetryPolicy, retry
 
 _CHUNK = 1 << 18  # bytes
@@ -57,7 +57,12 @@ def download(
         # Written by position, not appended: where there are no locks, a second process would write
         # the same bytes again.
         with part.open("r+b") as stream:
-            _lock(stream, part)
+            # Where the file system has no locks, other downloads of the file are not kept out.
+            if not try_lock(stream, required=False) or not is_same_file(stream, part):
+                raise DownloadError(
+                    f"another process is downloading {path}; wait for it to end, then repeat the "
+                    "command"
+                )
             on_bytes(stream.seek(0, os.SEEK_END))
             attempt = partial(_receive, url, stream, retry_policy.timeout, on_bytes)
             _with_retries(attempt, url, retry_policy, progress=stream.tell)
@@ -98,8 +103,7 @@ def check_sha256(path: Path, expected: str) -> None:
     Raises:
         DownloadError: if they differ.
     """
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = hash_file(path)
     if found != expected:
         raise DownloadError(f"its sha256 is {found}, expected {expected}")
 
@@ -123,28 +127,6 @@ def is_address(url: str) -> bool:
 def parse_number(text: str | None) -> int | None:
     """Reads a number of a header; None where there is none."""
     return int(text) if text and text.isdecimal() else None
-
-
-def _lock(stream: BinaryIO, part: Path) -> None:
-    """Keeps other downloads away from a file as long as it is open.
-
-    Where the file system knows no locks, nobody is kept out.
-
-    Raises:
-        DownloadError: if another one has it, or has ended with it since it was opened here.
-    """
-    try:
-        # Of the open file: a lock of the process would end where the check closes the file.
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = is_same_file(stream.fileno(), part)
-    except BlockingIOError:
-        is_ours = False
-    except OSError:
-        is_ours = True
-    if not is_ours:
-        raise DownloadError(
-            f"another download is at work on {part}; wait for its end, then repeat the command"
-        )
 
 
 def _reach(action: Callable[..., _Result], *args: object, **options: object) -> _Result:

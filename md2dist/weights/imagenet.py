@@ -1,6 +1,5 @@
 """ImageNet weights for the encoders: from a file, from a pinned URL, or torchvision's own."""
 
-import hashlib
 import re
 import sys
 from http.client import HTTPException
@@ -13,6 +12,7 @@ from torch import hub
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.resnet import ResNetEncoder
+from md2dist.storage.hashing import hash_file
 from md2dist.weights.files import check_num_layers, check_state_dict, read_weights
 
 TORCHVISION_SHA256 = {  # of IMAGENET1K_V1; the files' names end with the first 8 digits
@@ -112,8 +112,7 @@ def _fetch(url: str) -> Path:
 def _check_again(path: Path, digest: str) -> None:
     """Raises a WeightsError if a file that was there before has not the sha256 pinned now."""
     try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = hash_file(path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}; check its rights") from None
     if not found.startswith(digest):

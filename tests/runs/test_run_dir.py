@@ -11,7 +11,7 @@ from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 OTHER_TRAINING = """
 import fcntl, sys
 file = open(sys.argv[1], "a")
-fcntl.lockf(file, fcntl.LOCK_EX)
+fcntl.flock(file, fcntl.LOCK_EX)
 print("locked", flush=True)
 sys.stdin.read()
 """
@@ -57,11 +57,11 @@ def test_the_lock_of_a_folder_that_was_set_aside_while_one_waited_is_none(tmp_pa
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
 
-    def lock_too_late(file):
+    def lock_too_late(file, required):
         (tmp_path / "run").rename(tmp_path / "run.before-1")
         return True
 
-    monkeypatch.setattr(run_dir, "_try_lock", lock_too_late)
+    monkeypatch.setattr(run_dir, "try_lock", lock_too_late)
     with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
         lock_run_dir(tmp_path / "run")
 

@@ -272,7 +272,9 @@ def test_a_second_download_of_a_file_is_refused_and_spares_the_first(server, tmp
 
     def come(num_bytes):
         if not refused:
-            with pytest.raises(DownloadError, match=r"another download is at work on .*\.part; wa"):
+            with pytest.raises(
+                DownloadError, match=r"another process is downloading .*file\.bin; wa"
+            ):
                 fetch(server, tmp_path)
             refused.append(num_bytes)
 
@@ -285,7 +287,7 @@ def test_a_download_that_ends_while_another_begins_keeps_its_file(server, tmp_pa
     part = part_of(tmp_path, CONTENT)
     finish = Mock(side_effect=lambda *_: part.rename(part.with_suffix("")))
     monkeypatch.setattr(fcntl, "flock", finish)
-    with pytest.raises(DownloadError, match="another download is at work"):
+    with pytest.raises(DownloadError, match="another process is downloading"):
         fetch(server, tmp_path)
     assert part.with_suffix("").read_bytes() == CONTENT
 

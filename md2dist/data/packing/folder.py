@@ -9,7 +9,6 @@ OUTPUT/.packing/PLAN/index.json     the manifest, while the shards move to their
 OUTPUT/.packed                      what .packing is called when all is done but to clear it away
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -24,7 +23,8 @@ from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import atomic_write, is_same_file, publish
+from md2dist.storage.atomic import atomic_write, publish
+from md2dist.storage.locks import is_same_file, try_lock
 
 PACKING_NAME = ".packing"
 _PACKED_NAME = ".packed"
@@ -75,23 +75,17 @@ class PackingFolder:
 
     @contextmanager
     def lock(self, *, alone: bool) -> Iterator[None]:
-        """Works in the folder: anybody who packs beside others who pack, but who merges alone.
+        """Locks the folder: any number of processes may pack at the same time, one may merge.
 
-        Where the file system knows no locks, nobody is kept out.
+        Where the file system has no locks, other processes are not kept out.
 
         Raises:
-            ShardError: if another process merges, or, for who wants to be alone, packs.
+            ShardError: if another process merges, or, for a lock held alone, packs.
         """
         path = self.path.parent / _LOCK_NAME
         with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-                is_free = is_same_file(file.fileno(), path)  # or somebody has just finished
-            except BlockingIOError:
-                is_free = False
-            except OSError:
-                is_free = True
-            if not is_free:
+            is_locked = try_lock(file, shared=not alone, required=False)
+            if not is_locked or not is_same_file(file, path):  # a merge has just finished
                 raise ShardError(
                     f"another process packs or merges the shards of {self.output}; let it finish, "
                     "then repeat the command if shards are still missing"
