@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 from md2dist.errors import DownloadError
 from md2dist.storage.atomic import publish
 from md2dist.storage.hashing import hash_file
-from md2dist.storage.locks import is_same_file, try_lock
+from md2dist.storage.locks import is_same_file, lock, try_lock
 from md2dist.storage.retries import BACKGROUND, INTERACTIVE, RetryPolicy, retry
 
 _CHUNK = 1 << 18  # bytes
@@ -31,52 +31,63 @@ def download(
     path: Path,
     check: Callable[[Path], None],
     *,
+    wait: bool = False,
     retry_policy: RetryPolicy = BACKGROUND,
     on_bytes: Callable[[int], object] = lambda num_bytes: None,
 ) -> None:
-    """Downloads a file to its place, going on where an interrupted download stopped.
+    """Downloads a file, resuming an interrupted download.
 
-    Bytes gather in ``NAME.part`` beside it. Once they are as many as the server announced, and pass
-    the check, the file gets its name.
+    The bytes are written to ``NAME.part`` in the same folder. The file gets its name once it has
+    the size that the server announced, and passes the check.
 
     Args:
         url: http or https address.
-        path: the file's place; its folder is made.
-        check: raises `DownloadError` for a file that is not the one expected.
-        retry_policy: with a server that fails or stalls.
-        on_bytes: is told of bytes as they come; negative where they are forgotten again.
+        path: the destination; its folder is created.
+        check: raises `DownloadError` for a file that is not the expected one.
+        wait: while another process downloads the same file, wait and use its file, instead of
+            raising an error.
+        retry_policy: for a server that fails or stalls.
+        on_bytes: called with the number of bytes received; negative where they are discarded.
 
     Raises:
         DownloadError: if the server does not have the file, keeps failing, or sends another file;
-            if it cannot be written, or another process downloads it at this time.
+            if the file cannot be written, or another process is downloading it.
     """
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        # Written by position, not appended: where there are no locks, a second process would write
-        # the same bytes again.
-        with part.open("r+b") as stream:
-            # Where the file system has no locks, other downloads of the file are not kept out.
-            if not try_lock(stream, required=False) or not is_same_file(stream, part):
-                raise DownloadError(
-                    f"another process is downloading {path}; wait for it to end, then repeat the "
-                    "command"
-                )
-            on_bytes(stream.seek(0, os.SEEK_END))
-            attempt = partial(_receive, url, stream, retry_policy.timeout, on_bytes)
-            _with_retries(attempt, url, retry_policy, progress=stream.tell)
-            stream.flush()
-            try:
-                check(part)
-            except DownloadError as error:
-                part.unlink()
-                raise DownloadError(f"{url} is not the expected file: {error}") from None
-            publish(part, path)
+        # Written by position, not appended: where the file system has no locks, a second process
+        # writes the same bytes again.
+        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
+            is_free = try_lock(stream, required=False)
+            if wait and not is_free:
+                lock(stream, required=False)
+            if is_same_file(stream, part) and (is_free or wait):
+                on_bytes(stream.seek(0, os.SEEK_END))
+                attempt = partial(_receive, url, stream, retry_policy.timeout, on_bytes)
+                _with_retries(attempt, url, retry_policy, progress=stream.tell)
+                stream.flush()
+                try:
+                    check(part)
+                except DownloadError as error:
+                    part.unlink()
+                    raise DownloadError(f"{url} is not the expected file: {error}") from None
+                publish(part, path)
+                return
+        if not wait:
+            raise DownloadError(
+                f"another process is downloading {path}; wait for it to end, then repeat the "
+                "command"
+            )
+        if path.is_file():  # else the other process has removed a wrong file
+            with suppress(DownloadError):
+                check(path)
+                return
     except OSError as error:
         raise DownloadError(
             f"{path} cannot be written: {error}; make room or choose another folder"
         ) from None
+    download(url, path, check, wait=wait, retry_policy=retry_policy, on_bytes=on_bytes)
 
 
 def remote_size(url: str, retry_policy: RetryPolicy = INTERACTIVE) -> int:

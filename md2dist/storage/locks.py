@@ -14,17 +14,18 @@ from typing import IO
 logger = logging.getLogger(__name__)
 
 
-def lock(file: int | IO, *, shared: bool = False) -> None:
+def lock(file: int | IO, *, shared: bool = False, required: bool = True) -> None:
     """Waits for a lock on an open file.
 
     Args:
         file: an open file, or its descriptor.
         shared: any number of processes may hold a shared lock, but only one an exclusive lock.
+        required: if false, a file system without locks counts as locked, with a warning.
 
     Raises:
-        OSError: if the file system has no locks.
+        OSError: if the file system has no locks, and one is required.
     """
-    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    _flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, required)
 
 
 def try_lock(file: int | IO, *, shared: bool = False, required: bool = True) -> bool:
@@ -33,7 +34,7 @@ def try_lock(file: int | IO, *, shared: bool = False, required: bool = True) -> 
     Args:
         file: an open file, or its descriptor.
         shared: as for `lock`.
-        required: if false, a file system without locks counts as locked, with a warning.
+        required: as for `lock`.
 
     Returns:
         Whether it is locked.
@@ -42,14 +43,9 @@ def try_lock(file: int | IO, *, shared: bool = False, required: bool = True) -> 
         OSError: if the file system has no locks, and one is required.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX))
+        _flock(file, fcntl.LOCK_NB | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX), required)
     except BlockingIOError:
         return False
-    except OSError as error:
-        if required:
-            raise
-        name = getattr(file, "name", file)
-        logger.warning("%s cannot be locked against other processes: %s", name, error.strerror)
     return True
 
 
@@ -64,3 +60,15 @@ def is_same_file(file: int | IO, path: Path) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), path.stat())
     return False
+
+
+def _flock(file: int | IO, operation: int, required: bool) -> None:
+    try:
+        fcntl.flock(file, operation)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if required:
+            raise
+        name = getattr(file, "name", file)
+        logger.warning("%s cannot be locked against other processes: %s", name, error.strerror)

@@ -1,5 +1,4 @@
 import errno
-import fcntl
 import http.client
 import os
 import pkgutil
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from helpers.file_server import serve_files
@@ -265,34 +263,3 @@ def test_an_answer_that_is_no_http_is_a_failure_like_others(tmp_path, monkeypatc
     monkeypatch.setattr(module, "urlopen", answer)
     with pytest.raises(DownloadError, match="nonsense"):
         download("http://127.0.0.1/x", tmp_path / "x", accept, retry_policy=HASTY)
-
-
-def test_a_second_download_of_a_file_is_refused_and_spares_the_first(server, tmp_path):
-    refused = []
-
-    def come(num_bytes):
-        if not refused:
-            with pytest.raises(
-                DownloadError, match=r"another process is downloading .*file\.bin; wa"
-            ):
-                fetch(server, tmp_path)
-            refused.append(num_bytes)
-
-    assert fetch(server, tmp_path, on_bytes=come).read_bytes() == CONTENT
-    assert refused
-    assert names(tmp_path) == ["file.bin"]
-
-
-def test_a_download_that_ends_while_another_begins_keeps_its_file(server, tmp_path, monkeypatch):
-    part = part_of(tmp_path, CONTENT)
-    finish = Mock(side_effect=lambda *_: part.rename(part.with_suffix("")))
-    monkeypatch.setattr(fcntl, "flock", finish)
-    with pytest.raises(DownloadError, match="another process is downloading"):
-        fetch(server, tmp_path)
-    assert part.with_suffix("").read_bytes() == CONTENT
-
-
-def test_a_file_system_without_locks_serves_too(server, tmp_path, monkeypatch):
-    no_locks = OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=no_locks))
-    assert fetch(server, tmp_path).read_bytes() == CONTENT
