@@ -1,7 +1,6 @@
 """A map over processes that neither hangs nor leaves anybody behind."""
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from md2dist.errors import ConfigError, ShardError
+from md2dist.parent_process import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -75,16 +75,4 @@ def _begin_worker(is_deaf: bool) -> None:
     """Lets a worker end at Ctrl-C without a word, which the command has, and with the command."""
     signal.signal(signal.SIGINT, signal.SIG_IGN if is_deaf else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _end_with_parent()
-
-
-def _end_with_parent() -> None:
-    """Lets a worker die with the command, which may be killed without a chance to say so."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    end_with_parent()

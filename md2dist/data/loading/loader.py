@@ -1,8 +1,6 @@
 """The stream of micro-batches of one rank, in the global order, read by worker processes."""
 
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice, tee
@@ -18,6 +16,7 @@ from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import view_names
 from md2dist.errors import ConfigError, Md2distError
+from md2dist.parent_process import end_with_parent
 from md2dist.records import FrameBatch
 
 Stage = Callable[[Iterator[RawSample]], Iterable[RawSample]]
@@ -190,20 +189,6 @@ def _carry_errors(batches: Iterable[FrameBatch]) -> Iterator[FrameBatch | Md2dis
 
 
 def _obey_only_the_parent(worker: int) -> None:
-    """Makes a worker deaf to SIGINT, and to SIGTERM unless the training process sent it.
-
-    A scheduler that ends a job signals every process, but the training process still needs its
-    workers for the step that it saves. Itself it ends them by SIGTERM, at its exit at the latest.
-    """
+    """Makes a worker ignore signals that its parent, the training process, did not send."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_wait_for_end, args=(os.getppid(),), daemon=True).start()
-
-
-def _wait_for_end(parent: int) -> None:
-    """Ends a worker with its parent, even where it waits for data and would not notice."""
-    while os.getppid() == parent:
-        received = signal.sigtimedwait({signal.SIGTERM}, 1.0)
-        if received is not None and received.si_pid == parent:
-            break
-    os._exit(0)
+    end_with_parent()
