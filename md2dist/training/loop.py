@@ -12,10 +12,11 @@ import torch
 from md2dist.config import Config
 from md2dist.data.loading.loader import make_loader
 from md2dist.data.loading.read_plan import ReadPlan, plan_reading
+from md2dist.distributed.channel import Channel
 from md2dist.distributed.devices import describe_devices, has_unusable_gpu
 from md2dist.distributed.step_barrier import StepBarrier
 from md2dist.distributed.watchdog import Watchdog
-from md2dist.distributed.world import World, connect_store
+from md2dist.distributed.world import World
 from md2dist.errors import ShardError
 from md2dist.model import MonodepthModel
 from md2dist.records import FrameBatch
@@ -149,7 +150,7 @@ def _data_of_steps(
     config: Config, setup: RunSetup, world: World, watchdog: Watchdog
 ) -> Iterator[list[FrameBatch]]:
     """Yields this rank's micro-batches of each step that all ranks begin."""
-    step_barrier = StepBarrier(connect_store(), world.world_size)
+    step_barrier = StepBarrier(Channel.connect(), world.world_size)
     reader = BackgroundReader(_open_loader(config, setup, world), world.device)
     for step in range(setup.first_step, setup.last_step):
         watchdog.report_progress(f"reading the data of step {step}")
