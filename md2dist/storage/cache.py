@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 _PART = ".part"  # ends the name of a file that is not whole yet
 _LEDGER = ".ledger"  # the file that counts the bytes of the others
-_BOUNDS = ".bounds"  # the folder of an empty file per bound, named after it, as old as its last use
 _SLACK = 0.05  # of the bound, made free at once, since making room looks at every file
 _LONG_UNUSED = 86400.0  # s
 _WHILE_REMOVED = RetryPolicy(num_tries=5, first_wait=0.01)  # by somebody who wants the room at once
@@ -45,9 +44,8 @@ class ShardCache:
 
     Args:
         folder: made where it does not exist; on a disk of this node.
-        max_bytes: of all files together. It is exceeded, with a warning, only while more than that
-            is in use. While others use the folder with a larger bound, and for a day after, theirs
-            holds: what they have fetched is not thrown away for a short job with a small bound.
+        max_bytes: limit for all files together, which this object enforces when it adds a file. It
+            is exceeded, with a warning, only while the files in use are larger.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
@@ -72,8 +70,6 @@ class ShardCache:
 
         def attempt() -> OpenFile:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (self.folder / _BOUNDS).mkdir(exist_ok=True)
-            (self.folder / _BOUNDS / str(self.max_bytes)).touch()
             while True:
                 if file := _open_whole(path) or self._fill(path, num_bytes, fill):
                     return file
@@ -125,13 +121,12 @@ class ShardCache:
     def _reserve(self, file: OpenFile, num_bytes: int) -> None:
         """Takes room for a file, on the disk too: better a full disk now than in the middle."""
         with self._locked_ledger() as ledger:
-            bound = self._common_bound()
             # It may count too much, where somebody died or threw a file out, but never too little.
             counted = ledger.read()
-            total = int(counted) if counted else self._make_room(bound)
-            if total + num_bytes > bound:
-                total = self._make_room(int(bound * (1 - _SLACK)) - num_bytes)
-                if total + num_bytes > bound:
+            total = int(counted) if counted else self._make_room(self.max_bytes)
+            if total + num_bytes > self.max_bytes:
+                total = self._make_room(int(self.max_bytes * (1 - _SLACK)) - num_bytes)
+                if total + num_bytes > self.max_bytes:
                     logger.warning(
                         "%s: the files in use, %.1f GB, are more than data.cache_gb allows",
                         self.folder,
@@ -145,12 +140,6 @@ class ShardCache:
             ledger.seek(0)
             ledger.truncate()
             ledger.write(str(total + num_bytes))
-
-    def _common_bound(self) -> int:
-        """Returns the largest bound of all that have lately used the folder."""
-        entries = os.scandir(self.folder / _BOUNDS)
-        bounds = [int(entry.name) for entry in entries if not _is_long_unused(entry.stat())]
-        return max([self.max_bytes, *bounds])
 
     @contextmanager
     def _locked_ledger(self) -> Iterator[TextIO]:
