@@ -1,4 +1,4 @@
-"""Downloads that resume and retry, and give a file its name only when it is whole."""
+"""Downloads over HTTP that retry, resume, and name a file only once it is complete."""
 
 import os
 import re
@@ -91,28 +91,29 @@ def download(
 
 
 def remote_size(url: str, retry_policy: RetryPolicy = INTERACTIVE) -> int:
-    """Asks a server for the size of a file, in bytes.
+    """Requests the size of a file from a server, in bytes.
 
     Raises:
-        DownloadError: if the server does not have the file, does not tell, or keeps failing.
+        DownloadError: if the server does not have the file, does not report its size, or keeps
+            failing.
     """
 
-    def with_retries() -> Message:
+    def request_headers() -> Message:
         request = Request(url, method="HEAD")
         with _reach(urlopen, request, timeout=retry_policy.timeout) as response:
             return response.headers
 
-    size = parse_number(_with_retries(with_retries, url, retry_policy)["Content-Length"])
+    size = parse_number(_with_retries(request_headers, url, retry_policy)["Content-Length"])
     if size is None:
-        raise DownloadError(f"{url}: the server does not tell the size; use another --base-url")
+        raise DownloadError(f"{url}: the server does not report the size; use another --base-url")
     return size
 
 
 def check_sha256(path: Path, expected: str) -> None:
-    """Compares a file with its checksum.
+    """Checks the sha256 of a file.
 
     Raises:
-        DownloadError: if they differ.
+        DownloadError: if it is another one.
     """
     found = hash_file(path)
     if found != expected:
@@ -120,15 +121,15 @@ def check_sha256(path: Path, expected: str) -> None:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether another try may mend what a download over HTTP failed at."""
+    """Returns whether a retry may succeed after this error of an HTTP request."""
     if isinstance(error, HTTPError):
         return error.code >= 500 or error.code in (408, 429)
     return isinstance(error, NETWORK_ERRORS)
 
 
 def is_address(url: str) -> bool:
-    """Whether a web server can be asked for an address, as far as can be told without asking."""
-    with suppress(ValueError):  # about brackets that hold no IPv6 address, a port that is no number
+    """Returns whether a URL is a valid http or https address."""
+    with suppress(ValueError):  # for brackets without an IPv6 address, or a port that is no number
         parts = urlsplit(url)
         is_web = parts.scheme in ("http", "https")
         return bool(is_web and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url))
@@ -136,20 +137,20 @@ def is_address(url: str) -> bool:
 
 
 def parse_number(text: str | None) -> int | None:
-    """Reads a number of a header; None where there is none."""
+    """Parses the number in a header; None if there is none."""
     return int(text) if text and text.isdecimal() else None
 
 
 def _reach(action: Callable[..., _Result], *args: object, **options: object) -> _Result:
-    """Does what only the network, and not the disk, can fail at.
+    """Calls a function in which only the network can fail, not the disk.
 
     Raises:
-        ValueError: where the server redirects to what is no address.
-        ConnectionError: where the system tells a fault of the network under another name.
+        ValueError: if the server redirects to an invalid address.
+        ConnectionError: if the system reports a network fault as a plain OSError.
     """
     try:
         return action(*args, **options)
-    except InvalidURL as error:  # an HTTPException, as if another try could mend it
+    except InvalidURL as error:  # an HTTPException, which would be retried
         raise ValueError(error) from None
     except NETWORK_ERRORS:
         raise
@@ -164,31 +165,31 @@ def _with_retries(
     progress: Callable[[], int] = lambda: 0,
 ) -> _Result:
     expected = (
-        "expected http:// or https://, where blanks and letters outside ASCII are written as %20, "
-        "%C3%A9 and the like"
+        "expected http:// or https://, with spaces and non-ASCII letters percent-encoded (%20, "
+        "%C3%A9)"
     )
     if not is_address(url):
-        raise DownloadError(f"{url} is no address of a file; {expected}")
+        raise DownloadError(f"{url} is not a valid address; {expected}")
     try:
         return retry(attempt, is_transient, retry_policy, progress)
     except NETWORK_ERRORS as error:
         if isinstance(error, HTTPError) and not is_transient(error):
             raise DownloadError(
-                f"{url}: the server answers {error.code} {error.reason}; check the address"
+                f"{url}: the server responds {error.code} {error.reason}; check the address"
             ) from None
         raise DownloadError(
             f"{url} cannot be downloaded, tried {retry_policy.num_tries} times: {error}; "
             "repeat the command later"
         ) from None
     except ValueError as error:  # its host cannot be encoded, or the server redirects to such a one
-        raise DownloadError(f"{url} leads to no address of a file ({error}); {expected}") from None
+        raise DownloadError(f"{url} leads to an invalid address ({error}); {expected}") from None
 
 
 def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int], object]) -> None:
-    """Gets what is missing at the stream's end, over one connection.
+    """Appends the missing bytes to a stream, over one connection.
 
     Raises:
-        ConnectionError: if the connection ends before the file does.
+        ConnectionError: if the connection ends before the file is complete.
     """
     start = stream.seek(0, os.SEEK_END)
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
@@ -197,18 +198,18 @@ def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int
     except HTTPError as error:
         if error.code != _RANGE_REFUSED or not start:
             raise
-        if _content_range(error.headers)[1] != start:  # there is no such end: begin anew
+        if _content_range(error.headers)[1] != start:  # the part is too long: start again
             _forget(stream, on_bytes)
             _receive(url, stream, timeout, on_bytes)
         return
     with response:
         first, total = _content_range(response.headers)
-        if response.status != 206:  # the whole file, asked for or not
+        if response.status != 206:  # the whole file, even if a range was requested
             first, total = 0, parse_number(response.headers["Content-Length"])
         if first != start:
             _forget(stream, on_bytes)
             if first != 0:
-                raise ConnectionError(f"asked for bytes {start} and on, got {first} and on")
+                raise ConnectionError(f"requested bytes {start}-, received bytes {first}-")
         while chunk := _reach(response.read, _CHUNK):
             stream.write(chunk)
             on_bytes(len(chunk))
@@ -217,7 +218,7 @@ def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int
 
 
 def _content_range(headers: Message) -> tuple[int | None, int | None]:
-    """First byte and size of the file, from ``bytes 5-9/10`` or ``bytes */10``."""
+    """Returns first byte and file size of a header ``bytes 5-9/10`` or ``bytes */10``."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", headers["Content-Range"] or "")
     return (parse_number(match[1]), parse_number(match[2])) if match else (None, None)
 

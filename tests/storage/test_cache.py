@@ -93,7 +93,7 @@ def test_files_in_use_stay_and_the_bound_waits_for_them(cache, caplog):
     for number in range(5):
         read(cache, f"other-{number}")
     assert names(cache.folder) >= {f"held-{number}" for number in range(10)}
-    assert "more than data.cache_gb allows" in caplog.text
+    assert "exceed data.cache_gb" in caplog.text
     del held
     read(cache, "last")
     assert len(names(cache.folder)) <= 10

@@ -164,7 +164,7 @@ def test_a_url_without_a_checksum_is_refused_before_any_request(server, cache):
 @pytest.mark.parametrize("url", ["{}/gone-01234567.pth", "http://127.0.0.1:1/r-01234567.pth"])
 def test_an_address_out_of_reach_is_named_with_the_remedy(server, cache, url):
     url = url.format(server.url)
-    reason = "(the server answers 404|cannot be downloaded, tried 3 times)"
+    reason = "(the server responds 404|cannot be downloaded, tried 3 times)"
     with pytest.raises(WeightsError, match=rf"{url}.*{reason}.*network\.weights=scratch"):
         load_imagenet(make_model(), url)
     assert not list(cache.glob("*.pth"))
