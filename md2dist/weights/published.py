@@ -1,7 +1,7 @@
 """Published weight files: layout, import and export."""
 
-import os
 from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
+from md2dist.storage.atomic import atomic_open
 from md2dist.weights.files import (
     check_num_layers,
     check_state_dict,
@@ -92,16 +93,12 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
         raise WeightsError(f"{folder} has {' and '.join(stale)} of another model; use a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.pth" for name in networks]
-    partial = [folder / f".{path.name}.partial-{os.getpid()}" for path in files]
-    try:
-        for name, path in zip(networks, partial, strict=True):
-            with path.open("wb") as file:  # torch would turn an OSError into a RuntimeError
-                torch.save(_to_published(model, name), file)
-        for path, final in zip(partial, files, strict=True):
-            path.replace(final)
-    finally:
-        for path in partial:
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:  # at its end, the files get their names
+        for name, path in zip(networks, files, strict=True):
+            # Given a path, torch would turn an OSError into a RuntimeError.
+            file = stack.enter_context(atomic_open(path))
+            torch.save(_to_published(model, name), file)
+            file.flush()
     return files
 
 

@@ -201,7 +201,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_results_are_not_written_to_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ImageError, match=r"^s3://bucket/a\.json is an address; expected a place"):
+    with pytest.raises(
+        ImageError, match=r"^s3://bucket/a\.json is an address; expected a local path"
+    ):
         prepare_file(Path("s3://bucket/a.json"))
     assert not list(tmp_path.iterdir())
 
