@@ -55,7 +55,7 @@ def evaluate_on_ranks(samples, world_size, **settings):
 def test_the_report_is_the_mean_of_the_slow_twin(samples, protocol, scaling):
     rows = [
         reference.evaluate_image(
-            predict(torch.from_numpy(sample.frames["0"])[None])[0, 0].tolist(),
+            predict(torch.tensor(sample.frames["0"])[None])[0, 0].tolist(),
             sample.ground_truth,
             protocol,
             scaling,
@@ -90,7 +90,7 @@ def test_batches_are_the_same_for_any_number_of_ranks(samples):
                 sum_over_ranks=torch.ones_like,
                 batch_size=4,
             )
-        return sorted(batch.numpy().tobytes() for batch in seen)
+        return sorted(batch.cpu().numpy().tobytes() for batch in seen)
 
     assert len(batches_of(1)) == 4
     assert batches_of(1) == batches_of(2) == batches_of(3)
@@ -214,7 +214,7 @@ def test_an_unknown_protocol_is_refused(samples):
 
 
 def test_the_public_function_agrees_with_the_report_of_one_image(samples):
-    frame = torch.from_numpy(samples[0].frames["0"])[None]
+    frame = torch.tensor(samples[0].frames["0"])[None]
     metrics = evaluate_image(predict(frame)[0, 0], samples[0].ground_truth, scaling=5.4)
     np.testing.assert_allclose(
         evaluate(SampleList(samples[:1]), scaling=5.4).metrics, metrics, rtol=1e-15

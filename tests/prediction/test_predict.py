@@ -83,13 +83,13 @@ def test_frames_reach_the_model_as_images_from_zero_to_one(model):
 
 def test_an_image_of_the_models_size_is_predicted_as_it_is(model, image):
     image = image.resize((WIDTH, HEIGHT))
-    expected = frames_predictor(model)(torch.from_numpy(np.array(image))[None])[0, 0]
+    expected = frames_predictor(model)(torch.tensor(np.array(image))[None])[0, 0]
     np.testing.assert_array_equal(model.predict_image(image), expected)
 
 
 def test_any_size_is_resized_with_lanczos_and_back_bilinearly(model, image):
     small = np.array(image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
-    disparity = frames_predictor(model)(torch.from_numpy(small)[None])[0, 0].numpy()
+    disparity = frames_predictor(model)(torch.tensor(small)[None])[0, 0].cpu().numpy()
     back = Image.fromarray(disparity).resize((130, 70), Image.Resampling.BILINEAR)
     predicted = model.predict_image(image)
     assert predicted.shape == (70, 130)
