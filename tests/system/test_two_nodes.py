@@ -64,5 +64,5 @@ def test_when_the_first_node_is_lost_the_other_exits_with_the_reason(
         second.kill()
     assert code == 1
     assert output.count("error: ") == 1
-    assert "error: rank 0, which keeps the job together, was killed" in output
+    assert "error: rank 0 died or stopped responding" in output
     assert second.status()["status"] == "failed"
