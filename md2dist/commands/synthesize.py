@@ -4,7 +4,7 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from pathlib import Path
 
 from md2dist.console import run_command
-from md2dist.synthetic.drives import render_drives
+from md2dist.synthetic.drives import DriveSettings, render_drives
 
 
 def main() -> None:
@@ -33,8 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing drives")
     options = parser.parse_args()
-    drives = render_drives(
-        options.output,
+    settings = DriveSettings(
         num_drives=options.drives,
         num_frames=options.frames,
         height=options.height,
@@ -43,8 +42,9 @@ def main() -> None:
         scan_every=options.scan_every,
         azimuth_step=options.azimuth_step,
         image_format=options.image_format,
-        processes=options.processes,
-        overwrite=options.overwrite,
+    )
+    drives = render_drives(
+        options.output, settings, processes=options.processes, overwrite=options.overwrite
     )
     print(f"{len(drives)} drives of {options.frames} stereo frames: {drives[0].parent}")
 

@@ -207,9 +207,7 @@ class Watchdog:
         if self._world.is_main:
             print_error(failure.message)
             call_bounded(lambda: self._on_failure(failure.message))
-            time.sleep(
-                4 * _PERIOD_S
-            )  # the store ends with it; others read it first
+            time.sleep(4 * _PERIOD_S)  # the store ends with it; others read it first
         else:
             logger.info("ended: %s", failure.message)
         end_process(failure.exit_code)

@@ -28,46 +28,42 @@ class _Task(NamedTuple):
     azimuth_step: float
 
 
-def render_drives(
-    output: Path,
-    *,
-    num_drives: int,
-    num_frames: int,
-    height: int = 375,
-    width: int = 1242,
-    seed: int = 0,
-    scan_every: int = 1,
-    azimuth_step: float = 0.3,
-    image_format: str = "png",
-    processes: int = 1,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Renders drives, each through a street of its own, into KITTI raw's layout.
+class DriveSettings(NamedTuple):
+    """Number, images and scans of the drives to render."""
 
-    The date's folder appears when it is whole; the same arguments give the same bytes, whatever the
-    number of processes.
+    num_drives: int  # numbered from 1
+    num_frames: int  # stereo frames of each drive, 0.1 s apart
+    height: int = 375  # rows of the images in pixels
+    width: int = 1242  # columns of the images in pixels
+    seed: int = 0  # of the world: another one gives other streets, colours and motions
+    scan_every: int = 1  # frames from one scan to the next, the first at frame 0; 0: no scans
+    azimuth_step: float = 0.3  # degrees between two firings of a beam of the scanner
+    image_format: str = "png"  # or jpg
+
+
+def render_drives(
+    output: Path, settings: DriveSettings, *, processes: int = 1, overwrite: bool = False
+) -> list[Path]:
+    """Renders drives, each through its own street, into KITTI raw's layout.
+
+    The folder of the date appears once it is complete. The same settings give the same bytes for
+    any number of processes.
 
     Args:
-        output: becomes the root of a KITTI raw tree.
-        num_drives: numbered from 1.
-        num_frames: stereo frames of each drive, 0.1 s apart.
-        height: rows of the images in pixels.
-        width: columns of the images in pixels.
-        seed: of the world: another seed gives other streets, looks and motions.
-        scan_every: frames from one scan of the velodyne to the next, the first at frame 0; 0: none.
-        azimuth_step: degrees between two firings of a beam of the velodyne.
-        image_format: png or jpg.
-        processes: how many render at the same time.
-        overwrite: replace drives that are there already.
+        output: root of the new KITTI raw tree.
+        settings: the drives.
+        processes: number of worker processes.
+        overwrite: replace existing drives.
 
     Returns:
         The folders of the drives.
 
     Raises:
-        KittiDataError: if the output holds drives of this date already, or cannot be written, or a
-            value makes no sense.
-        ShardError: if a process dies.
+        KittiDataError: if the output has drives of this date already, or cannot be written, or a
+            value is out of range.
+        ShardError: if a worker process dies.
     """
+    num_drives, num_frames, height, width, seed, scan_every, azimuth_step, image_format = settings
     _check_at_least(1, num_drives=num_drives, num_frames=num_frames, processes=processes)
     _check_at_least(2, height=height, width=width)
     _check_at_least(0, seed=seed, scan_every=scan_every)
@@ -132,7 +128,7 @@ def split_lines(
 def _check_at_least(lowest: float, **values: float) -> None:
     for name, value in values.items():
         if not value >= lowest:
-            raise KittiDataError(f"{name}={value}: expected at least {lowest}")
+            raise KittiDataError(f"{name}={value}: expected >= {lowest}")
 
 
 def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:
