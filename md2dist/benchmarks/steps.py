@@ -14,6 +14,7 @@ from md2dist.config import CheckpointConfig, Config
 from md2dist.conventions import STEREO_BASELINE
 from md2dist.data.loading.collate import recipe_intrinsics
 from md2dist.data.loading.loader import make_loader
+from md2dist.data.shards.recipe import view_names
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.model import MonodepthModel
@@ -42,21 +43,14 @@ def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
     """
     _check_repeats(num_batches)
     fresh = replace(config, checkpoint=CheckpointConfig(resume="never"))
-    setup = set_up_run(fresh, world_size=1)
+    setup = set_up_run(fresh)
     data, plan = config.data, setup.plan
     loader = make_loader(
         setup.train_set,
         setup.order,
-        frame_offsets=data.frame_offsets,
-        use_stereo=data.use_stereo,
-        micro_batch_size=plan.micro_batch_size,
-        num_accum=plan.grad_accum_steps,
-        rank=0,
-        world_size=1,
-        start_step=0,
-        end_step=num_batches + 1,
-        num_workers=0,
-        prefetch_batches=data.prefetch_batches,
+        setup.topology,
+        views=view_names(data.frame_offsets, data.use_stereo),
+        steps=range(num_batches + 1),
     )
     batches = iter(loader)
     next(batches)

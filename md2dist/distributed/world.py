@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from md2dist.distributed.slurm import torch_names
+from md2dist.distributed.topology import Topology
 from md2dist.errors import ConfigError
 
 
@@ -30,6 +31,10 @@ class World(NamedTuple):
     def is_main(self) -> bool:
         """Whether this is the one process that writes files and speaks."""
         return self.rank == 0
+
+    def topology(self) -> Topology:
+        """Returns the place of this process as a plain value."""
+        return Topology(self.rank, self.world_size, self.local_rank, self.node_size)
 
 
 _PATIENCE = timedelta(minutes=30)  # of a collective; the watch of the job looks closer

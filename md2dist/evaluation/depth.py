@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from md2dist.data.shards.dataset import Sample, ShardDataset
+from md2dist.distributed.topology import Topology
 from md2dist.errors import EvaluationError, ShardError
 from md2dist.evaluation.depth_metrics import (
     DepthMetrics,
@@ -58,11 +59,9 @@ def evaluate_depth(
     *,
     protocol: ProtocolName,
     scaling: Scaling,
-    rank: int = 0,
-    world_size: int = 1,
+    topology: Topology = Topology(),
     sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
     batch_size: int = 8,
-    use_flip_postprocess: bool = False,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> DepthReport:
     """Evaluates a predictor on every sample of a data set, each exactly once.
@@ -75,11 +74,9 @@ def evaluate_depth(
         dataset: shards that were packed with ground truth.
         protocol: as for `evaluate_image`.
         scaling: as for `evaluate_image`.
-        rank: of this process.
-        world_size: number of processes that share the work; each calls this function.
+        topology: this rank and the number of ranks that share the work; each calls this function.
         sum_over_ranks: adds up a tensor over them.
         batch_size: images per call of `predict`.
-        use_flip_postprocess: average with the prediction of the mirrored image.
         is_stopping: asked before each batch whether to break off.
 
     Returns:
@@ -100,8 +97,8 @@ def evaluate_depth(
     batches = [
         range(start, min(start + batch_size, len(dataset)))
         for start in range(0, len(dataset), batch_size)
-    ][rank::world_size]
-    coming = dataset.samples([index for batch in batches for index in batch], world_size)
+    ][topology.rank :: topology.world_size]
+    coming = dataset.samples([index for batch in batches for index in batch], topology.world_size)
     failure = None
     for indices in batches:
         if is_stopping():
@@ -115,8 +112,6 @@ def evaluate_depth(
             break
         frames = torch.from_numpy(np.stack([sample.frames["0"] for sample in samples]))
         disparities = predict(frames)
-        if use_flip_postprocess:
-            disparities = blend_mirrored(disparities, predict(frames.flip(2)).flip(3))
         for index, truth, disparity in zip(indices, truths, disparities, strict=True):
             row = _evaluate_image(disparity[0], truth, protocol, scaling)
             table[index] = torch.tensor(row, dtype=torch.float64)
@@ -144,6 +139,15 @@ def read_ground_truth(sample: Sample) -> np.ndarray:
             "pack the shards again with --ground-truth velodyne or annotated"
         )
     return sample.ground_truth
+
+
+def with_flip_postprocess(predict: Predictor) -> Predictor:
+    """Returns a predictor that blends the predictions of an image and of its mirror image."""
+
+    def predict_both(frames: torch.Tensor) -> torch.Tensor:
+        return blend_mirrored(predict(frames), predict(frames.flip(2)).flip(3))
+
+    return predict_both
 
 
 def blend_mirrored(plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """A run's folder of checkpoints: publishing, verifying, finding the newest and the best.
 
-Each checkpoint is a folder `step-N` with a manifest: the facts of the run and a sha256 per file. A
+Each checkpoint is a folder `step-N` with a manifest: the resume state and a sha256 per file. A
 damaged one is skipped with a warning. `latest` names the newest; `best` is a link to the one with
 the best validation metrics.
 """
@@ -12,9 +12,10 @@ import os
 import shutil
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from md2dist.errors import CheckpointError
+from md2dist.runs.resume_state import ResumeState
 from md2dist.storage.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -23,19 +24,26 @@ MANIFEST_NAME = "manifest.json"
 _VALIDATION_NAME = "validation.json"  # written after the checkpoint, so not in its manifest
 
 
+class Checkpoint(NamedTuple):
+    """An undamaged checkpoint."""
+
+    folder: Path
+    state: ResumeState
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Lists the published checkpoints of a run, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
 
 
-def find_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+def find_checkpoint(folder: Path) -> Checkpoint | None:
     """Finds the newest undamaged checkpoint of a run.
 
     Args:
         folder: the run's `checkpoints` folder; it may not exist.
 
     Returns:
-        The checkpoint's folder and facts, or None if the run has no checkpoints.
+        The checkpoint, or None if the run has none.
 
     Raises:
         CheckpointError: if there are checkpoints and all of them are damaged.
@@ -43,7 +51,7 @@ def find_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     candidates = list_checkpoints(folder)
     for candidate in candidates:
         try:
-            return candidate, verify_checkpoint(candidate)
+            return Checkpoint(candidate, verify_checkpoint(candidate))
         except CheckpointError as error:
             logger.warning("%s; falling back to the previous checkpoint", error)
     if candidates:
@@ -54,18 +62,18 @@ def find_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def verify_checkpoint(checkpoint: Path) -> dict[str, Any]:
+def verify_checkpoint(checkpoint: Path) -> ResumeState:
     """Verifies every file of a checkpoint against its manifest.
 
     Returns:
-        The facts saved with it.
+        The resume state saved with it.
 
     Raises:
         CheckpointError: if a file is missing or differs; names the first such file.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
-        facts, files = manifest["facts"], manifest["files"]
+        state, files = ResumeState.from_json(manifest["facts"]), manifest["files"]
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(
             f"{checkpoint} is damaged: {MANIFEST_NAME} is missing or invalid"
@@ -78,18 +86,18 @@ def verify_checkpoint(checkpoint: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path} is damaged: its size or sha256 differs from the manifest"
             )
-    return facts
+    return state
 
 
-def publish_checkpoint(partial: Path, facts: dict[str, Any], keep: int) -> Path:
+def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
     """Writes the manifest of a checkpoint, renames it to its final name, and removes others.
 
     Removed are surplus older checkpoints, and damaged ones of later steps, which will be repeated.
 
     Args:
         partial: the folder in which it was written, in the run's `checkpoints` folder.
-        facts: plain values that a resume needs; at least `step`.
-        keep: number of newest checkpoints to keep; the best one is kept as well.
+        state: the resume state.
+        keep: number of newest checkpoints to keep, beside the best one.
 
     Returns:
         The checkpoint's folder.
@@ -98,8 +106,8 @@ def publish_checkpoint(partial: Path, facts: dict[str, Any], keep: int) -> Path:
         OSError: if writing fails; there is no checkpoint of this step then.
     """
     folder = partial.parent
-    final = folder / name_of(facts["step"])
-    _seal(partial, facts)
+    final = folder / name_of(state.step)
+    _seal(partial, state)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     _sync_folder(folder)
@@ -154,13 +162,13 @@ def find_best(folder: Path) -> Path | None:
     return min(scores, key=scores.__getitem__, default=None)
 
 
-def _seal(partial: Path, facts: dict[str, Any]) -> None:
+def _seal(partial: Path, state: ResumeState) -> None:
     """Syncs every file to disk, then writes the manifest."""
     files = {}
     for path in sorted(partial.iterdir()):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
         _sync_file(path)
-    manifest = {"facts": facts, "files": files}
+    manifest = {"facts": state.to_json(), "files": files}
     atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())
     _sync_folder(partial)
 

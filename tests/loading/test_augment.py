@@ -135,7 +135,7 @@ def test_flipping_twice_is_no_flip():
     twice = augment(back, flip, use_true_intrinsics=True)
     for found, expected in zip(twice, no_augmentation(frames), strict=True):
         torch.testing.assert_close(found, expected)
-    # A flip and a jitter commute: no colour change looks at the place of a pixel.
+    # A flip and a jitter commute: no colour change depends on the position of a pixel.
     both = augment(frames, draw_of(*[(True, JITTER)] * 3))
     torch.testing.assert_close(both.target_aug, augment(frames, jitter).target_aug.flip(-1))
 
@@ -238,7 +238,7 @@ def test_the_draws_are_distributed_as_published():
 
 
 def test_the_draw_is_the_one_it_has_always_been():
-    # Stored values: a run that goes on must see the samples as it would have without the stop.
+    # Stored values: a resumed run sees the samples as it would have without the stop.
     draw = draw_augmentation(7, 3, [12, 5], use_flip=True, use_color_jitter=True)
     assert draw.is_flipped == (True, False)
     plain, jitter = draw.jitters

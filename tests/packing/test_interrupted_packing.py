@@ -55,7 +55,7 @@ def kill(running: subprocess.Popen) -> None:
 
 
 @needs_proc
-def test_killed_at_ten_random_moments_it_goes_on_to_the_same_bytes(tmp_path, long_request):
+def test_killed_at_ten_random_moments_it_resumes_to_the_same_bytes(tmp_path, long_request):
     output = tmp_path / "out"
     start = time.monotonic()
     running = subprocess.Popen(command(*long_request), stderr=subprocess.DEVNULL)
@@ -94,7 +94,7 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path, long_request):
     os.kill(children_of(running.pid)[-1], signal.SIGKILL)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "error: one of the processes died" in errors
+    assert "error: a worker process died" in errors
     assert not finished_names(tmp_path / "out")
 
 
@@ -130,7 +130,7 @@ def test_ctrl_c_does_not_reach_a_command_in_the_background_of_a_script(tmp_path,
 
 
 @needs_tiny_disk
-def test_a_full_disk_is_told_and_packing_goes_on_when_there_is_room(tmp_path):
+def test_a_full_disk_is_reported_and_packing_resumes_when_there_is_space(tmp_path):
     (tmp_path / "split.txt").write_text("\n".join(write_kitti_tree(tmp_path / "kitti")))
     disk = tmp_path / "out"
     disk.mkdir()

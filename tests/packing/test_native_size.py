@@ -17,6 +17,7 @@ from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
 from md2dist.data.shards.recipe import Recipe
+from md2dist.distributed.topology import Topology
 from md2dist.errors import KittiDataError, ShardError
 
 RECIPE = Recipe("small", None, None, (-1, 1), use_stereo=True)
@@ -93,17 +94,4 @@ def test_training_refuses_native_shards_and_says_how_to_pack(tree, tmp_path):
     shards = ShardDataset(tmp_path / "out")
     order = GlobalOrder(shards.manifest.shard_sizes, seed=0, global_batch_size=2, window_shards=1)
     with pytest.raises(ShardError, match=words):
-        make_loader(
-            shards,
-            order,
-            frame_offsets=(-1, 1),
-            use_stereo=True,
-            micro_batch_size=2,
-            num_accum=1,
-            rank=0,
-            world_size=1,
-            start_step=0,
-            end_step=1,
-            num_workers=0,
-            prefetch_batches=2,
-        )
+        make_loader(shards, order, Topology(), views=["0", "-1", "+1", "s"], steps=range(1))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.connected_ranks import run_ranks
+from helpers.resume_states import resume_state
 
 from md2dist.distributed.world import barrier, read_world
 from md2dist.errors import CheckpointError
@@ -50,12 +51,13 @@ class FileEngine:
 
 def save(folder, step, keep=3, **engine):
     world = read_world()
-    return save_checkpoint(FileEngine(**engine), folder, {"step": step}, "seed: 0\n", keep, world)
+    state = resume_state(step)
+    return save_checkpoint(FileEngine(**engine), folder, state, "seed: 0\n", keep, world)
 
 
-def test_a_saved_checkpoint_is_found_with_its_facts(tmp_path):
+def test_a_saved_checkpoint_is_found_with_its_state(tmp_path):
     checkpoint = save(tmp_path, 7)
-    assert find_checkpoint(tmp_path) == (checkpoint, {"step": 7})
+    assert find_checkpoint(tmp_path) == (checkpoint, resume_state(7))
     assert (tmp_path / "latest").read_text().strip() == checkpoint.name
     assert (checkpoint / "config.yaml").read_text() == "seed: 0\n"
 
@@ -68,13 +70,13 @@ def test_the_newest_ones_are_kept(tmp_path):
 
 def test_a_checkpoint_that_fails_half_way_is_not_published_and_the_next_one_is(tmp_path):
     before = save(tmp_path, 1)
-    with pytest.raises(CheckpointError, match=r"no space.*is there room"):
+    with pytest.raises(CheckpointError, match=r"no space.*check its free space"):
         save(tmp_path, 2, is_full=True)
-    assert find_checkpoint(tmp_path) == (before, {"step": 1})
+    assert find_checkpoint(tmp_path) == (before, resume_state(1))
     assert (tmp_path / "latest").read_text().strip() == before.name
     assert not list(tmp_path.glob(".partial*"))
     save(tmp_path, 2)
-    assert find_checkpoint(tmp_path)[1] == {"step": 2}
+    assert find_checkpoint(tmp_path)[1] == resume_state(2)
 
 
 def save_on_a_full_disk(world):
@@ -100,7 +102,7 @@ def test_the_best_in_validation_is_kept_beside_the_newest(tmp_path):
     assert find_best(tmp_path) == tmp_path / "step-00000010"
     assert (tmp_path / "best").resolve().name == "step-00000010"
     assert read_validation(tmp_path / "best") == {"abs_rel": 0.1}
-    assert verify_checkpoint(tmp_path / "best") == {"step": 10}
+    assert verify_checkpoint(tmp_path / "best") == resume_state(10)
 
 
 def test_damaged_checkpoints_of_later_steps_are_removed_when_the_steps_are_repeated(tmp_path):
@@ -108,9 +110,9 @@ def test_damaged_checkpoints_of_later_steps_are_removed_when_the_steps_are_repea
         note_validation(save(tmp_path, step), {"abs_rel": 1 / step})
     for name in ("step-00000015", "step-00000020"):
         cut_short(tmp_path / name)
-    assert find_checkpoint(tmp_path)[1] == {"step": 10}
+    assert find_checkpoint(tmp_path)[1] == resume_state(10)
     again = save(tmp_path, 12, keep=1)
-    assert find_checkpoint(tmp_path) == (again, {"step": 12})
+    assert find_checkpoint(tmp_path) == (again, resume_state(12))
     assert [path.name for path in list_checkpoints(tmp_path)] == [again.name, "step-00000010"]
     assert find_best(tmp_path) == tmp_path / "step-00000010"
 
@@ -147,7 +149,14 @@ def break_manifest(checkpoint):
     (checkpoint / MANIFEST_NAME).write_text('{"facts": ')
 
 
-DAMAGES = [flip_a_byte, cut_short, remove_weights, break_manifest]
+def drop_the_seed(checkpoint):
+    path = checkpoint / MANIFEST_NAME
+    manifest = json.loads(path.read_text())
+    del manifest["facts"]["seed"]
+    path.write_text(json.dumps(manifest))
+
+
+DAMAGES = [drop_the_seed, flip_a_byte, cut_short, remove_weights, break_manifest]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -157,7 +166,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_previous_one_with_a_warning(
     before, newest = save(tmp_path, 1), save(tmp_path, 2)
     damage(newest)
     with caplog.at_level(logging.WARNING, logger="md2dist"):
-        assert find_checkpoint(tmp_path) == (before, {"step": 1})
+        assert find_checkpoint(tmp_path) == (before, resume_state(1))
     assert "falling back" in caplog.text
     assert str(newest) in caplog.text
 
@@ -173,4 +182,4 @@ def test_the_manifest_names_every_file(tmp_path):
     checkpoint = save(tmp_path, 3)
     manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
     assert set(manifest["files"]) == {WEIGHTS, "config.yaml"}
-    assert verify_checkpoint(checkpoint) == {"step": 3}
+    assert verify_checkpoint(checkpoint) == resume_state(3)

@@ -163,7 +163,7 @@ class DeadlyDrive(Drive):
 @pytest.mark.slow
 def test_a_process_that_dies_is_an_error_not_a_hang(tmp_path, monkeypatch):
     monkeypatch.setattr("md2dist.synthetic.drives.Drive", DeadlyDrive)
-    with pytest.raises(ShardError, match="one of the processes died, perhaps for want of memory"):
+    with pytest.raises(ShardError, match="a worker process died, possibly out of memory"):
         render_drives(tmp_path, **SMALL, processes=2)
 
 

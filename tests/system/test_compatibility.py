@@ -50,8 +50,8 @@ def test_shards_of_an_earlier_version_are_read_and_verified(earlier):
 
 
 def test_a_checkpoint_of_an_earlier_version_is_verified_and_its_weights_are_loaded(earlier):
-    folder, facts = find_checkpoint(earlier / "run" / "checkpoints")
-    assert (folder.name, facts["step"]) == ("step-00000002", 2)
+    folder, state = find_checkpoint(earlier / "run" / "checkpoints")
+    assert (folder.name, state.step) == ("step-00000002", 2)
     state = load_model(earlier / "run").state_dict()
     assert len(state) > 200
     for name, tensor in state.items():
