@@ -1,7 +1,6 @@
 """Parallel map over processes, without hangs and orphaned workers."""
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from md2dist.errors import ConfigError, ShardError
+from md2dist.parent_process import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -75,16 +75,4 @@ def _begin_worker(ignores_interrupts: bool) -> None:
     """Makes a worker exit with its parent, and silently at Ctrl-C, which the command reports."""
     signal.signal(signal.SIGINT, signal.SIG_IGN if ignores_interrupts else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _end_with_parent()
-
-
-def _end_with_parent() -> None:
-    """Makes a worker exit when its parent ends, even if that is killed."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    end_with_parent()

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: golden tensors and real KITTI frames, fixed random seeds, one thread."""
+"""Options and fixtures of all tests: device, golden tensors and real frames, random seeds."""
 
 import os
 import signal
@@ -6,12 +6,50 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.device import OnDevice, is_numeric
 
 torch.set_num_threads(1)
 # Child processes handle Ctrl-C even if a script runs the tests in the background, which ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="device of the numeric tests, cpu or cuda")
+
+
+def pytest_configure(config):
+    try:
+        torch.empty(0, device=config.getoption("device"))
+    except (RuntimeError, AssertionError) as error:
+        device, reason = config.getoption("device"), str(error).splitlines()[0]
+        raise pytest.UsageError(f"--device {device} is not usable here: {reason}") from None
+    # Where a test says float32 it means its 24 bits, and the same input gives the same bits.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if is_numeric(item.path):
+            item.add_marker("numeric")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Makes the tensors of a numeric test and of its fixtures on the device."""
+    device = torch.device(item.config.getoption("device"))
+    if device.type == "cpu" or not item.get_closest_marker("numeric"):
+        return (yield)
+    with OnDevice(device):
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig) -> torch.device:
+    """The device of the numeric tests, where they put what they make."""
+    return torch.device(pytestconfig.getoption("device"))
 
 
 @pytest.fixture(autouse=True)

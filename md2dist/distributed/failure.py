@@ -1,17 +1,15 @@
 """How a job ends before its time: one reason for all ranks, and no process left behind."""
 
 import faulthandler
-import json
 import multiprocessing
 import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import NamedTuple, NoReturn, TextIO
 
 import torch.distributed as dist
 
-_KEY = "failure"
 _BOUND_S = 5.0
 
 
@@ -21,24 +19,6 @@ class Failure(NamedTuple):
     message: str
     exit_code: int = 1
     shows_stacks: bool = False  # of all threads of all ranks
-
-
-def announce_failure(store: Any, failure: Failure) -> Failure:
-    """Tells all ranks that the job has failed.
-
-    Args:
-        store: of torch.distributed, the same for all ranks.
-        failure: the reason as this rank sees it.
-
-    Returns:
-        The first one that was announced, which holds for all.
-    """
-    return Failure(*json.loads(store.compare_set(_KEY, "", json.dumps(failure))))
-
-
-def read_failure(store: Any) -> Failure | None:
-    """Gives the failure that has been announced, if any."""
-    return Failure(*json.loads(store.get(_KEY))) if store.check([_KEY]) else None
 
 
 def is_lost_connection(error: BaseException) -> bool:

@@ -1,6 +1,5 @@
 """Who is alive and whether anything moves, judged from the heartbeats of the ranks."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,15 +12,6 @@ class Heartbeat(NamedTuple):
     progress: int  # grows while its work goes on
     activity: str  # for people
     host: str  # host and process id
-
-    def encode(self) -> str:
-        """Gives the beat as text."""
-        return json.dumps(self)
-
-    @classmethod
-    def decode(cls, text: str | bytes) -> "Heartbeat":
-        """Reads what `encode` gave."""
-        return cls(*json.loads(text))
 
 
 class HeartbeatMonitor:

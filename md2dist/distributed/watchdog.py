@@ -16,25 +16,23 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, TextIO
+from typing import NoReturn, Self, TextIO
 
 import torch.distributed as dist
 
 from md2dist.console import print_error
+from md2dist.distributed.channel import Channel
 from md2dist.distributed.failure import (
     Failure,
-    announce_failure,
     call_bounded,
     end_process,
     is_lost_connection,
     kill_children,
-    read_failure,
     show_stacks,
 )
 from md2dist.distributed.heartbeat import Heartbeat, HeartbeatMonitor
 from md2dist.distributed.signals import LauncherMonitor, SignalReceiver
-from md2dist.distributed.step_barrier import ask_to_stop, read_stop
-from md2dist.distributed.world import World, barrier, connect_store
+from md2dist.distributed.world import World, barrier
 from md2dist.errors import Md2distError
 
 logger = logging.getLogger(__name__)
@@ -56,7 +54,7 @@ class Watchdog:
 
     def __init__(self, world: World):
         self._world = world
-        self._store: Any = connect_store(timeout_s=_DEAD_S)
+        self._channel = Channel.connect(timeout_s=_DEAD_S)
         self._signals, self._launcher = SignalReceiver(), LauncherMonitor(world.is_launched)
         self._monitor = HeartbeatMonitor(_DEAD_LOOKS)
         self._place = f"process {os.getpid()} on {socket.gethostname()}"
@@ -69,7 +67,6 @@ class Watchdog:
             threading.Thread(target=target, daemon=True)
             for target in (self._receive, self._exchange)
         ]
-        self._all_are_here = False
         self._hang_timeout_s = _START_S
         self._on_failure: Callable[[str], None] = lambda message: None
         self._log_file: TextIO | None = None
@@ -122,7 +119,7 @@ class Watchdog:
         else:
             traceback.print_exception(error)
             failure = Failure(f"rank {self._world.rank} failed: {type(error).__name__}: {error}")
-        self._end(announce_failure(self._store, failure))
+        self._end(self._channel.announce_failure(failure))
 
     def _leave(self) -> None:
         self._left.set()
@@ -163,33 +160,31 @@ class Watchdog:
         if self._launcher.is_gone():
             self._reason = self._reason or f"the launcher of rank {self._world.rank} has ended"
         if self._reason:
-            ask_to_stop(self._store, self._reason)
-        reason = read_stop(self._store)
+            self._channel.request_stop(self._reason)
+        reason = self._channel.stop_reason()
         if reason and not self.is_stopping():
             logger.info("stopping: %s", reason)
             self._stopping.set()
         self._beat()
-        failure = read_failure(self._store)
+        failure = self._channel.failure()
         if failure is None and (found := self._look_after_others()):
-            failure = announce_failure(self._store, found)
+            failure = self._channel.announce_failure(found)
         if failure is not None:
             self._end(failure)
 
     def _beat(self) -> None:
         self._count += 1
         beat = Heartbeat(self._count, self._progress, self._activity, self._place)
-        self._store.set(_beat_key(self._world.rank), beat.encode())
+        self._channel.set_heartbeat(self._world.rank, beat)
         if self._log_file is not None:  # written without Python's help, should it be held up
             faulthandler.dump_traceback_later(_DEAD_S, file=self._log_file)
 
     def _look_after_others(self) -> Failure | None:
         ranks = range(self._world.world_size) if self._world.is_main else [0]
-        keys = [_beat_key(rank) for rank in ranks]
-        self._all_are_here = self._all_are_here or self._store.check(keys)
-        if not self._all_are_here:
+        beats = self._channel.heartbeats(ranks)
+        if beats is None:
             return None
-        texts = self._store.multi_get(keys)
-        self._monitor.update(dict(zip(ranks, map(Heartbeat.decode, texts), strict=True)))
+        self._monitor.update(beats)
         if self._monitor.dead():
             if not self._world.is_main:
                 self._end_without_main()
@@ -224,7 +219,3 @@ class Watchdog:
             print_error(message)
         call_bounded(lambda: self._on_failure(message))
         end_process(1)
-
-
-def _beat_key(rank: int) -> str:
-    return f"beat {rank}"

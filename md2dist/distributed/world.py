@@ -3,15 +3,15 @@
 import os
 import random
 import socket
-import uuid
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from md2dist.distributed.channel import name_meeting, read_meeting
 from md2dist.distributed.slurm import torch_names
 from md2dist.distributed.topology import Topology
 from md2dist.errors import ConfigError
@@ -38,7 +38,6 @@ class World(NamedTuple):
 
 
 _PATIENCE = timedelta(minutes=30)  # of a collective; the watch of the job looks closer
-_meeting = ""  # a name for this meeting of the processes, the same for all and never used before
 
 
 def read_world() -> World:
@@ -97,38 +96,12 @@ def init_distributed() -> World:
         rendezvous("env://", world.rank, world.world_size, timeout=_PATIENCE)
     )
     if world.is_main:
-        store.set("meeting", uuid.uuid4().hex)
+        name_meeting(store)
     dist.init_process_group(
         backend, store=store, timeout=_PATIENCE, rank=rank, world_size=world_size
     )
-    # No variable would do: torchrun counts restarts on each node by itself. Nor would a broadcast:
-    # nobody watches over the ranks yet.
-    global _meeting
-    _meeting = store.get("meeting").decode()
+    read_meeting(store)
     return world
-
-
-def connect_store(timeout_s: float = 300.0) -> Any:
-    """Opens a connection of its own to the key-value store through which the processes met.
-
-    A launcher that starts them once more may keep the store; what the earlier ones left in it is
-    not seen. `init_distributed` must have been called.
-
-    Args:
-        timeout_s: time after which an operation fails with a `torch.distributed.DistError`.
-
-    Returns:
-        A store of torch.distributed for the use of one thread.
-    """
-    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
-        os.environ["MASTER_ADDR"],
-        int(os.environ["MASTER_PORT"]),
-        is_master=False,
-        timeout=timedelta(seconds=timeout_s),
-    )
-    return dist.PrefixStore(  # pyright: ignore[reportPrivateImportUsage]
-        f"md2dist/{_meeting}", store
-    )
 
 
 def shutdown_distributed() -> None:

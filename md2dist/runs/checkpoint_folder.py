@@ -5,10 +5,8 @@ damaged one is skipped with a warning. `latest` names the newest; `best` is a li
 the best validation metrics.
 """
 
-import hashlib
 import json
 import logging
-import os
 import shutil
 from math import isfinite
 from pathlib import Path
@@ -16,7 +14,8 @@ from typing import NamedTuple
 
 from md2dist.errors import CheckpointError
 from md2dist.runs.resume_state import ResumeState
-from md2dist.storage.atomic import atomic_write
+from md2dist.storage.atomic import atomic_symlink, atomic_write, publish
+from md2dist.storage.hashing import hash_file
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ def verify_checkpoint(checkpoint: Path) -> ResumeState:
         path = checkpoint / name
         if not path.is_file():
             raise CheckpointError(f"{checkpoint} is damaged: {name} is missing")
-        if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
+        if path.stat().st_size != expected["bytes"] or hash_file(path) != expected["sha256"]:
             raise CheckpointError(
                 f"{path} is damaged: its size or sha256 differs from the manifest"
             )
@@ -107,10 +106,9 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
     """
     folder = partial.parent
     final = folder / name_of(state.step)
-    _seal(partial, state)
+    _write_manifest(partial, state)
     shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _sync_folder(folder)
+    publish(partial, final)
     try:
         atomic_write(folder / "latest", f"{final.name}\n".encode())
     except OSError as error:
@@ -138,10 +136,7 @@ def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
     atomic_write(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
     best = find_best(checkpoint.parent)
     if best is not None:
-        aside = checkpoint.parent / ".best"
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(best.name)
-        aside.replace(checkpoint.parent / "best")
+        atomic_symlink(checkpoint.parent / "best", best.name)
 
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
@@ -162,30 +157,10 @@ def find_best(folder: Path) -> Path | None:
     return min(scores, key=scores.__getitem__, default=None)
 
 
-def _seal(partial: Path, state: ResumeState) -> None:
-    """Syncs every file to disk, then writes the manifest."""
-    files = {}
-    for path in sorted(partial.iterdir()):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
-        _sync_file(path)
+def _write_manifest(partial: Path, state: ResumeState) -> None:
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+        for path in sorted(partial.iterdir())
+    }
     manifest = {"facts": state.to_json(), "files": files}
     atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())
-    _sync_folder(partial)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """A run's folder with its lock, and the log files of its processes."""
 
-import fcntl
 import logging
 import time
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from typing import TextIO
 
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
-from md2dist.storage.atomic import atomic_write, is_same_file
+from md2dist.storage.atomic import atomic_write
+from md2dist.storage.locks import is_same_file, try_lock
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def lock_run_dir(run_dir: Path) -> None:
         ConfigError: if `log.run_dir` cannot be written, another run keeps using it, or another run
             has renamed the folder meanwhile and started a new one.
     """
-    if run_dir.is_dir():
+    if run_dir.is_dir() and run_dir not in _locks:
         with _writing(run_dir):
             _lock(run_dir)
 
@@ -87,7 +87,7 @@ def _writing(run_dir: Path) -> Iterator[None]:
 def _lock(run_dir: Path) -> None:
     file = (run_dir / ".lock").open("a")
     deadline, is_reported = time.monotonic() + _LOCK_TIMEOUT_S, False
-    while not _try_lock(file):
+    while not try_lock(file, required=False):
         if time.monotonic() >= deadline:
             raise ConfigError(
                 f"another run is using log.run_dir={run_dir}; wait until it ends, or set another "
@@ -103,7 +103,7 @@ def _lock(run_dir: Path) -> None:
 
 def _check_lock(run_dir: Path, file: TextIO) -> None:
     """Refuses the lock of a folder that another run has renamed to start a new one."""
-    if not is_same_file(file.fileno(), Path(file.name)):
+    if not is_same_file(file, Path(file.name)):
         raise _begun_meanwhile(run_dir)
 
 
@@ -112,16 +112,6 @@ def _begun_meanwhile(run_dir: Path) -> ConfigError:
         f"another run has started in log.run_dir={run_dir} since this one was launched; wait until "
         "it ends, or set another log.run_dir"
     )
-
-
-def _try_lock(file: TextIO) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by this process, not by its forks
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError as error:
-        logger.warning("%s cannot be locked against other runs: %s", file.name, error.strerror)
-    return True
 
 
 def _free_name(run_dir: Path) -> Path:

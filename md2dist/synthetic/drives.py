@@ -10,6 +10,7 @@ from PIL import Image
 
 from md2dist.errors import KittiDataError
 from md2dist.process_map import map_in_processes
+from md2dist.storage.atomic import publish
 from md2dist.synthetic.drive import FRAME_RATE, Drive
 from md2dist.synthetic.kitti_files import format_calibration, format_oxts
 
@@ -103,7 +104,7 @@ def render_drives(
         _write_frames(tasks, processes)
         if final.exists():
             shutil.rmtree(final)
-        partial.replace(final)
+        publish(partial, final)
     except OSError as error:
         raise KittiDataError(f"drives cannot be written to {output}: {error}") from None
     return [final / name for name in drives]

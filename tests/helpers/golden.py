@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers.device import current_device
 
 from md2dist.config import load_config
 from md2dist.model import MonodepthModel
@@ -47,7 +48,7 @@ def _golden_tensor(name: str, like: torch.Tensor, seed: int) -> torch.Tensor:
         noise = 1 + 0.1 * noise
     else:
         noise = 0.01 * noise
-    return torch.from_numpy(np.asarray(noise, dtype=np.float32))
+    return torch.tensor(np.asarray(noise, dtype=np.float32))
 
 
 class Golden:
@@ -74,10 +75,10 @@ class Golden:
         )
         self.model = MonodepthModel.from_config(config)
         fill_golden_weights(self.model, meta["seed"])
-        self.model.to(dtype)
+        self.model.to(current_device(), dtype)
 
     def __getitem__(self, key: str) -> torch.Tensor:
-        return torch.from_numpy(self.tensors[key])
+        return torch.tensor(self.tensors[key])
 
     def batch(self) -> Batch:
         target = self._image("0")

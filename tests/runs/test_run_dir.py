@@ -11,7 +11,7 @@ from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 OTHER_TRAINING = """
 import fcntl, sys
 file = open(sys.argv[1], "a")
-fcntl.lockf(file, fcntl.LOCK_EX)
+fcntl.flock(file, fcntl.LOCK_EX)
 print("locked", flush=True)
 sys.stdin.read()
 """
@@ -55,11 +55,11 @@ def test_a_lock_is_void_if_the_folder_was_renamed_during_the_wait(tmp_path, monk
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
 
-    def lock_too_late(file):
+    def lock_too_late(file, required):
         (tmp_path / "run").rename(tmp_path / "run.before-1")
         return True
 
-    monkeypatch.setattr(run_dir, "_try_lock", lock_too_late)
+    monkeypatch.setattr(run_dir, "try_lock", lock_too_late)
     with pytest.raises(ConfigError, match=r"another run has started in log.run_dir=.*run since"):
         lock_run_dir(tmp_path / "run")
 

@@ -120,7 +120,7 @@ def test_an_object_store_serves_single_samples(folder, cache, monkeypatch):
         assert len(kept(cache)) == 10
         (lost,) = (path for path in kept(cache) if path.name.startswith(shard_digest(dataset)))
         for wrong, reason in (("a", "404|NoSuchKey"), ("a/c", "404|NoSuchKey")):
-            with pytest.raises(ShardError, match=rf"index\.json cannot be had .*{reason}"):
+            with pytest.raises(ShardError, match=rf"index\.json cannot be fetched .*{reason}"):
                 ShardDataset(f"s3://shards/{wrong}", cache_dir=cache, retry_policy=HASTY)
         with pytest.raises(ShardError, match="NoSuchBucket"):
             ShardDataset("s3://another/a/b", cache_dir=cache, retry_policy=HASTY)
@@ -148,13 +148,16 @@ def test_a_remote_dataset_shows_its_address_and_pickles(server, folder, cache):
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("ftp://host/shards", "no place of shards; expected a folder, http"),
+        ("ftp://host/shards", "has an unknown scheme; expected a folder, http"),
         ("s3:///prefix", "names no bucket"),
-        ("pipe:cat shards", "has no {} where a file's name shall stand"),
-        ("http://127.0.0.1:9/shards", r"index\.json cannot be had .* tried 3 times"),
-        ("http://exa..mple/shards", r"index\.json cannot be had from http://exa\.\.mple/.*: enc"),
+        ("pipe:cat shards", "has no {} for the name of the file"),
+        ("http://127.0.0.1:9/shards", r"index\.json cannot be fetched .* tried 3 times"),
+        (
+            "http://exa..mple/shards",
+            r"index\.json cannot be fetched from http://exa\.\.mple/.*: enc",
+        ),
         *(
-            (place, "no address of a web server; expected https://host/folder, where blanks")
+            (place, "is not a valid address; expected https://host/folder, with spaces")
             for place in (
                 "http://[::1/x",
                 "http:///shards",
@@ -203,5 +206,5 @@ def test_shards_in_a_store_are_verified_and_described_like_a_folder(server, fold
     server.files[name] = server.files[name].replace(b"IDAT", b"TADI")
     del server.files[f"{folder.name}/shard-000002.tar"]
     faults = [str(fault) for fault in verify_shards(url).faults]
-    assert "shard-000001.tar: has another sha256 than index.json says" in faults
+    assert "shard-000001.tar: its sha256 differs from index.json" in faults
     assert any("shard-000002.tar: cannot be read" in fault and "404" in fault for fault in faults)

@@ -6,7 +6,6 @@ no drive.
 """
 
 import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,18 +115,14 @@ def fetch_split(
     except (OSError, DownloadError):  # absent or damaged
         pass
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A separate folder: several processes may download the same list at the same time.
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            fresh = Path(folder) / target.name
-            download(
-                f"{base_url}/{listed.path}",
-                fresh,
-                lambda path: check_sha256(path, listed.sha256),
-                retry_policy=retry_policy,
-            )
-            fresh.replace(target)
-    except (OSError, DownloadError) as error:
+        download(
+            f"{base_url}/{listed.path}",
+            target,
+            lambda path: check_sha256(path, listed.sha256),
+            wait=True,
+            retry_policy=retry_policy,
+        )
+    except DownloadError as error:
         raise SplitError(
             f"split {name} cannot be fetched: {error}; alternatively, pass --splits-dir with a "
             f"folder that holds {listed.path}"

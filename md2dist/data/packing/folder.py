@@ -9,7 +9,6 @@ OUTPUT/.packing/PLAN/index.json     the manifest, while the shards move to their
 OUTPUT/.packed                      new name of .packing once only its removal is left
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -24,7 +23,8 @@ from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import atomic_write, is_same_file
+from md2dist.storage.atomic import atomic_write, publish
+from md2dist.storage.locks import is_same_file, try_lock
 
 PACKING_NAME = ".packing"
 _PACKED_NAME = ".packed"
@@ -84,16 +84,8 @@ class PackingFolder:
         """
         path = self.path.parent / _LOCK_NAME
         with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-                is_free = is_same_file(
-                    file.fileno(), path
-                )  # another process may have just finished
-            except BlockingIOError:
-                is_free = False
-            except OSError:
-                is_free = True
-            if not is_free:
+            is_locked = try_lock(file, shared=not alone, required=False)
+            if not is_locked or not is_same_file(file, path):  # another process has just merged
                 raise ShardError(
                     f"another process is packing or merging the shards of {self.output}; wait "
                     "for it, then repeat the command if shards are still missing"
@@ -158,7 +150,7 @@ def clear_packed(output: Path) -> None:
     packed = output / _PACKED_NAME
     for manifest in packed.glob(f"*/{MANIFEST_NAME}"):
         with suppress(FileNotFoundError):  # another process does the same
-            manifest.replace(output / MANIFEST_NAME)
+            publish(manifest, output / MANIFEST_NAME)
     shutil.rmtree(packed, ignore_errors=True)
 
 

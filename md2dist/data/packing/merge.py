@@ -10,6 +10,7 @@ from md2dist.data.packing.plan import Plan, check_tasks, library_versions
 from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, write_manifest
 from md2dist.errors import KittiDataError, ShardError
+from md2dist.storage.atomic import publish
 
 _NUM_NAMED = 10  # missing shards that an error lists
 
@@ -102,7 +103,7 @@ def _publish(folder: PackingFolder, manifest: Manifest, numbers: list[int]) -> N
     (output / MANIFEST_NAME).unlink(missing_ok=True)
     for number, entry in zip(numbers, manifest.shards, strict=True):
         if folder.shard_path(number).is_file():
-            folder.shard_path(number).replace(output / entry.name)
+            publish(folder.shard_path(number), output / entry.name)
     names = {entry.name for entry in manifest.shards}
     for path in list_finished(output):
         if path.name not in names:

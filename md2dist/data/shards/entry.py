@@ -1,12 +1,13 @@
 """Manifest entry of one shard: size, checksums, and byte offsets of its samples."""
 
-import hashlib
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from md2dist.storage.hashing import hash_stream
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def describe_shard(path: Path, offsets: np.ndarray) -> ShardEntry:
         OSError: if the file cannot be read.
     """
     with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = hash_stream(stream)
         num_bytes = stream.tell()
         stream.seek(int(offsets[0]))
         checksums = [zlib.crc32(stream.read(size)) for size in np.diff(offsets).tolist()]

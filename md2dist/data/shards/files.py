@@ -1,6 +1,5 @@
 """Files that samples are read from: local shards, or copies in the cache."""
 
-import hashlib
 import os
 import tempfile
 import zlib
@@ -14,6 +13,7 @@ from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest
 from md2dist.errors import ConfigError, ShardError
 from md2dist.storage.cache import OpenFile, ShardCache
+from md2dist.storage.hashing import hash_stream
 from md2dist.storage.read_ahead import ReadAheadLimits
 from md2dist.storage.retries import RetryPolicy
 from md2dist.storage.store import Store, StoreError, fetch_checked, with_retries
@@ -202,7 +202,7 @@ class CachedFiles:
         stream.seek(0)
         entry = self._manifest.shards[shard_range.shard]
         if shard_range.place is None:
-            found, expected = hashlib.file_digest(stream, "sha256").hexdigest(), entry.sha256
+            found, expected = hash_stream(stream), entry.sha256
         else:
             found, expected = zlib.crc32(stream.read()), int(entry.crc32[shard_range.place])
         if found == expected:
