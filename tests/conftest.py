@@ -25,7 +25,7 @@ def pytest_configure(config):
     except (RuntimeError, AssertionError) as error:
         device, reason = config.getoption("device"), str(error).splitlines()[0]
         raise pytest.UsageError(f"--device {device} is not usable here: {reason}") from None
-    # Where a test says float32 it means its 24 bits, and the same input gives the same bits.
+    # float32 with its full 24 bits (no TF32), and bit-identical results for identical inputs.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
 
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Makes the tensors of a numeric test and of its fixtures on the device."""
+    """Creates the tensors of a numeric test and of its fixtures on the device."""
     device = torch.device(item.config.getoption("device"))
     if device.type == "cpu" or not item.get_closest_marker("numeric"):
         return (yield)
@@ -48,7 +48,7 @@ def pytest_runtest_protocol(item):
 
 @pytest.fixture(scope="session")
 def device(pytestconfig) -> torch.device:
-    """The device of the numeric tests, where they put what they make."""
+    """The device on which numeric tests create their tensors."""
     return torch.device(pytestconfig.getoption("device"))
 
 
