@@ -41,7 +41,7 @@ REMEDY = (  # a run in training saves new checkpoints, and machines resolve `aut
 
 
 class EvaluationTitle(NamedTuple):
-    """Everything that determines the figures, named as in the JSON file."""
+    """Settings and data that determine the metrics, named as in the JSON file."""
 
     protocol: ProtocolName
     scaling: Scaling

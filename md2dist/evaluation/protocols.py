@@ -46,7 +46,7 @@ def choose_protocol(
 
 
 def validation_remedy(height: int, width: int) -> str:
-    """Says how to pack shards to validate on in training, which must not be those of a test.
+    """Returns the remedy that packs validation shards, other than those of a test split.
 
     Args:
         height: rows of the images in pixels.

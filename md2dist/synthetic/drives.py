@@ -18,7 +18,7 @@ DATE = "2026_01_01"
 
 
 class _Task(NamedTuple):
-    """One moment of one drive, with all its files."""
+    """One frame of one drive, with all its files."""
 
     drive: Drive
     frame: int
@@ -109,7 +109,7 @@ def render_drives(
 def split_lines(
     drive_folder: Path, num_frames: int, offsets: tuple[int, ...], sides: str = "lr"
 ) -> list[str]:
-    """The lines of a split file for all frames of a drive that have all their neighbours.
+    """Returns the lines of a split file for all frames of a drive with complete neighbours.
 
     Args:
         drive_folder: ``.../DATE/DRIVE``.
@@ -143,7 +143,7 @@ def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:
 
 
 def _write_frames(tasks: list[_Task], processes: int) -> None:
-    # Each process builds a drive's street again; some 20 frames are worth it, all get as many.
+    # Each process builds the street of a drive anew, which pays off from about 20 frames.
     size = ceil(len(tasks) / processes / ceil(len(tasks) / processes / 20))
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     for _ in map_in_processes(_write_chunk, chunks, processes):

@@ -36,10 +36,10 @@ def write_members(path, members):
                 offsets.append(tar.tarstream.offset)
             tar.write({"__key__": key, name.partition(".")[2]: content})
         offsets.append(tar.tarstream.offset)
-    mend_manifest(path, np.array(offsets))
+    rewrite_manifest(path, np.array(offsets))
 
 
-def mend_manifest(path, offsets=None, **changes):
+def rewrite_manifest(path, offsets=None, **changes):
     """Updates a shard's manifest entry to its bytes, except for the fields given in `changes`."""
     manifest = read_manifest(path.parent)
     shards = [

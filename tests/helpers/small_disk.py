@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-needs_tiny_disk = pytest.mark.skipif(
+needs_small_disk = pytest.mark.skipif(
     not shutil.which("unshare"), reason="mounting for one process needs unshare (Linux)"
 )
 
 
-def run_on_tiny_disk(
+def run_on_small_disk(
     folder: Path, size: str, script: str, *words: object
 ) -> subprocess.CompletedProcess[str]:
     """Runs a shell script with arguments `words` and a new disk mounted on a folder."""

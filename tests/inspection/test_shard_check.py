@@ -9,8 +9,8 @@ from helpers.damaged_shards import (
     NAME,
     change_description,
     found,
-    mend_manifest,
     read_members,
+    rewrite_manifest,
     write_members,
 )
 from helpers.small_shards import write_small_shards
@@ -64,7 +64,7 @@ def test_a_shard_cut_between_members_is_found(folder):
     path = folder / NAME
     end = int(read_manifest(folder).shards[1].offsets[-1])
     path.write_bytes(path.read_bytes()[:end])
-    mend_manifest(path)
+    rewrite_manifest(path)
     (fault,) = found(folder)
     assert "does not end with two blocks of zeros" in fault
 
@@ -72,7 +72,7 @@ def test_a_shard_cut_between_members_is_found(folder):
 def test_data_after_the_end_is_found(folder):
     path = folder / NAME
     path.write_bytes(path.read_bytes() + b"more" * 128)
-    mend_manifest(path)
+    rewrite_manifest(path)
     (fault,) = found(folder)
     assert "there is data after the end of the tar" in fault
 
@@ -84,7 +84,7 @@ def test_padding_that_is_not_zero_is_found(folder):
         info = tar.getmember(f"{KEYS[5]}.json")
     content[info.offset_data + info.size] = 1
     path.write_bytes(content)
-    mend_manifest(path)
+    rewrite_manifest(path)
     (fault,) = found(folder)
     assert fault.endswith(
         f"byte {info.offset_data + info.size}: the padding after a member is not zero"
@@ -102,7 +102,7 @@ def test_what_is_no_member_of_a_sample_is_found(folder, name, kind):
     info.type = kind
     content = path.read_bytes()
     path.write_bytes(content[:end] + info.tobuf() + content[end:])
-    mend_manifest(path)
+    rewrite_manifest(path)
     (fault,) = found(folder)
     assert f"byte {end}: {name!r} is not a regular file named KEY.MEMBER" in fault
 
@@ -113,7 +113,7 @@ def test_a_broken_header_does_not_hide_what_follows(folder):
     content = bytearray(path.read_bytes())
     content[10] ^= 1
     path.write_bytes(content)
-    mend_manifest(path)
+    rewrite_manifest(path)
     header, baseline = found(folder)
     assert header.startswith(f"{NAME}: byte 0: no valid tar header")
     assert baseline.startswith(f"{NAME}, {KEYS[6]}: has a baseline of 9.54 m")
@@ -127,7 +127,7 @@ def test_a_broken_header_inside_a_sample_does_not_hide_the_next_one(folder):
         place = tar.getmember(f"{KEYS[4]}.0.png").offset
     content[place + 10] ^= 1
     path.write_bytes(content)
-    mend_manifest(path)
+    rewrite_manifest(path)
     (header,) = found(folder)
     assert header.startswith(f"{NAME}: byte {place}: no valid tar header")
     assert verify_shards(folder).num_found == 9
@@ -154,7 +154,7 @@ def test_the_order_of_members_within_a_sample_is_free(folder):
 
 def test_a_sample_that_the_manifest_does_not_count_is_found(folder):
     entry = read_manifest(folder).shards[1]
-    mend_manifest(folder / NAME, count=3, offsets=entry.offsets[:-1])
+    rewrite_manifest(folder / NAME, count=3, offsets=entry.offsets[:-1])
     (fault,) = found(folder)
     assert f"byte {entry.offsets[-1]}: a sample starts or the last one ends" in fault
 
@@ -162,7 +162,7 @@ def test_a_sample_that_the_manifest_does_not_count_is_found(folder):
 def test_wrong_offsets_are_all_found(folder):
     entry = read_manifest(folder).shards[1]
     offsets = entry.offsets + np.array([0, 512, 0, 1024, 0])
-    mend_manifest(folder / NAME, offsets=offsets)
+    rewrite_manifest(folder / NAME, offsets=offsets)
     faults = found(folder)
     for wrong in offsets[[1, 3]]:
         assert (
@@ -174,7 +174,7 @@ def test_wrong_offsets_are_all_found(folder):
 
 def test_wrong_checksums_of_samples_are_found(folder):
     entry = read_manifest(folder).shards[1]
-    mend_manifest(folder / NAME, crc32=entry.crc32[::-1])
+    rewrite_manifest(folder / NAME, crc32=entry.crc32[::-1])
     assert found(folder) == [f"{NAME}: the checksums of its samples differ from index.json"]
 
 

@@ -70,7 +70,7 @@ def read_samples(folder):
 
 
 def bytes_of(folder):
-    """What has a final name."""
+    """Lists the files with final names."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PACKING_NAME}
 
 

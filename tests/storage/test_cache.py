@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.small_disk import needs_tiny_disk, run_on_tiny_disk
+from helpers.small_disk import needs_small_disk, run_on_small_disk
 
 from md2dist.errors import ShardError
 from md2dist.storage.cache import ShardCache
@@ -269,12 +269,12 @@ FULL_DISK = """
 """
 
 
-@needs_tiny_disk
+@needs_small_disk
 def test_a_full_disk_makes_the_cache_smaller_and_is_told_when_nothing_can_go(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     program = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(disk)]
-    done = run_on_tiny_disk(disk, "200k", 'exec "$@"', *program)
+    done = run_on_small_disk(disk, "200k", 'exec "$@"', *program)
     assert "ShardError: the cache in" in done.stderr, done.stderr
     assert "No space left on device" in done.stderr
     assert "data.cache_dir" in done.stderr

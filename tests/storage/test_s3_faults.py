@@ -1,4 +1,4 @@
-"""What an object store can do wrong, played by a web server that misbehaves on request."""
+"""Faults of an object store, simulated by a web server."""
 
 from functools import partialmethod
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What stores can do wrong: each fault is mended by another try, or ends as one clear error."""
+"""Faults of stores: each is overcome by a retry, or ends as one clear error."""
 
 import errno
 import os
