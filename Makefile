@@ -8,7 +8,7 @@ PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo drill docs test test-quick lint types format clean
+.PHONY: help setup demo drill gpu-check docs test test-quick lint types format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ demo: $(READY)  ## Run the demo: render drives, pack, train, evaluate, draw a de
 
 drill: $(READY)  ## Run the fault drill: inject faults into a training, report the steps lost
 	python tests/run_drill.py --output drill_output
+
+gpu-check: $(READY)  ## Run the numeric tests, a short training and benchmarks on the GPU
+	python tests/gpu_check.py --output gpu_check_output
 
 docs: $(READY)  ## Regenerate the documents' table of settings and list of files
 	python docs/generate.py
@@ -47,4 +50,4 @@ format: $(READY)  ## Format the code
 	ruff format .
 
 clean:  ## Remove the files that these targets create
-	rm -rf $(VENV) demo_output drill_output build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo_output drill_output gpu_check_output build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -6,6 +6,8 @@ from torch import nn
 
 from md2dist.networks.pose_decoder import PoseDecoder
 
+pytestmark = pytest.mark.device_check
+
 
 @pytest.fixture(scope="module")
 def from_a_fixture():
