@@ -215,36 +215,34 @@ def test_the_command_scales_stereo_models_and_says_that_others_have_no_scale(
     folder = weights[use_stereo]
     base = ["--checkpoint", folder, "--input", photographs / "b.png", "--format", "npy"]
     assert run_command(monkeypatch, *base, "--output", tmp_path / "auto") == 0
-    said = capsys.readouterr().out
-    assert ("no scale" in said) == (not use_stereo)
-    assert str(tmp_path / "auto" / "b_depth.npy") in said
+    printed = capsys.readouterr().out
+    assert ("its depth is relative" in printed) == (not use_stereo)
+    assert str(tmp_path / "auto" / "b_depth.npy") in printed
     assert run_command(monkeypatch, *base, "--output", tmp_path / "ten", "--scale", "10") == 0
-    assert "no scale" not in capsys.readouterr().out
+    assert "its depth is relative" not in capsys.readouterr().out
     automatic = np.load(tmp_path / "auto" / "b_depth.npy")
     tenfold = np.load(tmp_path / "ten" / "b_depth.npy")
     factor = 5.4 if use_stereo else 1.0
     np.testing.assert_allclose(tenfold / automatic, 10 / factor, rtol=1e-6)
 
 
-def test_the_coarse_steps_of_a_png_without_scale_are_told_with_what_to_do(
+def test_the_coarse_steps_of_a_png_without_scale_are_reported_with_the_remedy(
     weights, photographs, tmp_path, monkeypatch, capsys
 ):
     base = ["--input", photographs / "b.png", "--output", tmp_path / "out", "--checkpoint"]
-    for use_stereo, options, is_told in (
+    for use_stereo, options, is_reported in (
         (False, [], True),
         (False, ["--format", "npy"], False),
         (False, ["--scale", "31.5"], False),
         (True, [], False),
     ):
         assert run_command(monkeypatch, *base, weights[use_stereo], *options) == 0
-        said = capsys.readouterr().out
-        words = ("steps of the PNG", "--format npy", "--scale FACTOR", "median ratio")
-        assert all((word in said) == is_told for word in words), said
+        printed = capsys.readouterr().out
+        words = ("PNG's step of 1/256", "--format npy", "--scale FACTOR", "median ratio")
+        assert all((word in printed) == is_reported for word in words), printed
 
 
-def test_the_command_computes_in_the_type_that_it_is_told(
-    weights, photographs, tmp_path, monkeypatch
-):
+def test_the_command_computes_in_the_given_type(weights, photographs, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     image = photographs / "b.png"
     words = ["--checkpoint", weights[True], "--input", image, "--format", "npy"]
