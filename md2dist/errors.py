@@ -61,7 +61,7 @@ class ImageError(Md2distError):
 
 
 def check_shape(tensor: torch.Tensor, expected: str, name: str, **sizes: int) -> dict[str, int]:
-    """Checks a tensor's shape against a pattern and returns the sizes bound to its letters.
+    """Checks a tensor's shape, e.g. (B, 3, H, W), and returns the sizes bound to its letters.
 
     Args:
         tensor: any tensor.

@@ -159,7 +159,7 @@ def inject(
 def find_position(run_dir: Path) -> int:
     """Returns the step from which a run would resume."""
     found = find_checkpoint(run_dir / "checkpoints")
-    return found[1]["step"] if found else 0
+    return found.state.step if found else 0
 
 
 def read_losses(run_dir: Path) -> dict[int, float]:

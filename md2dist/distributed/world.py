@@ -116,7 +116,7 @@ def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
     """Sums a tensor over all ranks; without a connection, returns it unchanged.
 
     Args:
-        tensor: of the same shape and type on every rank, on any device.
+        tensor: any shape (...), the same on every rank, on any device.
 
     Returns:
         The sum, the same on every rank and on the tensor's own device.

@@ -175,7 +175,9 @@ def blend_mirrored(plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
 def _evaluate_image(
     disparity: torch.Tensor, ground_truth: np.ndarray, protocol: ProtocolName, scaling: Scaling
 ) -> tuple[float, ...]:
-    """Returns the seven metrics and the median ratio; NaN if the image cannot be evaluated.
+    """Returns the seven metrics and the median ratio of disparity (h, w) and ground truth (H, W).
+
+    All are NaN if the image cannot be evaluated.
 
     An exception would leave the other ranks waiting for the sum; NaN passes through it.
     """

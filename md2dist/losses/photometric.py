@@ -70,7 +70,7 @@ class StructuralSimilarity(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Returns the gradient of x; `grad_outputs` holds one map of x's shape."""
+        """Returns the gradient of x (..., H, W) for a gradient of the SSIM, of the same shape."""
         x, y, by_mean, by_square, by_product = ctx.saved_tensors
         twice = 2 * grad_outputs[0]
         result = _spread_over_windows(twice * by_mean)

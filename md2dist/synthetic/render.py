@@ -94,7 +94,7 @@ def _divide_ground(
     surface: NDArray[np.int32],
     place: NDArray[np.float64],
 ) -> None:
-    """Sets the surface of ground pixels to their zone, and t to the position across the street."""
+    """Sets the surface (M,) of ground pixels to their zone, and t of (2, M) to that across."""
     ground = np.flatnonzero(surface < NUM_ZONES)
     x, y = place[:, ground] + rectangles.origin[0, :2, None]
     lateral = y - street.center(x)

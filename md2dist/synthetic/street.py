@@ -35,12 +35,12 @@ class Street(NamedTuple):
     haze: float  # 1/m, the rate at which colours turn into the horizon's
 
     def center(self, x: ArrayLike) -> NDArray[np.float64]:
-        """The y in m of the centre line at x."""
+        """Returns y in m of the centre line at x in m, of any shape."""
         amplitude, wave, phase = self.bends
         return (amplitude * np.sin(wave * np.asarray(x)[..., None] + phase)).sum(-1)
 
     def heading(self, x: ArrayLike) -> NDArray[np.float64]:
-        """The direction of the centre line at x, in rad to the left."""
+        """Returns the direction of the centre line at x (any shape), in rad to the left."""
         amplitude, wave, phase = self.bends
         slope = amplitude * wave * np.cos(wave * np.asarray(x)[..., None] + phase)
         return np.arctan(slope.sum(-1))

@@ -21,7 +21,7 @@ _t, _s = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE  # t upwards or to the left, s al
 
 
 def noise(rng: Generator, slope: float = 1.0, stretch: float = 1.0) -> NDArray[np.float64]:
-    """Periodic noise in [0, 1] around 0.5: the steeper, the smoother; its grains `stretch` long."""
+    """Returns periodic noise (SIZE, SIZE) in 0..1; smoother with `slope`, grains `stretch` long."""
     frequency = np.fft.fftfreq(SIZE, 1 / SIZE)
     radius = np.hypot(frequency[:, None], frequency[None] * stretch)
     radius[0, 0] = np.inf
@@ -31,19 +31,19 @@ def noise(rng: Generator, slope: float = 1.0, stretch: float = 1.0) -> NDArray[n
 
 
 def _cells(rng: Generator, rows: int, columns: int) -> NDArray[np.float64]:
-    """A grid of cells, each of its own brightness."""
+    """Returns a grid of cells of random brightness, (SIZE, SIZE)."""
     values = rng.random((rows, columns))
     return values[(_t * rows).astype(int), (_s * columns).astype(int)]
 
 
 def _inside(columns: int, rows: int, margin_s: float, margin_t: float) -> NDArray[np.bool_]:
-    """The inner part of every cell of a grid, its margins given as a fraction of the cell."""
+    """Returns a mask (SIZE, SIZE) of the inside of grid cells, with relative margins."""
     s, t = _s * columns % 1, _t * rows % 1
     return (np.abs(s - 0.5) < 0.5 - margin_s) & (np.abs(t - 0.5) < 0.5 - margin_t)
 
 
 def _road(rng: Generator) -> NDArray[np.float64]:
-    """Asphalt with repairs, a dashed line in the middle and lines at both edges."""
+    """Draws asphalt with repairs, a dashed centre line and edge lines, (SIZE, SIZE)."""
     grey = 0.2 + 0.25 * noise(rng, 0.9) + 0.12 * noise(rng, 1.0, 0.2) + 0.1 * _cells(rng, 2, 5)
     dashed = (np.abs(_t - 0.5) < 0.009) & (_s < 0.45)
     edge = np.abs(np.abs(_t - 0.5) - 0.46) < 0.008
@@ -60,7 +60,7 @@ def _leaves(rng: Generator) -> NDArray[np.float64]:
 
 
 def _bricks(rng: Generator) -> NDArray[np.float64]:
-    """Courses of bricks with dark windows of random brightness and light sills."""
+    """Draws bricks with dark windows and light sills, (SIZE, SIZE)."""
     grey = 0.35 + 0.3 * _cells(rng, 64, 24) + 0.35 * noise(rng)
     return _windows(rng, grey, columns=3, rows=2)
 
@@ -80,13 +80,13 @@ def _windows(
 
 
 def _planks(rng: Generator) -> NDArray[np.float64]:
-    """Upright boards, ribs of a container, bark: whatever is striped from the ground up."""
+    """Draws vertical stripes, as of boards, containers or bark, (SIZE, SIZE)."""
     grey = 0.25 + 0.45 * _cells(rng, 1, 20) + 0.3 * noise(rng, 0.9, 0.3)
     return np.where(_inside(20, 1, 0.08, 0.0), grey, 0.1)
 
 
 def _car_side(rng: Generator) -> NDArray[np.float64]:
-    """A body with doors, a darker sill and two wheels; fills one face."""
+    """Draws the side of a car with doors, sill and wheels, (SIZE, SIZE)."""
     grey = 0.7 + 0.25 * noise(rng, 1.3) - 0.25 * (_t < 0.25)
     grey = np.where(np.abs(np.abs(_s - 0.5) - 0.16) < 0.006, 0.25, grey)
     wheel = np.hypot((np.abs(_s - 0.5) - 0.31) / 0.085, (_t - 0.12) / 0.38)
@@ -94,7 +94,7 @@ def _car_side(rng: Generator) -> NDArray[np.float64]:
 
 
 def _car_end(rng: Generator) -> NDArray[np.float64]:
-    """The front or the back of a car: lights, plate and bumper; fills one face."""
+    """Draws the front or back of a car with lights, plate and bumper, (SIZE, SIZE)."""
     grey = 0.6 + 0.25 * noise(rng, 1.2) - 0.35 * (np.abs(_t - 0.2) < 0.12)
     lights = (np.abs(np.abs(_s - 0.5) - 0.38) < 0.08) & (np.abs(_t - 0.65) < 0.13)
     plate = (np.abs(_s - 0.5) < 0.13) & (np.abs(_t - 0.42) < 0.08)
@@ -102,7 +102,7 @@ def _car_end(rng: Generator) -> NDArray[np.float64]:
 
 
 def _glass(rng: Generator) -> NDArray[np.float64]:
-    """A cabin: dark windows that mirror something, between light pillars; fills one face."""
+    """Draws a cabin with dark windows between light pillars, (SIZE, SIZE)."""
     return np.where(_inside(2, 1, 0.07, 0.1), 0.35 * noise(rng, 1.3), 0.7 + 0.2 * noise(rng))
 
 
@@ -140,7 +140,7 @@ def build_ripmaps(seed: int, drive: int) -> NDArray[np.float32]:
 
 
 def _reduce_along(tiles: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Lays all halvings of the tiles side by side; each level ends with its first texel again."""
+    """Concatenates all halvings (M, n) of tiles; each level repeats its first texel."""
     levels = []
     for size in LEVEL_SIZES:
         levels.append(np.take(tiles, np.arange(size + 1) % size, axis))
@@ -181,7 +181,7 @@ def sample(
 def _taps(
     place: NDArray[np.float32], footprint: NDArray[np.float32]
 ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-    """The four texels along one axis that a pixel mixes: two neighbours in each of two levels."""
+    """Returns four texels and weights per pixel, (M,) each: two neighbours in two levels."""
     last = len(LEVEL_SIZES) - 1
     level = np.clip(np.log2(np.maximum(footprint * SIZE, 1)), 0, last - 1e-3)
     lower = level.astype(np.int32)

@@ -29,7 +29,7 @@ class Engine(CheckpointEngine, Protocol):
         ...
 
     def backward(self, loss: torch.Tensor) -> Any:
-        """Adds the gradients of one micro-batch, divided by the accumulation steps."""
+        """Adds the gradients of the loss () of a micro-batch, divided by the accumulation steps."""
 
     def step(self) -> Any:
         """Ends a micro-batch; the last one of a step updates the weights."""

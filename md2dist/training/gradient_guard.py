@@ -43,7 +43,7 @@ class GradientGuard:
         optimizer.register_step_pre_hook(self._inspect)
 
     def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
-        """Multiplies the loss by the current scale; a non-finite loss yields NaN gradients."""
+        """Multiplies the loss () by the current scale; a non-finite loss yields NaN gradients."""
         factor = torch.where(torch.isfinite(loss.detach()), self.scale, torch.nan)
         return loss * factor
 

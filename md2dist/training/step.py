@@ -91,7 +91,7 @@ class TrainingStep:
         return HostCopy(sum_over_ranks(flags))
 
     def _inspect(self, flag: int, values: torch.Tensor) -> None:
-        """Records on the device whether values of this rank, before the sum, are not finite."""
+        """Records on the device whether values (any shape) of this rank are not finite."""
         is_finite = torch.isfinite(values.detach()).all()
         self._bad = torch.maximum(self._bad, is_finite.logical_not() * flag)
 

@@ -64,7 +64,7 @@ def load_imagenet(model: MonodepthModel, source: str) -> None:
 
 
 def _fill_encoder(encoder: ResNetEncoder, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Loads a classifier's weights into an encoder; the counters of its batch norms stay."""
+    """Loads a classifier's weights, conv1 (64, 3, 7, 7); the counters of batch norm stay."""
     own = encoder.state_dict()
     expected = {name: own[name] for name in own if not name.endswith("num_batches_tracked")}
     expected["conv1.weight"] = expected["conv1.weight"][:, :3]

@@ -175,5 +175,5 @@ def test_exit_code_2_means_that_there_is_no_usable_manifest(folder):
     done = run("verify_shards.py", folder)
     assert done.returncode == 2
     assert "error: " in done.stderr
-    assert "counts 5 samples" in done.stderr
+    assert "has 5 samples" in done.stderr
     assert "Traceback" not in done.stderr

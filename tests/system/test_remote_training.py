@@ -21,7 +21,7 @@ def test_two_ranks_train_from_a_web_server_as_from_the_folder(small_shards, run_
     assert read_metrics(far, "val/abs_rel") == read_metrics(near, "val/abs_rel")
     assert_same_state(read_state(far), read_state(near))
     output = process.stdout + process.stderr
-    assert "a node reads per epoch: 12 of 12 samples" in output
+    assert "each node reads per epoch: 12 of 12 samples" in output
     parts = [part for _, path, part in server.requests if path.endswith(".tar") and part]
     assert (
         12 <= len(parts) <= 12 + 3

@@ -135,7 +135,7 @@ def _read(
     num_batches: int,
     node_size: int,
 ) -> Iterator[RawSample]:
-    """Yields the raw samples of this worker's share of the micro-batches."""
+    """Yields raw samples of this worker's micro-batches; `ids_of` returns (micro_batch_size,)."""
     info = get_worker_info()
     first, stride = (info.id, info.num_workers) if info else (0, 1)
     ids = chain.from_iterable(ids_of(n).tolist() for n in range(first, num_batches, stride))

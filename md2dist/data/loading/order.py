@@ -150,14 +150,14 @@ class GlobalOrder:
         return np.cumsum(np.add.reduceat(sizes, np.arange(0, len(sizes), self._window_shards)))
 
     def _window_ids(self, epoch: int, window: int) -> np.ndarray:
-        """Sample numbers of one window in their order."""
+        """Returns the sample numbers of a window in order, (num_samples,)."""
         first = window * self._window_shards
         shards = self._shard_order(epoch)[first : first + self._window_shards]
         ids = np.concatenate([self._starts[s] + np.arange(int(self._sizes[s])) for s in shards])
         return ids[_permute(len(ids), self._seed, epoch, window)]
 
     def _cached(self, compute: Callable[..., np.ndarray], *key: int) -> np.ndarray:
-        """Caches the last arrays; the length of the key distinguishes the two kinds."""
+        """Caches the last arrays (N,); the length of the key distinguishes the two kinds."""
         found = self._cache.pop(key, None)
         if len(self._cache) >= _CACHED_ARRAYS:
             self._cache.pop(next(iter(self._cache)))
@@ -166,6 +166,6 @@ class GlobalOrder:
 
 
 def _permute(size: int, seed: int, *key: int) -> np.ndarray:
-    """Ranks raw random words: numpy never changes their stream, but may change its shuffles."""
+    """Returns a permutation (size,) from raw random words, a stream that numpy never changes."""
     words = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)).random_raw(size)
     return np.argsort(words, kind="stable")
