@@ -23,9 +23,8 @@ class Failure(NamedTuple):
 
 def is_lost_connection(error: BaseException) -> bool:
     """Whether an exception is the consequence of another rank's exit."""
-    is_gloo = isinstance(error, RuntimeError) and "gloo" in str(
-        error
-    )  # gloo has no exception type of its own
+    # gloo has no exception type of its own.
+    is_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
     return is_gloo or isinstance(error, dist.DistError)
 
 

@@ -48,9 +48,8 @@ def read_world() -> World:
     """
     is_launched = "RANK" in os.environ
     if not is_launched:
-        os.environ.update(
-            torch_names(os.environ) | os.environ
-        )  # variables that are set take precedence
+        # Variables that are set take precedence.
+        os.environ.update(torch_names(os.environ) | os.environ)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     use_cuda = torch.cuda.is_available()
     return World(

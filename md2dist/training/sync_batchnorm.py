@@ -65,7 +65,11 @@ def _average(values: torch.Tensor, num_ranks: int) -> torch.Tensor:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """Adds up a tensor over the ranks, and its gradient too: every rank's loss depends on it."""
+    """Sums a tensor over the ranks, and its gradient too: the loss of every rank depends on it.
+
+    torch.distributed.nn.functional.all_reduce does the same, but is deprecated since torch 2.13 in
+    favour of a private module.
+    """
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:

@@ -42,7 +42,7 @@ def load_imagenet(model: MonodepthModel, source: str) -> None:
             Downloads are kept in `torch.hub`'s folder, and checked whenever they are used.
 
     Raises:
-        WeightsError: if the file cannot be had, is damaged, or belongs to another network.
+        WeightsError: if the file is missing, damaged, or belongs to another network.
     """
     if source == "imagenet":
         sha256 = TORCHVISION_SHA256[model.num_layers]

@@ -26,7 +26,7 @@ def test_a_late_beat_is_a_beat():
         assert monitor.dead() == []
 
 
-def test_a_machine_that_slept_as_a_whole_has_lost_nobody():
+def test_a_suspended_machine_has_no_dead_ranks():
     monitor = HeartbeatMonitor(dead_after=2)
     for count in (1, 2, 500, 501):  # the pause between two looks does not matter
         monitor.update(beats(count, count))
@@ -48,7 +48,7 @@ def test_a_standstill_is_one_of_all_ranks():
     assert monitor.stalled_updates == 0
 
 
-def test_ranks_that_do_the_same_are_told_together():
+def test_ranks_with_the_same_activity_are_described_together():
     monitor = HeartbeatMonitor(dead_after=3)
     some = beats(1, 1, 1)
     some[1] = some[1]._replace(activity="reading the data of step 3")

@@ -54,7 +54,7 @@ def test_a_signal_is_received_while_the_main_thread_waits_and_later_ones_are_ign
     assert process.returncode == 7
 
 
-def test_the_end_of_a_launcher_is_noticed_also_by_whoever_looks_later():
+def test_the_end_of_a_launcher_is_noticed_even_if_it_was_before_the_monitor():
     """In a session of its own, as under a terminal, ssh or SLURM: else nothing is left to see."""
     parent = start("-c", PARENT, ORPHAN, start_new_session=True)
     assert parent.stdout.readline() == "False\n"

@@ -16,7 +16,7 @@ SECOND_NODE = {
 }
 
 
-def test_a_task_learns_who_it_is_and_where_all_meet():
+def test_a_task_reads_its_rank_and_the_master_address():
     assert torch_names(SECOND_NODE) == {
         "RANK": "4",
         "LOCAL_RANK": "1",
@@ -32,7 +32,7 @@ def test_a_batch_script_is_no_task():
     assert torch_names(names) == {}
 
 
-def test_a_single_task_meets_nobody():
+def test_a_single_task_needs_no_master_address():
     alone = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_NODEID": "0"}
     assert "MASTER_ADDR" not in torch_names(SECOND_NODE | alone)
 

@@ -38,7 +38,7 @@ def test_without_a_request_every_rank_takes_every_step_and_little_is_left_in_the
     assert store.num_keys() <= 2
 
 
-def test_nobody_begins_a_step_before_all_have_its_data():
+def test_no_rank_begins_a_step_before_all_have_its_data():
     store, begun = dist.HashStore(), Counter()
 
     def task(rank):

@@ -94,7 +94,7 @@ def meet_as_torchrun_counts(world):
 
 
 @pytest.mark.slow
-def test_processes_that_are_started_once_more_do_not_see_what_was_told_before():
+def test_restarted_processes_do_not_see_the_keys_of_the_start_before():
     assert run_ranks(meet_again_in_the_same_store, 1) == [[(False, 1), (False, 1)]]
 
 
@@ -151,7 +151,7 @@ def find_other_shards(world):
 
 
 @pytest.mark.slow
-def test_an_error_on_one_rank_ends_all_and_is_told_once(capfd):
+def test_an_error_on_one_rank_ends_all_and_is_reported_once(capfd):
     assert run_ranks(fail_on_rank_one) == ["exit 2", "exit 2"]
     assert capfd.readouterr().err.count("error: rank 1: shard 7 is gone") == 1
     assert run_ranks(fail_everywhere) == ["exit 2", "exit 2"]
@@ -168,7 +168,7 @@ def test_ranks_that_found_different_things_end_together(capfd):
 
 
 @pytest.mark.usefixtures("no_launcher")
-def test_srun_without_a_meeting_place_is_told_so(monkeypatch):
+def test_srun_without_a_master_address_is_refused(monkeypatch):
     for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MASTER_ADDR", raising=False)

@@ -161,7 +161,7 @@ def test_a_folder_that_is_removed_while_it_is_looked_for_begins_again(cache, mon
     assert fetched == ["a"]
 
 
-def test_a_folder_that_is_removed_again_and_again_is_told(cache):
+def test_a_folder_that_is_removed_again_and_again_is_reported(cache):
     with pytest.raises(ShardError, match=r"the cache in .* cannot be written \(No such file or di"):
         open_while_removed(cache, 99)
 
@@ -172,7 +172,7 @@ def test_what_another_process_fetches_into_a_new_folder_is_left_alone(cache):
     def fill(stream):
         shutil.rmtree(cache.folder)
         cache.folder.mkdir()
-        part.write_bytes(b"half")  # another's, who goes on
+        part.write_bytes(b"half")  # of another process, which continues
         stream.write(content("a"))
         raise ShardError("the store is gone")
 
@@ -191,7 +191,7 @@ def fill_slowly(folder: Path, turns, started, go_on, all_read) -> None:
 
     file = ShardCache(folder, 1000).open("a", 100, fill)
     assert os.pread(file.descriptor, 1000, 0) == content("a")
-    all_read.wait(30)  # goes on using it until all have it
+    all_read.wait(30)  # keeps using it until all have it
 
 
 def test_one_process_fetches_while_the_others_wait(tmp_path):
@@ -270,7 +270,7 @@ FULL_DISK = """
 
 
 @needs_small_disk
-def test_a_full_disk_makes_the_cache_smaller_and_is_told_when_nothing_can_go(tmp_path):
+def test_a_full_disk_makes_the_cache_smaller_and_is_reported_when_nothing_can_be_evicted(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     program = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(disk)]
@@ -280,7 +280,7 @@ def test_a_full_disk_makes_the_cache_smaller_and_is_told_when_nothing_can_go(tmp
     assert "data.cache_dir" in done.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ShardError, match=r"the cache in .* cannot be written \(Not a directory\)"):
         read(ShardCache(tmp_path / "file" / "cache", 1000), "a")

@@ -62,22 +62,22 @@ WRONG = [
 
 @pytest.mark.parametrize("url", WRONG)
 def test_what_is_no_address_is_refused_at_once(tmp_path, url):
-    told = f"{re.escape(url)} is not a valid address; expected http.*%20"
-    with pytest.raises(DownloadError, match=told):
+    message = f"{re.escape(url)} is not a valid address; expected http.*%20"
+    with pytest.raises(DownloadError, match=message):
         remote_size(url, HASTY)
-    with pytest.raises(DownloadError, match=told):
+    with pytest.raises(DownloadError, match=message):
         download(url, tmp_path / "x", accept, retry_policy=HASTY)
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:8x/a", "http://exa..mple/x"])
-def test_an_address_that_leads_to_none_is_told_at_once(server, tmp_path, target):
+def test_a_redirect_to_an_invalid_address_is_reported_at_once(server, tmp_path, target):
     server.redirects["from"] = target
     url = f"{server.url}/from"
     for address in (url, "http://exa..mple/x"):
-        told = rf"{address} leads to an invalid address \(.*\); expected http"
-        with pytest.raises(DownloadError, match=told):
+        message = rf"{address} leads to an invalid address \(.*\); expected http"
+        with pytest.raises(DownloadError, match=message):
             remote_size(address, HASTY)
-        with pytest.raises(DownloadError, match=told):
+        with pytest.raises(DownloadError, match=message):
             download(address, tmp_path / "x", accept, retry_policy=HASTY)
     assert [method for method, *_ in server.requests] == ["HEAD", "GET"]
 
@@ -88,7 +88,7 @@ def test_a_file_arrives_whole_and_alone(server, tmp_path):
     assert remote_size(f"{server.url}/file.bin", HASTY) == len(CONTENT)
 
 
-def test_a_download_goes_on_where_it_stopped(server, tmp_path):
+def test_a_download_resumes_where_it_stopped(server, tmp_path):
     part_of(tmp_path, CONTENT[:777])
     assert fetch(server, tmp_path).read_bytes() == CONTENT
     assert server.ranges == ["bytes=777-"]
@@ -199,14 +199,14 @@ def test_a_file_that_fails_the_check_gets_no_name_and_does_not_stay(server, tmp_
 def test_told_bytes_add_up_to_those_that_are_here(server, tmp_path):
     part_of(tmp_path, CONTENT[:777])
     server.faults += ["cut:100", "no-range"]
-    told = []
-    fetch(server, tmp_path, on_bytes=told.append)
-    assert told[:2] == [777, 100]
-    assert min(told) == -877
-    assert sum(told) == len(CONTENT)
+    reported = []
+    fetch(server, tmp_path, on_bytes=reported.append)
+    assert reported[:2] == [777, 100]
+    assert min(reported) == -877
+    assert sum(reported) == len(CONTENT)
 
 
-def test_nobody_at_the_address_and_no_address_are_told(tmp_path):
+def test_an_unreachable_and_an_invalid_address_are_reported(tmp_path):
     with serve_files() as server:
         url = server.url
     with pytest.raises(DownloadError, match=r"cannot be downloaded, tried 3 times.*refused"):
@@ -216,7 +216,7 @@ def test_nobody_at_the_address_and_no_address_are_told(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-def test_a_full_disk_is_told_at_once_with_the_remedy(server, tmp_path):
+def test_a_full_disk_is_reported_at_once_with_the_remedy(server, tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "file.bin.part").symlink_to("/dev/full")
     with pytest.raises(DownloadError, match=r"file\.bin cannot be written: .*No space.*make room"):
@@ -225,7 +225,7 @@ def test_a_full_disk_is_told_at_once_with_the_remedy(server, tmp_path):
     assert names(tmp_path) == ["file.bin.part"]
 
 
-def test_a_killed_download_goes_on(server, tmp_path):
+def test_a_killed_download_resumes(server, tmp_path):
     server.faults.append("stall:1000")
     program = (
         "import sys; from pathlib import Path; from md2dist.storage.download import download\n"

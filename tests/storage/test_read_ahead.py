@@ -76,7 +76,7 @@ def test_an_error_comes_at_the_turn_of_its_item_and_ends_the_rest():
     assert list(items) == []
 
 
-def test_a_reader_that_leaves_waits_for_nobody():
+def test_a_reader_that_leaves_does_not_wait():
     before = threading.active_count()
     opener = Opener()
     items = start("abcdef", opener, ReadAheadLimits(2, 9, 99))

@@ -115,7 +115,7 @@ def test_an_endpoint_that_is_no_address_is_an_error_with_the_remedy(server, tmp_
         open_shards(tmp_path)
 
 
-def test_nobody_waits_for_credentials_that_were_never_there(server, tmp_path, monkeypatch):
+def test_missing_credentials_are_not_waited_for(server, tmp_path, monkeypatch):
     start_without_credentials(monkeypatch)
     with pytest.raises(ShardError, match=r"s3://bucket/shards: Unable to locate credentials"):
         open_shards(tmp_path)
@@ -128,7 +128,7 @@ def test_credentials_that_were_there_are_waited_for(server, folder, tmp_path, mo
         start_without_credentials(patch)
         with pytest.raises(ShardError, match=r"tried 3 times: Unable to locate credentials"):
             dataset.raw(0)
-    assert read_all(dataset) == read_folder(folder)  # another client has looked for them
+    assert read_all(dataset) == read_folder(folder)  # another client has read them
 
 
 def test_a_service_of_credentials_that_fails_is_asked_again(server, folder, tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_credentials_that_were_renewed_are_taken_up(server, folder, tmp_path, mo
     assert "Credential=renewed/" in (server.last_signature or "")
 
 
-def test_credentials_that_nobody_renews_end_as_an_error_with_the_stores_words(server, tmp_path):
+def test_credentials_that_are_not_renewed_are_an_error_in_the_stores_words(server, tmp_path):
     dataset = open_shards(tmp_path)
     server.faults += 99 * ["400 ExpiredToken"]
     with pytest.raises(ShardError, match=r"shards: tried 3 times: .*\(ExpiredToken\)"):

@@ -109,9 +109,7 @@ def test_a_store_that_goes_down_is_not_asked_about_every_shard(server, tmp_path)
 
 @pytest.mark.parametrize("status", [403, 405, 501])
 @pytest.mark.parametrize("keeps_ranges", [True, False])
-def test_a_server_that_refuses_to_tell_sizes_is_asked_for_a_byte(
-    server, dataset, status, keeps_ranges
-):
+def test_a_server_without_head_requests_is_asked_for_a_byte(server, dataset, status, keeps_ranges):
     server.head_fault, server.keeps_ranges = str(status), keeps_ranges
     dataset.check_files()
     (name,) = (name for name in server.files if name.endswith("0.tar"))
