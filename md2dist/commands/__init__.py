@@ -1,1 +1,1 @@
-"""The commands, one file each; the programs in launch/ and shard_tools/ call their `main()`."""
+"""Commands, one per file; the programs in launch/ and shard_tools/ call their `main()`."""

@@ -1,4 +1,4 @@
-"""Trains a model under the deepspeed launcher, or alone."""
+"""Trains a model, with the deepspeed launcher or as a single process."""
 
 import argparse
 import sys
@@ -11,13 +11,15 @@ from md2dist.training.run import run
 def parse_arguments() -> list[str]:
     """Returns the configuration files and overrides of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    # --config takes all words that follow it, so overrides may stand anywhere.
-    parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
+    # --config takes all words that follow it, so overrides may appear anywhere.
+    parser.add_argument(
+        "--config", nargs="+", default=[], metavar="FILE", help="config files; later files win"
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="e.g. optim.lr=1e-4; md2dist/config.py lists all",
+        help="setting overrides, such as optim.lr=1e-4; md2dist/config.py lists all settings",
     )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
     arguments = parser.parse_args()
@@ -25,7 +27,7 @@ def parse_arguments() -> list[str]:
 
 
 def main() -> None:
-    """Trains; the exit code says whether the run is finished or was stopped."""
+    """Trains; exits with 0 if the run finished, with EXIT_PREEMPTED if it was stopped."""
     is_finished = run(parse_arguments())
     sys.exit(0 if is_finished else EXIT_PREEMPTED)
 

@@ -105,7 +105,7 @@ def test_the_next_command_fits_the_views(tree, options, command):
 def test_no_command_is_proposed_for_images_that_no_network_takes(tree, options):
     done = make_shards(*request(tree, *options))
     assert done.returncode == 0, done.stderr
-    assert "64 rows and columns or more; pack again" in done.stdout.splitlines()[-1]
+    assert "networks need >= 64 rows and columns; pack again" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def test_tasks_pack_and_one_more_command_merges(tree):
             *request(tree, "--samples-per-shard", 1, "--num-tasks", 2, "--task-index", task)
         )
         assert done.returncode == 0, done.stderr
-        assert f"task {task} of 2: 2 shards packed, 0 of them before" in done.stdout
+        assert f"task {task} of 2: 2 shards packed, 0 of them in an earlier run" in done.stdout
         assert "images/s per process" in done.stdout
         assert "--merge" in done.stdout.splitlines()[-1]
         assert not finished_names(tree / "out")
