@@ -1,9 +1,9 @@
-# Everything a developer or a newcomer runs; `make` alone lists it.
+# Commands for development and first steps; `make` without a target lists them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 CONSTRAINTS := constraints.txt
 READY := $(VENV)/.ready
-# Two at a time, a file each: a test may start two ranks.
+# Two workers, one test file each: a test may start two ranks.
 PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -13,38 +13,38 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(READY)  ## Make .venv with the tested versions
+setup: $(READY)  ## Create .venv with the tested versions
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
 	touch $@
 
-demo: $(READY)  ## Render drives, pack, train on two ranks, evaluate, draw a depth picture
+demo: $(READY)  ## Render synthetic drives, pack, train on two ranks, evaluate, predict
 	python launch/demo.py --output demo_output
 
-drill: $(READY)  ## Hit a training with faults, one after another, and see what is lost
+drill: $(READY)  ## Inject faults into a training run, one after another, and report what is lost
 	python tests/run_drill.py --output drill_output
 
-docs: $(READY)  ## Write the generated parts of the documents: settings and list of files
+docs: $(READY)  ## Regenerate the generated parts of the documents: settings and file list
 	python docs/generate.py
 
-test: lint types  ## All checks and all tests
+test: lint types  ## Run all checks and all tests
 	$(PYTEST) --maxfail 10
 
-test-quick: $(READY)  ## The everyday tests, under five minutes
+test-quick: $(READY)  ## Run the fast tests, under five minutes
 	$(PYTEST) -m "not slow"
 
-lint: $(READY)  ## Style
+lint: $(READY)  ## Check the code style
 	ruff check .
 	ruff format --check .
 
-types: $(READY)  ## Types of the package
+types: $(READY)  ## Check the types of the package
 	pyright
 
-format: $(READY)  ## Bring the code into the project's style
+format: $(READY)  ## Format the code and fix lint errors
 	ruff check --fix .
 	ruff format .
 
-clean:  ## Remove what the commands above made
+clean:  ## Remove everything that these commands created
 	rm -rf $(VENV) demo_output drill_output build *.egg-info .pytest_cache .ruff_cache .hypothesis

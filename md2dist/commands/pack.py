@@ -69,8 +69,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--task-index", type=int, default=0, help="index of this task, from 0")
     add("--merge", action="store_true", help="merge the shards of all tasks and finish")
-    add("--ground-truth", choices=["none", "velodyne", "annotated"], default="none",
-        help="depth; velodyne: for protocol eigen, annotated: for eigen_benchmark")  # fmt: skip
+    add(
+        "--ground-truth",
+        choices=["none", "velodyne", "annotated"],
+        default="none",
+        help="ground-truth depth; velodyne: for protocol eigen, annotated: for eigen_benchmark",
+    )
     add("--skip-bad", action="store_true", help="skip samples with missing or damaged files")
     add("--overwrite", action="store_true", help="overwrite existing shards in the output folder")
     return parser.parse_args()

@@ -97,7 +97,7 @@ def test_a_cancelled_training_is_saved_and_stays_cancelled(cluster, submit, long
     end = cluster.wait_for_end(job)
     assert (end["JobState"], end["Restarts"]) == ("CANCELLED", "0"), log.read_text()
     assert read_status(run_dir)["status"] == "preempted"
-    assert "not queued again" in log.read_text()
+    assert "not requeued" in log.read_text()
 
 
 def test_a_training_that_is_stopped_before_it_listens_may_be_queued_again(
@@ -113,7 +113,7 @@ def test_a_training_that_is_stopped_before_it_listens_may_be_queued_again(
 
     wait_until(is_over)
     assert "stopped before the first step" in log.read_text()
-    assert "MAX_RESTARTS=0: the job is not queued again" in log.read_text()
+    assert "MAX_RESTARTS=0: the job is not requeued" in log.read_text()
 
 
 def test_two_nodes_evaluate_to_the_figures_of_one_process(
