@@ -1,1 +1,1 @@
-"""What a run leaves on disk: its folder, log, checkpoints and W&B files."""
+"""Output of a run on disk: its folder, log, checkpoints and W&B files."""

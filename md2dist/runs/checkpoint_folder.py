@@ -1,8 +1,8 @@
 """Checkpoint folder of a run: the newest, the best and the damaged checkpoints.
 
 Each checkpoint is a folder `step-N` with a manifest: the resume state and a sha256 per file. A
-damaged one is skipped with a warning. `latest` names the newest, `best` is a link to the one with
-the best depth in validation.
+damaged one is skipped with a warning. The file `latest` names the newest, the link `best` points to
+the one with the best depth in validation.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from md2dist.storage.atomic import atomic_write
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
-_VALIDATION_NAME = "validation.json"  # written after the checkpoint, so not in its manifest
+_VALIDATION_NAME = "validation.json"  # written after the manifest, so not listed in it
 
 
 class Checkpoint(NamedTuple):
@@ -32,7 +32,7 @@ class Checkpoint(NamedTuple):
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Lists the finished checkpoints of a run, newest first."""
+    """Lists the complete checkpoints of a run, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
 
 
@@ -40,7 +40,7 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
     """Finds the newest undamaged checkpoint of a run.
 
     Args:
-        folder: the run's `checkpoints` folder; it may be absent.
+        folder: the run's `checkpoints` folder; it may not exist.
 
     Returns:
         The checkpoint, or None if the run has none.
@@ -53,7 +53,7 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
         try:
             return Checkpoint(candidate, verify_checkpoint(candidate))
         except CheckpointError as error:
-            logger.warning("%s; falling back to the checkpoint before it", error)
+            logger.warning("%s; falling back to the previous checkpoint", error)
     if candidates:
         raise CheckpointError(
             f"all {len(candidates)} checkpoints in {folder} are damaged; restore one, or start "
@@ -66,10 +66,10 @@ def verify_checkpoint(checkpoint: Path) -> ResumeState:
     """Compares every file of a checkpoint with its manifest.
 
     Returns:
-        The resume state that was saved with it.
+        The resume state saved with the checkpoint.
 
     Raises:
-        CheckpointError: naming the first file that is missing or differs.
+        CheckpointError: if a file is missing or differs; the message names the first one.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
@@ -79,27 +79,30 @@ def verify_checkpoint(checkpoint: Path) -> ResumeState:
     for name, expected in files.items():
         path = checkpoint / name
         if not path.is_file():
-            raise CheckpointError(f"{checkpoint} lacks {name}")
+            raise CheckpointError(f"{checkpoint} is damaged: {name} is missing")
         if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
-            raise CheckpointError(f"{path} is damaged: it differs from its sha256 in the manifest")
+            raise CheckpointError(
+                f"{path} is damaged: its content differs from the sha256 in {MANIFEST_NAME}"
+            )
     return state
 
 
 def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
-    """Gives a written checkpoint its manifest, then its name, and removes what is not needed now.
+    """Publishes a written checkpoint under its final name and removes obsolete checkpoints.
 
-    Those are older ones, and damaged ones of later steps, which are being taken again.
+    Writes the manifest, then renames the folder. Obsolete are older checkpoints beyond `keep`, and
+    damaged ones of later steps, which are being repeated.
 
     Args:
-        partial: the folder in which it was written, beside its place.
+        partial: the folder in which it was written, beside the final one.
         state: the resume state.
-        keep: number of newest checkpoints to keep, beside the best one.
+        keep: number of newest checkpoints to keep, in addition to the best one.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        OSError: if the disk refuses; then there is no checkpoint of this step.
+        OSError: if a write fails; then there is no checkpoint of this step.
     """
     folder = partial.parent
     final = folder / name_of(state.step)
@@ -121,27 +124,27 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
 
 
 def name_of(step: int) -> str:
-    """Names the checkpoint of a step."""
+    """Returns the folder name of the checkpoint of a step."""
     return f"step-{step:08d}"
 
 
 def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
-    """Keeps the metrics of a checkpoint inside it, and lets `best` point to the best of all.
+    """Writes validation metrics into a checkpoint and updates the link `best`.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if a write fails.
     """
     atomic_write(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
     best = find_best(checkpoint.parent)
     if best is not None:
-        aside = checkpoint.parent / ".best"
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(best.name)
-        aside.replace(checkpoint.parent / "best")
+        link = checkpoint.parent / ".best"
+        link.unlink(missing_ok=True)
+        link.symlink_to(best.name)
+        link.replace(checkpoint.parent / "best")
 
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
-    """Reads what `note_validation` kept; None where the checkpoint was not validated."""
+    """Reads the metrics that `note_validation` wrote; None if the checkpoint was not validated."""
     try:
         return json.loads((checkpoint / _VALIDATION_NAME).read_text())
     except (OSError, ValueError):
@@ -149,7 +152,7 @@ def read_validation(checkpoint: Path) -> dict[str, float] | None:
 
 
 def find_best(folder: Path) -> Path | None:
-    """Finds the validated checkpoint with the least abs_rel, the older one where two are equal."""
+    """Finds the validated checkpoint with the lowest abs_rel; of equal ones, the oldest."""
     scores = {}
     for checkpoint in reversed(list_checkpoints(folder)):
         metrics = read_validation(checkpoint)

@@ -1,4 +1,4 @@
-"""The run's folder, and the log files of its processes."""
+"""Run folder: exclusive lock, settings file and log files of the ranks."""
 
 import fcntl
 import logging
@@ -14,19 +14,19 @@ from md2dist.storage.atomic import atomic_write, is_same_file
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE_S = 120.0  # on a network file system, the locks of a lost node live on for a while
-_locks: dict[Path, TextIO] = {}  # by folder; open until the end of the process, as the lock is
+_LOCK_TIMEOUT_S = 120.0  # on network file systems, the locks of a lost node persist for a while
+_locks: dict[Path, TextIO] = {}  # by folder; an open file holds its lock, until the process ends
 
 
 def lock_run_dir(run_dir: Path) -> None:
-    """Closes a run's folder, where there is one, to other trainings until this process ends.
+    """Locks a run's folder, if it exists, against other runs until this process ends.
 
     Args:
         run_dir: `log.run_dir`.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, another training stays at work in it, or
-            one has set the folder aside meanwhile and begun a new one.
+        ConfigError: if `log.run_dir` cannot be written, if another run holds the lock for 120 s,
+            or if another run renamed the folder meanwhile and started a new one.
     """
     if run_dir.is_dir():
         with _writing(run_dir):
@@ -34,17 +34,16 @@ def lock_run_dir(run_dir: Path) -> None:
 
 
 def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
-    """Makes the run's folder, closed to others, and writes the settings to its `config.yaml`.
+    """Creates and locks the run's folder, and writes the settings to its `config.yaml`.
 
     Args:
         run_dir: `log.run_dir`.
         settings: the content of `config.yaml`.
-        starts_over: sets the folder of an earlier run aside under another name; nothing of it is
-            lost.
+        starts_over: renames the folder of an earlier run instead of using it; no file is lost.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, or another training has begun in it since
-            `lock_run_dir`, which did not find it.
+        ConfigError: if `log.run_dir` cannot be written, or if another run created it after
+            `lock_run_dir` found no folder.
     """
     config_file = run_dir / "config.yaml"
     with _writing(run_dir):
@@ -57,12 +56,12 @@ def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
             run_dir.mkdir(parents=True, exist_ok=True)
             _lock(run_dir)
             if config_file.exists():
-                raise _begun_meanwhile(run_dir)
+                raise _started_meanwhile(run_dir)
         atomic_write(config_file, settings.encode())
 
 
 def start_logging(run_dir: str, world: World) -> None:
-    """Sends this process's messages to `logs/rank-N.log`, the important ones to the terminal."""
+    """Logs to `logs/rank-N.log`, and to the terminal: all of rank 0, warnings of the others."""
     folder = Path(run_dir) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     terminal = logging.StreamHandler()
@@ -87,41 +86,41 @@ def _writing(run_dir: Path) -> Iterator[None]:
 
 def _lock(run_dir: Path) -> None:
     file = (run_dir / ".lock").open("a")
-    deadline, is_told = time.monotonic() + _PATIENCE_S, False
+    deadline, is_logged = time.monotonic() + _LOCK_TIMEOUT_S, False
     while not _try_lock(file):
         if time.monotonic() >= deadline:
             raise ConfigError(
-                f"another training is at work in log.run_dir={run_dir}; wait for its end, or give "
-                "this one another folder"
+                f"another run is using log.run_dir={run_dir}; wait until it ends, or set another "
+                "log.run_dir"
             )
-        if not is_told:
-            logger.warning("another training is at work in %s; waiting for its end", run_dir)
-            is_told = True
+        if not is_logged:
+            logger.warning("another run is using %s; waiting until it ends", run_dir)
+            is_logged = True
         time.sleep(1)
     _check_lock(run_dir, file)
     _locks[run_dir] = file
 
 
 def _check_lock(run_dir: Path, file: TextIO) -> None:
-    """Refuses a lock whose folder another training has set aside to begin a new one."""
+    """Raises if another run renamed the folder of this lock to start a new run."""
     if not is_same_file(file.fileno(), Path(file.name)):
-        raise _begun_meanwhile(run_dir)
+        raise _started_meanwhile(run_dir)
 
 
-def _begun_meanwhile(run_dir: Path) -> ConfigError:
+def _started_meanwhile(run_dir: Path) -> ConfigError:
     return ConfigError(
-        f"another training has begun in log.run_dir={run_dir} while this one started; wait for its "
-        "end, or give this one another folder"
+        f"another run started in log.run_dir={run_dir} while this one was starting; wait until it "
+        "ends, or set another log.run_dir"
     )
 
 
 def _try_lock(file: TextIO) -> bool:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process, not of those it forks
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by this process, not by forked ones
     except (BlockingIOError, PermissionError):
         return False
     except OSError as error:
-        logger.warning("%s cannot be locked against others: %s", file.name, error.strerror)
+        logger.warning("%s cannot be locked against other runs: %s", file.name, error.strerror)
     return True
 
 

@@ -24,7 +24,7 @@ WEIGHTS = "mp_rank_00_model_states.pt"
 
 
 class FileWriter:
-    """Writes in place of torch, and can find the disk full half-way."""
+    """Replaces torch's writer, and can simulate a disk that fills up during a write."""
 
     def __init__(self, is_full):
         self.is_full = is_full
@@ -37,7 +37,7 @@ class FileWriter:
 
 
 class FileEngine:
-    """Saves as DeepSpeed does: the main rank writes, then all wait for each other."""
+    """Saves as DeepSpeed does: the main rank writes, then all ranks reach a barrier."""
 
     def __init__(self, is_full=False):
         self.checkpoint_engine = FileWriter(is_full)
@@ -88,14 +88,14 @@ def save_on_a_full_disk(world):
 
 
 @pytest.mark.slow
-def test_all_ranks_learn_that_one_could_not_write(tmp_path, monkeypatch):
+def test_a_failed_write_of_one_rank_is_raised_on_all_ranks(tmp_path, monkeypatch):
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
     for message in run_ranks(save_on_a_full_disk):
         assert "rank 0: no checkpoint could be saved" in message
         assert message.endswith("[]")
 
 
-def test_the_best_in_validation_outlives_the_newest(tmp_path):
+def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path):
     for step, abs_rel in ((5, 0.3), (10, 0.1), (15, 0.2), (20, float("nan")), (25, 0.1)):
         note_validation(save(tmp_path, step, keep=1), {"abs_rel": abs_rel})
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000025", "step-00000010"]
@@ -105,11 +105,11 @@ def test_the_best_in_validation_outlives_the_newest(tmp_path):
     assert verify_checkpoint(tmp_path / "best") == resume_state(10)
 
 
-def test_damaged_checkpoints_of_later_steps_make_room_for_what_is_done_again(tmp_path):
+def test_damaged_checkpoints_of_later_steps_are_removed_when_those_steps_are_repeated(tmp_path):
     for step in (10, 15, 20):
         note_validation(save(tmp_path, step), {"abs_rel": 1 / step})
     for name in ("step-00000015", "step-00000020"):
-        cut_short(tmp_path / name)
+        truncate(tmp_path / name)
     assert find_checkpoint(tmp_path)[1] == resume_state(10)
     again = save(tmp_path, 12, keep=1)
     assert find_checkpoint(tmp_path) == (again, resume_state(12))
@@ -117,13 +117,13 @@ def test_damaged_checkpoints_of_later_steps_make_room_for_what_is_done_again(tmp
     assert find_best(tmp_path) == tmp_path / "step-00000010"
 
 
-def test_what_a_killed_life_left_half_written_goes_with_the_next_checkpoint(tmp_path):
+def test_a_partial_checkpoint_of_a_killed_run_is_removed_by_the_next_one(tmp_path):
     (tmp_path / ".partial-step-00000007").mkdir()
     save(tmp_path, 9)
     assert not list(tmp_path.glob(".partial*"))
 
 
-def test_without_validations_none_is_the_best(tmp_path):
+def test_without_validations_there_is_no_best_checkpoint(tmp_path):
     checkpoint = save(tmp_path, 5)
     assert find_best(tmp_path) is None
     assert read_validation(checkpoint) is None
@@ -137,7 +137,7 @@ def flip_a_byte(checkpoint):
     path.write_bytes(b"W" + path.read_bytes()[1:])
 
 
-def cut_short(checkpoint):
+def truncate(checkpoint):
     (checkpoint / WEIGHTS).write_bytes(b"wei")
 
 
@@ -156,11 +156,11 @@ def drop_the_seed(checkpoint):
     path.write_text(json.dumps(manifest))
 
 
-DAMAGES = [drop_the_seed, flip_a_byte, cut_short, remove_weights, break_manifest]
+DAMAGES = [drop_the_seed, flip_a_byte, truncate, remove_weights, break_manifest]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_falls_back_loudly_to_the_one_before(tmp_path, damage, caplog):
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, damage, caplog):
     before, newest = save(tmp_path, 1), save(tmp_path, 2)
     damage(newest)
     with caplog.at_level(logging.WARNING, logger="md2dist"):
@@ -169,7 +169,7 @@ def test_a_damaged_checkpoint_falls_back_loudly_to_the_one_before(tmp_path, dama
     assert str(newest) in caplog.text
 
 
-def test_nothing_but_damage_is_an_error_and_no_checkpoint_is_none(tmp_path):
+def test_only_damaged_checkpoints_are_an_error_and_no_checkpoint_is_none(tmp_path):
     assert find_checkpoint(tmp_path / "absent") is None
     flip_a_byte(save(tmp_path, 1))
     with pytest.raises(CheckpointError, match="all 1 checkpoints"):
