@@ -1,14 +1,14 @@
-# Commands for development and first steps; `make` without a target lists them.
+# Targets for users and developers; `make` alone lists them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 CONSTRAINTS := constraints.txt
 READY := $(VENV)/.ready
-# Two workers, one test file each: a test may start two ranks.
+# Two workers, each with whole test files: a test may start two ranks.
 PYTEST := python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo drill docs test test-quick lint types format clean
+.PHONY: help setup demo drill gpu-check docs test test-quick lint types format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,31 +20,34 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
 	touch $@
 
-demo: $(READY)  ## Render synthetic drives, pack, train on two ranks, evaluate, predict
+demo: $(READY)  ## Run the demo: render drives, pack, train, evaluate, draw a depth picture
 	python launch/demo.py --output demo_output
 
-drill: $(READY)  ## Inject faults into a training run, one after another, and report what is lost
+drill: $(READY)  ## Run the fault drill: inject faults into a training, report the steps lost
 	python tests/run_drill.py --output drill_output
 
-docs: $(READY)  ## Regenerate the generated parts of the documents: settings and file list
+gpu-check: $(READY)  ## Run the numeric tests, a short training and benchmarks on the GPU
+	python tests/gpu_check.py --output gpu_check_output
+
+docs: $(READY)  ## Regenerate the documents' table of settings and list of files
 	python docs/generate.py
 
 test: lint types  ## Run all checks and all tests
 	$(PYTEST) --maxfail 10
 
-test-quick: $(READY)  ## Run the fast tests, under five minutes
+test-quick: $(READY)  ## Run the fast tests, in under five minutes
 	$(PYTEST) -m "not slow"
 
-lint: $(READY)  ## Check the code style
+lint: $(READY)  ## Check the style
 	ruff check .
 	ruff format --check .
 
 types: $(READY)  ## Check the types of the package
 	pyright
 
-format: $(READY)  ## Format the code and fix lint errors
+format: $(READY)  ## Format the code
 	ruff check --fix .
 	ruff format .
 
-clean:  ## Remove everything that these commands created
-	rm -rf $(VENV) demo_output drill_output build *.egg-info .pytest_cache .ruff_cache .hypothesis
+clean:  ## Remove the files that these targets create
+	rm -rf $(VENV) demo_output drill_output gpu_check_output build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Benchmarks of packing (formats), data loading (data) and training (step)."""
+"""Benchmarks packing (formats), data loading (data) or training steps (step)."""
 
 from md2dist.commands.bench import main
 from md2dist.console import run_command

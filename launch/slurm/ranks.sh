@@ -1,8 +1,7 @@
 # Starts the ranks of a SLURM job: one per task, GPU or node.
 #
-# Sourced by the batch scripts, which are submitted from the project's folder. The number of ranks
-# is the number of tasks if sbatch was given one, else of GPUs, else of nodes. The job's CPUs are
-# divided evenly among the ranks.
+# Sourced by the batch scripts, which are submitted from the project's folder. There are as many
+# ranks as tasks if sbatch was given tasks, else as GPUs. They share the CPUs of the job evenly.
 
 ranks=${SLURM_NTASKS:-$((SLURM_NNODES * ${SLURM_GPUS_ON_NODE:-1}))}
 cpus=$((SLURM_NNODES * SLURM_CPUS_ON_NODE / ranks))
@@ -13,15 +12,15 @@ if [ "$cpus" -eq 0 ]; then
 fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$cpus}" PYTHONUNBUFFERED=1
 
-start_ranks() { # SCRIPT WORDS...: returns the highest exit code of the ranks
-    # After the first rank exits, the others have 30 seconds to exit: they may be saving.
+start_ranks() { # SCRIPT ARGUMENTS...: returns the highest exit code of the ranks
+    # After the first rank exits, the others have 30 s: they may be saving a checkpoint.
     srun --ntasks="$ranks" --cpus-per-task="$cpus" --kill-on-bad-exit=0 --wait=30 \
         python "$@" &
     local step=$!
-    # SLURM signals the ranks directly; signals that reach only this shell are forwarded through
-    # srun as USR1, because srun turns TERM into KILL.
+    # SLURM signals the ranks itself; srun forwards signals that reach only this shell. TERM is
+    # forwarded as USR1, because srun turns TERM into KILL.
     trap "kill -USR1 $step" USR1 TERM
-    while kill -0 "$step" 2>/dev/null; do # wait also returns after a trap
+    while kill -0 "$step" 2>/dev/null; do # a trap ends wait, too
         wait "$step"
     done
     wait "$step"

@@ -1,4 +1,4 @@
-"""Benchmarks of packing (formats), data loading (data) and training (step)."""
+"""Benchmarks packing (formats), data loading (data) or training steps (step)."""
 
 import argparse
 from pathlib import Path
@@ -11,45 +11,32 @@ Row = dict[str, Any]
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Parses the command line; ``run`` is the function of the selected benchmark."""
+    """Parses the command line; `run` is the function of the chosen benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
-    formats = benchmarks.add_parser(
-        "formats", help="packing and reading speed of each image format"
-    )
+    formats = benchmarks.add_parser("formats", help="time packing and reading in each image format")
     formats.set_defaults(run=time_formats, repeats=5)
     add = formats.add_argument
-    add(
-        "--kitti-root",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="KITTI folders, as in make_shards.py",
-    )
-    add(
-        "--split",
-        required=True,
-        help="split, as in make_shards.py; rules skip drives without OXTS speeds",
-    )
-    add("--splits-dir", type=Path, help="folder with NAME/PART_files.txt, to avoid the download")
+    add("--kitti-root", type=Path, nargs="+", required=True,
+        help="folders of KITTI, as for make_shards.py")  # fmt: skip
+    add("--split", required=True,
+        help="split, as for make_shards.py; rules skip drives without speeds")  # fmt: skip
+    add("--splits-dir", type=Path, help="folder of NAME/PART_files.txt, used instead of a download")
     add("--samples", type=int, default=64, help="number of samples, from the start of the split")
-    data = benchmarks.add_parser("data", help="data loading, from shards to batches")
+    data = benchmarks.add_parser("data", help="time data loading, from shards to batches")
     data.set_defaults(run=time_data, repeats=20)
-    step = benchmarks.add_parser("step", help="a full training step, and its networks alone")
+    step = benchmarks.add_parser("step", help="time a training step, and its networks alone")
     step.set_defaults(run=time_step, repeats=20)
     for benchmark in (data, step):
         add = benchmark.add_argument
-        add("--config", nargs="+", default=[], metavar="FILE", help="config files; later files win")
-        add(
-            "overrides",
-            nargs="*",
-            metavar="key=value",
-            help="setting overrides, such as precision.dtype=bf16",
-        )
+        add("--config", nargs="+", default=[], metavar="FILE",
+            help="YAML config files; later ones override earlier ones")  # fmt: skip
+        add("overrides", nargs="*", metavar="key=value",
+            help="settings that override the files, e.g. precision.dtype=bf16")  # fmt: skip
     for benchmark in (formats, data, step):
         add = benchmark.add_argument
-        add("--repeats", type=int, help="number of timed repeats: packings, batches or steps")
-        add("--output", type=Path, help="JSON file for the results")
+        add("--repeats", type=int, help="number of timed packings, batches or steps")
+        add("--output", type=Path, help="JSON file for the figures")
     return parser.parse_args()
 
 
@@ -75,7 +62,7 @@ def time_formats(arguments: argparse.Namespace) -> list[Row]:
 
 
 def time_data(arguments: argparse.Namespace) -> Row:
-    """Times the data loader on the training shards of a run."""
+    """Times reading batches from a run's training shards."""
     from md2dist.benchmarks.steps import bench_data
     from md2dist.config import load_words
 
@@ -97,7 +84,7 @@ def time_step(arguments: argparse.Namespace) -> Row:
 
 
 def main() -> None:
-    """Runs one benchmark and prints its results as a Markdown table."""
+    """Runs one benchmark and prints a Markdown table."""
     arguments = parse_arguments()
     if arguments.output:
         prepare_file(arguments.output)

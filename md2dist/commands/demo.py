@@ -1,9 +1,9 @@
-"""End-to-end demo in minutes: render synthetic drives, pack, train, evaluate, predict.
+"""End-to-end demo in minutes: render drives, pack, train, evaluate, draw a depth picture.
 
     python launch/demo.py --output demo_output
 
-Every stage is a regular command, printed before it runs. The held-out drive comes from a different
-synthetic world than the training drives.
+Each stage is an ordinary command, printed before it runs. The held-out drive is rendered in a
+different world than the training drives.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
         "--output", type=Path, default=Path("demo_output"), help="folder for all results"
     )
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="overrides of configs/demo.yaml"
+        "overrides", nargs="*", metavar="key=value", help="settings that override configs/demo.yaml"
     )
     arguments = parser.parse_args()
     start = time.monotonic()
@@ -101,7 +101,7 @@ def make_shards(output: Path, shards: Path) -> None:
 
 
 def train(shards: Path, run: Path, overrides: list[str]) -> None:
-    """Trains on two GPUs if available, else on one GPU, else on two CPU ranks; overwrites `run`."""
+    """Trains on up to two GPUs, or on two CPU ranks without a GPU; replaces an earlier run."""
     shutil.rmtree(run, ignore_errors=True)
     num_ranks = min(torch.cuda.device_count(), 2) or 2
     run_program(
@@ -113,12 +113,12 @@ def train(shards: Path, run: Path, overrides: list[str]) -> None:
 
 
 def shorten() -> list[str]:
-    """Returns overrides for CPUs without bf16: two epochs, as float32 is several times slower."""
+    """Returns overrides: two epochs on a CPU without bf16, which is several times slower."""
     if torch.cuda.is_available() or choose_dtype("auto") != torch.float32:
         return []
     print(
-        "\nThis CPU has no bf16 instructions: training for two epochs, for a ratio of about 0.65. "
-        "optim.num_epochs=7 runs all epochs, for a ratio of about 0.55, in about 15 minutes."
+        "\nThis CPU has no bf16 instructions: training two epochs, for a ratio of about 0.65. "
+        "optim.num_epochs=7 trains all, for about 0.55, in a quarter of an hour."
     )
     return ["optim.num_epochs=2"]
 
@@ -131,13 +131,13 @@ def draw(output: Path, run: Path) -> Path:
 
 
 def abs_rel(baseline: RowProfile, dataset: ShardDataset) -> float:
-    """Evaluates a baseline; it predicts metres, so no scaling is applied."""
+    """Returns the abs_rel of a baseline, which predicts metric depth."""
     report = evaluate_depth(baseline, dataset, protocol="eigen", scaling=1.0)
     return report.metrics.abs_rel
 
 
 def call(command: str, *words: object) -> None:
-    """Runs an md2dist command."""
+    """Runs a command of md2dist."""
     run_program("md2dist", command, *words)
 
 
@@ -145,7 +145,7 @@ def run_program(program: str, *words: object) -> None:
     """Prints a command line and runs it; exits with its code if it fails."""
     command = [program, *map(str, words)]
     print("\n$ " + shlex.join(command), flush=True)
-    # Use the programs of this environment, regardless of PATH.
+    # The program of this environment, regardless of PATH.
     executable = Path(sys.executable).with_name(program)
     result = subprocess.run([executable, *command[1:]], check=False)
     if result.returncode:

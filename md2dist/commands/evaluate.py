@@ -2,8 +2,8 @@
 
     python launch/evaluate.py --checkpoint runs/mono_stereo --shards shards/eigen_test
 
-Under `deepspeed`, `torchrun` or `srun` the images are divided among the ranks; the metrics do not
-depend on the number of ranks.
+Under `deepspeed`, `torchrun` or `srun`, the ranks split the images among themselves; the metrics
+are the same as with one rank.
 """
 
 import argparse
@@ -34,27 +34,27 @@ from md2dist.prediction.predictor import frames_predictor
 from md2dist.storage.results import prepare_file, write_json
 from md2dist.weights import find_model, load_model
 
-REMEDY = (  # an active run saves new checkpoints, and `auto` depends on the machine
-    "pass the folder of one checkpoint as --checkpoint, an explicit --dtype, and the same shards "
-    "on all ranks"
+REMEDY = (  # a run in training saves new checkpoints, and machines resolve `auto` differently
+    "pass the folder of one checkpoint to --checkpoint, a type to --dtype, and the same shards on "
+    "all ranks"
 )
 
 
 class EvaluationTitle(NamedTuple):
-    """Inputs that determine the metrics, named as in the JSON file."""
+    """Settings and data that determine the metrics, named as in the JSON file."""
 
     protocol: ProtocolName
     scaling: Scaling
     dtype: str
     flip_postprocess: bool
-    checkpoint: str  # as passed
+    checkpoint: str  # as given
     checkpoint_folder: str
     step: int | None  # None for published weights
-    shards: str  # as passed
+    shards: str  # as given
     shard_digest: str
 
     def __str__(self) -> str:
-        """Returns a one-line summary for the terminal."""
+        """Returns one line for the terminal."""
         words = [self.protocol, f"scaling {self.scaling}", self.dtype]
         words += ["flip post-processing"] * self.flip_postprocess
         words += [self.checkpoint] + [f"step {self.step}"] * (self.step is not None)
@@ -62,7 +62,7 @@ class EvaluationTitle(NamedTuple):
 
 
 def main() -> None:
-    """Evaluates on all ranks; the main rank prints a one-row table and writes the JSON file."""
+    """Evaluates with the other ranks, prints a table with one row."""
     arguments = parse_arguments()
     world = init_distributed()
     try:
@@ -83,7 +83,7 @@ def main() -> None:
 def prepare(
     arguments: argparse.Namespace, world: World
 ) -> tuple[MonodepthModel, ShardDataset, EvaluationTitle]:
-    """Opens the model and the shards, and selects protocol, scaling and dtype."""
+    """Opens the model and the shards, and decides protocol, scaling and type."""
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
     folder, step = find_model(arguments.checkpoint)
@@ -148,42 +148,41 @@ def evaluate(
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Parses the command line."""
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_checkpoint(parser)
     parser.add_argument(
-        "--shards", required=True, help="folder or URL of shards packed with --ground-truth"
+        "--shards", required=True, help="folder or address of shards packed with --ground-truth"
     )
     parser.add_argument(
         "--protocol",
         choices=["eigen", "eigen_benchmark"],
-        help="eigen: projected scans, Eigen crop, below 80 m; eigen_benchmark: annotated depth, "
-        "all valid pixels; default: the protocol of the shards' ground truth",
+        help="eigen: projected scans, cropped, below 80 m; eigen_benchmark: annotated depth, all "
+        "valid pixels; default: the protocol of the shards' ground truth",
     )
     parser.add_argument(
         "--scaling",
         default="auto",
-        help="depth scaling: median (per image) or a factor; auto: 5.4 for models trained with "
+        help="median (per image), or a factor for the depth; auto: 5.4 for models trained with "
         "stereo, else median",
     )
     parser.add_argument("--output", type=Path, help="JSON file for the metrics")
     parser.add_argument(
         "--flip-postprocess",
         action="store_true",
-        help="average each prediction with that of the flipped image",
+        help="average with the prediction for the mirrored image",
     )
     add_dtype(parser)
-    parser.add_argument("--batch-size", type=int, default=8, help="images per forward pass")
-    parser.add_argument("--cache-dir", help="folder that caches remote shards, as data.cache_dir")
     parser.add_argument(
-        "--cache-gb",
-        type=float,
-        default=50.0,
-        help="size limit of the cache in GB, as data.cache_gb",
+        "--batch-size", type=int, default=8, help="number of images per forward pass"
     )
-    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
+    parser.add_argument("--cache-dir", help="folder for fetched shards, as data.cache_dir")
+    parser.add_argument(
+        "--cache-gb", type=float, default=50.0, help="cache size in GB, as data.cache_gb"
+    )
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # of the launcher
     return parser.parse_args()
 
 

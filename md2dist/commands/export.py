@@ -1,9 +1,10 @@
-"""Exports a trained model in the format of the published Monodepth2 weights.
+"""Exports a trained model in the format of the published weights.
 
     python launch/export.py --checkpoint runs/mono_stereo --output published
 
-Writes encoder.pth and depth.pth, and pose_encoder.pth and pose.pth if the model has a pose network.
-evaluate.py and predict.py accept the folder as --checkpoint, training as network.init_from.
+Writes encoder.pth and depth.pth, and pose_encoder.pth and pose.pth if the model has a pose
+network. The folder is accepted as --checkpoint of evaluate.py and predict.py, and as
+network.init_from.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from md2dist.weights.published import describe_omissions
 
 
 def main() -> None:
-    """Exports the model, and prints the path of each file and what the files omit."""
+    """Exports the model; prints the path of each file, then what is not exported."""
     arguments = parse_arguments()
     refuse_address(arguments.output)
     model = load_model(arguments.checkpoint)
@@ -37,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         "--output",
         type=Path,
         required=True,
-        help="folder for the files; existing files are overwritten",
+        help="folder for the files, which replace existing ones",
     )
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Entry point of the `md2dist` program; dispatches to the commands by name."""
+"""The program `md2dist`, which runs all commands by name."""
 
 import ast
 import importlib
@@ -14,7 +14,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Runs the command named by the first argument with the remaining arguments."""
+    """Runs the command named by the first argument, with the remaining arguments."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         sys.stdout.write(describe_commands())
@@ -27,13 +27,13 @@ def main() -> None:
 
 
 def describe_commands() -> str:
-    """Lists the commands with the first lines of their docstrings, without importing them."""
+    """Returns a list of the commands with the first lines of their docstrings; imports none."""
     lines = ["usage: md2dist COMMAND ...", "", "commands:"]
     for name in COMMANDS:
         source = Path(__file__).with_name(f"{name}.py").read_text()
         summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
         lines.append(f"  {name:12}{summary}")
-    lines += ["", "Run `md2dist COMMAND --help` for the options of a command."]
+    lines += ["", "`md2dist COMMAND --help` describes the options of a command."]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Command-line options shared by commands that load a trained model."""
+"""Command-line options that select a trained model and its precision."""
 
 import argparse
 from pathlib import Path
@@ -10,17 +10,17 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         required=True,
-        help="run folder (its newest checkpoint is used), checkpoint folder such as "
-        "RUN/checkpoints/best, or folder of published weights",
+        help="a run's folder (its newest checkpoint), one of its checkpoints such as "
+        "RUN/checkpoints/best, or a folder of published weights",
     )
 
 
 def add_dtype(parser: argparse.ArgumentParser) -> None:
-    """Adds `--dtype`, a dtype for `load_model`."""
+    """Adds `--dtype`, a type for `load_model`."""
     parser.add_argument(
         "--dtype",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="dtype of the networks; auto: precision.dtype of the run (if this is auto too: bf16 "
-        "if this machine has bf16 instructions, else fp32); fp32 for published weights",
+        help="data type of the networks; auto: precision.dtype of the run (if auto: bf16 if "
+        "this machine has bf16 instructions, else fp32), fp32 for published weights",
     )

@@ -1,7 +1,7 @@
 """Packs a KITTI split into WebDataset shards: resized once, shuffled, with a manifest.
 
-An interrupted packing resumes when the same command is run again. To use several machines, run one
-task on each, with the same options and its own --task-index, then finish with --merge:
+An interrupted packing resumes with the same command. Several machines share the work as tasks,
+each with the same options and its own --task-index; --merge then completes the packing:
 
     make_shards.py ... --task-index $SLURM_ARRAY_TASK_ID --num-tasks 8
     make_shards.py ... --num-tasks 8 --merge
@@ -30,61 +30,42 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--kitti-root", type=Path, nargs="+", required=True,
-        help="folders of KITTI raw, odometry or annotated depth, zipped or extracted")  # fmt: skip
-    add(
-        "--split",
-        required=True,
-        help="split file, or split name such as eigen_zhou/train or rule/train",
-    )
-    add("--splits-dir", type=Path, help="folder with NAME/PART_files.txt, to avoid the download")
+        help="folders of KITTI raw, odometry or annotated depth, as zips or extracted")  # fmt: skip
+    add("--split", required=True, help="split file, or a name such as eigen_zhou/train, rule/train")
+    add("--splits-dir", type=Path, help="folder of NAME/PART_files.txt, used instead of a download")
     add("--output", required=True, help="folder for the shards and index.json")
     add("--height", type=int, default=192, help="image height in pixels, a multiple of 32")
     add("--width", type=int, default=640, help="image width in pixels, a multiple of 32")
     add("--size", choices=["resized", "native"], default="resized",
-        help="image size; native: original sizes, --height and --width are ignored")  # fmt: skip
-    add(
-        "--frame-offsets",
-        type=int,
-        nargs="*",
-        default=[-1, 1],
-        help="neighbour frames in each sample",
-    )
+        help="image size; native: as in KITTI, ignoring --height and --width")  # fmt: skip
+    add("--frame-offsets", type=int, nargs="*", default=[-1, 1],
+        help="offsets of the neighbouring frames to pack")  # fmt: skip
     add("--stereo", action=argparse.BooleanOptionalAction, default=True,
-        help="include the image of the other stereo camera")  # fmt: skip
+        help="pack the image of the other camera")  # fmt: skip
     add("--image-format", choices=["png", "jpg", "webp"], default="png",
-        help="image format of the shards; jpg is lossy")  # fmt: skip
-    add("--quality", type=int, default=95, help="JPEG quality, 1 to 100")
-    add(
-        "--samples-per-shard",
-        type=int,
-        default=256,
-        help="samples per shard; the last shard may have fewer",
-    )
+        help="format of the packed images; jpg is lossy")  # fmt: skip
+    add("--quality", type=int, default=95, help="quality of jpg images, 1 to 100")
+    add("--samples-per-shard", type=int, default=256,
+        help="number of samples per shard; the last may have fewer")  # fmt: skip
     add("--order", choices=["shuffled", "sequential"], default="shuffled",
         help="sample order; sequential: as in the split, for evaluation and video")  # fmt: skip
-    add("--seed", type=int, default=0, help="random seed of the shuffled order")
+    add("--seed", type=int, default=0, help="seed of the shuffled order")
     add("--processes", type=int, default=1, help="number of worker processes")
-    add(
-        "--num-tasks", type=int, default=1, help="number of tasks that divide the shards among them"
-    )
+    add("--num-tasks", type=int, default=1, help="number of tasks that share the shards")
     add("--task-index", type=int, default=0, help="index of this task, from 0")
-    add("--merge", action="store_true", help="merge the shards of all tasks and finish")
-    add(
-        "--ground-truth",
-        choices=["none", "velodyne", "annotated"],
-        default="none",
-        help="ground-truth depth; velodyne: for protocol eigen, annotated: for eigen_benchmark",
-    )
+    add("--merge", action="store_true", help="complete the packing after all tasks have finished")
+    add("--ground-truth", choices=["none", "velodyne", "annotated"], default="none",
+        help="velodyne: for protocol eigen, annotated: for eigen_benchmark")  # fmt: skip
     add("--skip-bad", action="store_true", help="skip samples with missing or damaged files")
-    add("--overwrite", action="store_true", help="overwrite existing shards in the output folder")
+    add("--overwrite", action="store_true", help="replace the shards in the output folder")
     return parser.parse_args()
 
 
 def print_progress(progress: Progress, options: argparse.Namespace) -> None:
-    """Prints how much a task has packed."""
+    """Prints the number of shards and images that a task has packed."""
     print(
         f"task {options.task_index} of {options.num_tasks}: {progress.num_shards} shards packed, "
-        f"{progress.num_kept} of them in an earlier run"
+        f"{progress.num_kept} of them earlier"
     )
     if progress.num_images:
         rate = progress.num_images / progress.image_seconds
@@ -92,7 +73,7 @@ def print_progress(progress: Progress, options: argparse.Namespace) -> None:
 
 
 def print_summary(manifest: Manifest, shards: Path) -> None:
-    """Prints the contents of the folder of shards and the next command."""
+    """Prints a summary of the packed shards and the next command."""
     megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
     for line, reason in manifest.skipped:
         print(f"skipped {line}: {reason}")
@@ -104,28 +85,28 @@ def print_summary(manifest: Manifest, shards: Path) -> None:
 
 
 def next_command(recipe: Recipe, shards: Path) -> str:
-    """Returns the command that uses shards of this recipe."""
+    """Returns the command that uses shards with these views."""
     mode = "mono" * bool(recipe.frame_offsets), "stereo" * recipe.use_stereo
     config = "_".join(filter(None, mode))
     if recipe.height is None:
         opening = f"ShardDataset({str(shards)!r})[0]"
         return f"from md2dist.data.shards import ShardDataset; {opening}"
     if min(recipe.height, recipe.width or 0) < SMALLEST_SIZE:
-        return f"networks need >= {SMALLEST_SIZE} rows and columns; pack again with a larger size"
+        return f"the networks need height and width >= {SMALLEST_SIZE}; pack larger images to train"
     if not config:
         return shlex.join(
             ["python", "launch/evaluate.py", "--checkpoint", "RUN", "--shards", str(shards)]
         )
     settings = [f"data.train_shards={shards}"]
     settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
-    if recipe.frame_offsets not in ((), (-1, 1)):  # the offsets of the configs
+    if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs
         settings.append(f"data.frame_offsets={list(recipe.frame_offsets)}".replace(" ", ""))
     command = ["deepspeed", "launch/train.py", "--config", f"configs/{config}.yaml", *settings]
     return shlex.join(command)
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
-    """Returns the packing plan that the command line describes."""
+    """Checks the options, opens KITTI and the split, and plans the shards."""
     is_native = options.size == "native"
     recipe = Recipe(
         split=name_split(options.split),
@@ -157,7 +138,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
 
 
 def main() -> None:
-    """Plans, packs, merges and prints a summary."""
+    """Plans, packs and merges; prints a summary."""
     options = parse_arguments()
     plan, output = make_plan(options), Path(options.output)
     if not options.merge:
@@ -177,9 +158,7 @@ def main() -> None:
         )
         print_summary(manifest, output)
     else:
-        print(
-            "next: run the other tasks, then the same command with --merge and without --task-index"
-        )
+        print("next: run the other tasks, then this command with --merge and without --task-index")
 
 
 if __name__ == "__main__":

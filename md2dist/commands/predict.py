@@ -1,9 +1,9 @@
-"""Predicts the depth of an image, or of all images in a folder.
+"""Predicts the depth of an image, or of each image in a folder.
 
     python launch/predict.py --checkpoint runs/mono_stereo --input street.jpg --output depths
 
-Writes NAME_depth.png (16 bit, 1/256 m) or NAME_depth.npy (float32, m), NAME_disparity.png
-(in colour) and NAME_picture.png (image and disparity side by side).
+Writes NAME_depth.png (16 bit, 1/256 m) or NAME_depth.npy (float32, m), NAME_disparity.png (colour)
+and NAME_picture.png (the image beside its disparity).
 """
 
 import argparse
@@ -21,20 +21,18 @@ from md2dist.weights import load_model
 
 
 def main() -> None:
-    """Predicts depth for all input images and prints the path of each depth file."""
+    """Predicts depth and prints the path of each depth file."""
     arguments = parse_arguments()
     images = find_images(arguments.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(arguments.checkpoint, device, arguments.dtype)
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
-        print(
-            "This model was trained without stereo: its depth has an arbitrary scale, not metres."
-        )
+        print("This model was trained without stereo: its depth is relative, not in metres.")
         if arguments.format == "png":
             print(
-                "Its values may be tens of times smaller than metres, too small for the PNG's "
-                "resolution of 1/256: use --format npy, or --scale FACTOR, for example the median "
+                "Values may be tens of times smaller than metres, and the PNG's step of 1/256 is "
+                "coarse for them: use --format npy, or --scale FACTOR, for example the median "
                 "ratio that evaluate.py prints."
             )
     for path in predict_files(
@@ -54,16 +52,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument(
-        "--format",
-        choices=["png", "npy"],
-        default="png",
-        help="file format of the depth (default: png)",
+        "--format", choices=["png", "npy"], default="png", help="depth file format (default: png)"
     )
     parser.add_argument(
         "--scale",
         default="auto",
-        help="factor of the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 yields "
-        " metres for KITTI's cameras and baseline, other cameras need their own factor",
+        help="factor for the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 gives "
+        "metres for KITTI's cameras and baseline, other cameras need their own factor",
     )
     add_dtype(parser)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Trains a model, with the deepspeed launcher or as a single process."""
+"""Trains a model, under the deepspeed launcher or as a single process."""
 
 import argparse
 import sys
@@ -11,15 +11,19 @@ from md2dist.training.run import run
 def parse_arguments() -> list[str]:
     """Returns the configuration files and overrides of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    # --config takes all words that follow it, so overrides may appear anywhere.
+    # --config takes all words that follow it, so overrides may stand anywhere.
     parser.add_argument(
-        "--config", nargs="+", default=[], metavar="FILE", help="config files; later files win"
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="YAML config files; later ones override earlier ones",
     )
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="setting overrides, such as optim.lr=1e-4; md2dist/config.py lists all settings",
+        help="settings that override the files, e.g. optim.lr=1e-4; md2dist/config.py lists all",
     )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
     arguments = parser.parse_args()
@@ -27,7 +31,7 @@ def parse_arguments() -> list[str]:
 
 
 def main() -> None:
-    """Trains; exits with 0 if the run finished, with EXIT_PREEMPTED if it was stopped."""
+    """Trains; the exit code says whether the run is finished or was stopped."""
     is_finished = run(parse_arguments())
     sys.exit(0 if is_finished else EXIT_PREEMPTED)
 

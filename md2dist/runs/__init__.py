@@ -1,1 +1,1 @@
-"""Output of a run on disk: its folder, log, checkpoints and W&B files."""
+"""Files of a run: its folder, logs, checkpoints and W&B files."""

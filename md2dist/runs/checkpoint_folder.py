@@ -1,14 +1,12 @@
-"""Checkpoint folder of a run: the newest, the best and the damaged checkpoints.
+"""A run's folder of checkpoints: publishing, verifying, finding the newest and the best.
 
 Each checkpoint is a folder `step-N` with a manifest: the resume state and a sha256 per file. A
-damaged one is skipped with a warning. The file `latest` names the newest, the link `best` points to
-the one with the best depth in validation.
+damaged one is skipped with a warning. `latest` names the newest; `best` is a link to the one with
+the best validation metrics.
 """
 
-import hashlib
 import json
 import logging
-import os
 import shutil
 from math import isfinite
 from pathlib import Path
@@ -16,12 +14,13 @@ from typing import NamedTuple
 
 from md2dist.errors import CheckpointError
 from md2dist.runs.resume_state import ResumeState
-from md2dist.storage.atomic import atomic_write
+from md2dist.storage.atomic import atomic_symlink, atomic_write, publish
+from md2dist.storage.hashing import hash_file
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
-_VALIDATION_NAME = "validation.json"  # written after the manifest, so not listed in it
+_VALIDATION_NAME = "validation.json"  # written after the checkpoint, so not in its manifest
 
 
 class Checkpoint(NamedTuple):
@@ -32,7 +31,7 @@ class Checkpoint(NamedTuple):
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Lists the complete checkpoints of a run, newest first."""
+    """Lists the published checkpoints of a run, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
 
 
@@ -63,53 +62,53 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def verify_checkpoint(checkpoint: Path) -> ResumeState:
-    """Compares every file of a checkpoint with its manifest.
+    """Verifies every file of a checkpoint against its manifest.
 
     Returns:
-        The resume state saved with the checkpoint.
+        The resume state saved with it.
 
     Raises:
-        CheckpointError: if a file is missing or differs; the message names the first one.
+        CheckpointError: if a file is missing or differs; names the first such file.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
         state, files = ResumeState.from_json(manifest["facts"]), manifest["files"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{checkpoint} has no readable {MANIFEST_NAME}") from None
+        raise CheckpointError(
+            f"{checkpoint} is damaged: {MANIFEST_NAME} is missing or invalid"
+        ) from None
     for name, expected in files.items():
         path = checkpoint / name
         if not path.is_file():
             raise CheckpointError(f"{checkpoint} is damaged: {name} is missing")
-        if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
+        if path.stat().st_size != expected["bytes"] or hash_file(path) != expected["sha256"]:
             raise CheckpointError(
-                f"{path} is damaged: its content differs from the sha256 in {MANIFEST_NAME}"
+                f"{path} is damaged: its size or sha256 differs from the manifest"
             )
     return state
 
 
 def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
-    """Publishes a written checkpoint under its final name and removes obsolete checkpoints.
+    """Writes the manifest of a checkpoint, renames it to its final name, and removes others.
 
-    Writes the manifest, then renames the folder. Obsolete are older checkpoints beyond `keep`, and
-    damaged ones of later steps, which are being repeated.
+    Removed are surplus older checkpoints, and damaged ones of later steps, which will be repeated.
 
     Args:
-        partial: the folder in which it was written, beside the final one.
+        partial: the folder in which it was written, in the run's `checkpoints` folder.
         state: the resume state.
-        keep: number of newest checkpoints to keep, in addition to the best one.
+        keep: number of newest checkpoints to keep, beside the best one.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        OSError: if a write fails; then there is no checkpoint of this step.
+        OSError: if writing fails; there is no checkpoint of this step then.
     """
     folder = partial.parent
     final = folder / name_of(state.step)
-    _seal(partial, state)
+    _write_manifest(partial, state)
     shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _sync_folder(folder)
+    publish(partial, final)
     try:
         atomic_write(folder / "latest", f"{final.name}\n".encode())
     except OSError as error:
@@ -124,27 +123,24 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
 
 
 def name_of(step: int) -> str:
-    """Returns the folder name of the checkpoint of a step."""
+    """Returns the name of the checkpoint of a step."""
     return f"step-{step:08d}"
 
 
 def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
-    """Writes validation metrics into a checkpoint and updates the link `best`.
+    """Writes the validation metrics into a checkpoint and updates the link `best`.
 
     Raises:
-        OSError: if a write fails.
+        OSError: if writing fails.
     """
     atomic_write(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
     best = find_best(checkpoint.parent)
     if best is not None:
-        link = checkpoint.parent / ".best"
-        link.unlink(missing_ok=True)
-        link.symlink_to(best.name)
-        link.replace(checkpoint.parent / "best")
+        atomic_symlink(checkpoint.parent / "best", best.name)
 
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
-    """Reads the metrics that `note_validation` wrote; None if the checkpoint was not validated."""
+    """Reads the validation metrics; None if the checkpoint was not validated."""
     try:
         return json.loads((checkpoint / _VALIDATION_NAME).read_text())
     except (OSError, ValueError):
@@ -152,7 +148,7 @@ def read_validation(checkpoint: Path) -> dict[str, float] | None:
 
 
 def find_best(folder: Path) -> Path | None:
-    """Finds the validated checkpoint with the lowest abs_rel; of equal ones, the oldest."""
+    """Finds the validated checkpoint with the lowest abs_rel; the older one of equals."""
     scores = {}
     for checkpoint in reversed(list_checkpoints(folder)):
         metrics = read_validation(checkpoint)
@@ -161,30 +157,10 @@ def find_best(folder: Path) -> Path | None:
     return min(scores, key=scores.__getitem__, default=None)
 
 
-def _seal(partial: Path, state: ResumeState) -> None:
-    """Flushes every file to the disk and writes the manifest last."""
-    files = {}
-    for path in sorted(partial.iterdir()):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
-        _sync_file(path)
+def _write_manifest(partial: Path, state: ResumeState) -> None:
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+        for path in sorted(partial.iterdir())
+    }
     manifest = {"facts": state.to_json(), "files": files}
     atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())
-    _sync_folder(partial)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
-"""Run folder: exclusive lock, settings file and log files of the ranks."""
+"""A run's folder with its lock, and the log files of its processes."""
 
-import fcntl
 import logging
 import time
 from collections.abc import Iterator
@@ -10,40 +9,41 @@ from typing import TextIO
 
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
-from md2dist.storage.atomic import atomic_write, is_same_file
+from md2dist.storage.atomic import atomic_write
+from md2dist.storage.locks import is_same_file, try_lock
 
 logger = logging.getLogger(__name__)
 
-_LOCK_TIMEOUT_S = 120.0  # on network file systems, the locks of a lost node persist for a while
-_locks: dict[Path, TextIO] = {}  # by folder; an open file holds its lock, until the process ends
+_LOCK_TIMEOUT_S = 120.0  # a network file system keeps the locks of a lost node for a while
+_locks: dict[Path, TextIO] = {}  # by folder; open, and thus locked, until the process exits
 
 
 def lock_run_dir(run_dir: Path) -> None:
-    """Locks a run's folder, if it exists, against other runs until this process ends.
+    """Locks a run's folder, if it exists, against other runs until this process exits.
 
     Args:
         run_dir: `log.run_dir`.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, if another run holds the lock for 120 s,
-            or if another run renamed the folder meanwhile and started a new one.
+        ConfigError: if `log.run_dir` cannot be written, another run keeps using it, or another run
+            has renamed the folder meanwhile and started a new one.
     """
-    if run_dir.is_dir():
+    if run_dir.is_dir() and run_dir not in _locks:
         with _writing(run_dir):
             _lock(run_dir)
 
 
 def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
-    """Creates and locks the run's folder, and writes the settings to its `config.yaml`.
+    """Creates the run's folder, locks it, and writes the settings to its `config.yaml`.
 
     Args:
         run_dir: `log.run_dir`.
         settings: the content of `config.yaml`.
-        starts_over: renames the folder of an earlier run instead of using it; no file is lost.
+        starts_over: renames the folder of an earlier run; none of its files is lost.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, or if another run created it after
-            `lock_run_dir` found no folder.
+        ConfigError: if `log.run_dir` cannot be written, or another run has created it since
+            `lock_run_dir`, which found no folder.
     """
     config_file = run_dir / "config.yaml"
     with _writing(run_dir):
@@ -56,12 +56,12 @@ def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
             run_dir.mkdir(parents=True, exist_ok=True)
             _lock(run_dir)
             if config_file.exists():
-                raise _started_meanwhile(run_dir)
+                raise _begun_meanwhile(run_dir)
         atomic_write(config_file, settings.encode())
 
 
 def start_logging(run_dir: str, world: World) -> None:
-    """Logs to `logs/rank-N.log`, and to the terminal: all of rank 0, warnings of the others."""
+    """Starts logging to `logs/rank-N.log` and to the terminal (other ranks: warnings only)."""
     folder = Path(run_dir) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     terminal = logging.StreamHandler()
@@ -86,42 +86,32 @@ def _writing(run_dir: Path) -> Iterator[None]:
 
 def _lock(run_dir: Path) -> None:
     file = (run_dir / ".lock").open("a")
-    deadline, is_logged = time.monotonic() + _LOCK_TIMEOUT_S, False
-    while not _try_lock(file):
+    deadline, is_reported = time.monotonic() + _LOCK_TIMEOUT_S, False
+    while not try_lock(file, required=False):
         if time.monotonic() >= deadline:
             raise ConfigError(
                 f"another run is using log.run_dir={run_dir}; wait until it ends, or set another "
                 "log.run_dir"
             )
-        if not is_logged:
+        if not is_reported:
             logger.warning("another run is using %s; waiting until it ends", run_dir)
-            is_logged = True
+            is_reported = True
         time.sleep(1)
     _check_lock(run_dir, file)
     _locks[run_dir] = file
 
 
 def _check_lock(run_dir: Path, file: TextIO) -> None:
-    """Raises if another run renamed the folder of this lock to start a new run."""
-    if not is_same_file(file.fileno(), Path(file.name)):
-        raise _started_meanwhile(run_dir)
+    """Refuses the lock of a folder that another run has renamed to start a new one."""
+    if not is_same_file(file, Path(file.name)):
+        raise _begun_meanwhile(run_dir)
 
 
-def _started_meanwhile(run_dir: Path) -> ConfigError:
+def _begun_meanwhile(run_dir: Path) -> ConfigError:
     return ConfigError(
-        f"another run started in log.run_dir={run_dir} while this one was starting; wait until it "
-        "ends, or set another log.run_dir"
+        f"another run has started in log.run_dir={run_dir} since this one was launched; wait until "
+        "it ends, or set another log.run_dir"
     )
-
-
-def _try_lock(file: TextIO) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by this process, not by forked ones
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError as error:
-        logger.warning("%s cannot be locked against other runs: %s", file.name, error.strerror)
-    return True
 
 
 def _free_name(run_dir: Path) -> Path:

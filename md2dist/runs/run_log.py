@@ -1,4 +1,4 @@
-"""Run log: metrics.jsonl, status.json, pictures, W&B and the progress bar."""
+"""Logging of a run: metrics.jsonl, status.json, pictures, W&B and the progress bar."""
 
 import json
 import logging
@@ -21,15 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Log of the main rank; on other ranks the methods do nothing, except `fail`.
+    """Logger of the main rank; on other ranks, all methods but `fail` do nothing.
 
     Args:
         run_dir: the run's folder.
         wandb: the W&B run (a disabled one on the other ranks).
-        is_main: whether this process writes.
-        first_step: step at which the run starts or resumes; lines that an earlier process logged
-            for later steps are removed.
-        last_step: step at which the run ends.
+        is_main: whether this process is the main rank.
+        first_step: step from which the run resumes; later lines of metrics.jsonl are removed.
+        last_step: step at which it ends.
     """
 
     def __init__(
@@ -54,21 +53,21 @@ class RunLog:
         self.write_status("running")
 
     def advance(self, step: int) -> None:
-        """Advances the progress bar to `step` completed steps."""
+        """Moves the progress bar to `step` finished steps."""
         self._step = step
         if self._is_main:
             self._bar.update(step - self._bar.n)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Logs metrics to metrics.jsonl and W&B; the progress bar shows loss and throughput.
+        """Logs metrics to metrics.jsonl, W&B and the progress bar.
 
-        Non-finite values become null in metrics.jsonl, because JSON has no NaN.
+        Non-finite values become null in metrics.jsonl, since JSON has none.
         """
         if not self._is_main:
             return
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n"
-        with _logging_write_errors(self._metrics_path):
+        with _surviving_the_disk(self._metrics_path):
             self._file.write(line)
         self._wandb.log(metrics, step)
         if "train/loss" in metrics:
@@ -80,23 +79,23 @@ class RunLog:
         self.write_status("running")
 
     def log_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        """Saves a (H, W, 3) uint8 picture to logs/ and logs it to W&B."""
+        """Writes a (H, W, 3) uint8 picture to logs/ and logs it to W&B."""
         if not self._is_main:
             return
         from PIL import Image
 
         path = self._run_dir / "logs" / f"{name.replace('/', '-')}-{step:08d}.png"
-        with _logging_write_errors(path), atomic_open(path) as stream:
+        with _surviving_the_disk(path), atomic_open(path) as stream:
             Image.fromarray(picture).save(stream, format="PNG")
         self._wandb.log_picture(name, picture, step)
 
     def write_status(self, state: str, message: str = "") -> None:
-        """Rewrites status.json: the step, and running, preempted, finished or failed."""
+        """Writes status.json: the step and the state (running, preempted, finished or failed)."""
         if self._is_main:
             self._replace_status(state, message)
 
     def fail(self, message: str) -> None:
-        """Closes the log of a failed run, from any thread, or any rank if the main rank is gone."""
+        """Closes the log of a failed run; thread-safe. Called by another rank if rank 0 died."""
         if self._is_main:
             self.close("failed", message)
         else:
@@ -104,7 +103,7 @@ class RunLog:
 
     def _replace_status(self, state: str, message: str) -> None:
         with self._status_lock:
-            if self._is_over:  # failed; the training thread may not know yet
+            if self._is_over:  # after a failure; the training thread may still write
                 return
             self._is_over = state != "running"
             self._write_status(state, message)
@@ -118,38 +117,38 @@ class RunLog:
         if message:
             status["message"] = message
         path = self._run_dir / "status.json"
-        with _logging_write_errors(path):
+        with _surviving_the_disk(path):
             atomic_write(path, f"{json.dumps(status)}\n".encode())
 
     def close(self, state: str, message: str = "") -> None:
-        """Closes the log with the run's final state."""
+        """Writes the final state of the run and closes the log."""
         if not self._is_main:
             return
         self.write_status(state, message)
         self._bar.close()
-        with _logging_write_errors(self._metrics_path):
+        with _surviving_the_disk(self._metrics_path):
             self._file.close()
         self._wandb.finish(exit_code=0 if state in ("finished", "preempted") else 1)
 
 
 @contextmanager
-def _logging_write_errors(path: Path) -> Iterator[None]:
+def _surviving_the_disk(path: Path) -> Iterator[None]:
     """Logs a failed write; training continues."""
     try:
         yield
     except OSError as error:
-        logger.warning("%s could not be written: %s; the run continues", path, error.strerror)
+        logger.warning("%s could not be written: %s; training continues", path, error.strerror)
 
 
 def _drop_lines_after(path: Path, step: int) -> None:
-    """Removes lines that a killed run logged after its last checkpoint."""
+    """Removes the lines that an interrupted run wrote after its last checkpoint."""
     if not path.is_file():
         return
     kept = []
     for line in path.read_text().splitlines(keepends=True):
         try:
             is_kept = json.loads(line)["step"] <= step
-        except (ValueError, KeyError):  # truncated by the kill
+        except (ValueError, KeyError):  # a line truncated by a kill
             is_kept = False
         if is_kept:
             kept.append(line)

@@ -1,4 +1,4 @@
-"""Weights & Biases logging; failures or delays of W&B never stop or slow the training."""
+"""Weights & Biases logging that never stops or slows the training if W&B fails."""
 
 import logging
 import os
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 class WandbLog:
-    """A W&B run; the first failure of W&B is logged and turns W&B logging off.
+    """A W&B run; after a failure it logs one warning and turns itself off.
 
     Args:
-        mode: online, offline, disabled, or auto (online if logged in to W&B, else offline).
+        mode: online, offline, disabled, or auto (online with a W&B account, else offline).
         project: W&B project.
-        run_dir: the run's folder; the W&B files are in its `logs/wandb`.
-        run_id: id of the W&B run to resume, or None for a new one.
-        settings: the resolved configuration, logged as the W&B config.
+        run_dir: the run's folder; W&B writes its files to `logs/wandb` in it.
+        run_id: ID of the W&B run to resume, or None for a new one.
+        settings: the resolved configuration, logged with the run.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class WandbLog:
 
     @property
     def run_id(self) -> str | None:
-        """W&B id with which the run can be resumed; None without W&B."""
+        """ID for resuming the W&B run; None if W&B is off."""
         return self._run.id if self._run is not None else None
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Logs scalars for a step."""
+        """Logs scalars at a step."""
         if self._run is not None:
             self._guard(lambda: self._run.log(metrics, step=step))
 
     def log_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        """Logs a (H, W, 3) uint8 picture for a step."""
+        """Logs a (H, W, 3) uint8 picture at a step."""
         if self._run is not None:
             import wandb
 
@@ -71,31 +71,31 @@ class WandbLog:
             config=settings,
             settings=wandb.Settings(silent=True, init_timeout=60, finish_timeout=30, console="off"),
         )
-        if self._run.url:  # None if offline
+        if self._run.url:  # None offline
             logger.info("W&B run: %s", self._run.url)
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:  # no failure of W&B may stop the training
+        except Exception as error:  # no failure of W&B stops the training
             logger.warning("W&B logging is off for the rest of this run: %s", error)
             self._run = None
 
 
 def check_account(mode: str) -> None:
-    """Checks that W&B is logged in if it is online, because W&B would prompt on the terminal.
+    """Checks for the account that W&B needs, before W&B would prompt for one.
 
     Args:
-        mode: as in `WandbLog`.
+        mode: as for `WandbLog`.
 
     Raises:
-        ConfigError: if the mode is online and W&B has no API key.
+        ConfigError: if W&B should be online and there is no account.
     """
     if _wanted_mode(mode) == "online" and not _has_account():
         source = "WANDB_MODE" if mode == "auto" else "log.wandb_mode"
         raise ConfigError(
-            f"{source}=online, but W&B is not logged in; log in with `wandb login`, set "
-            "WANDB_API_KEY, or set log.wandb_mode=offline"
+            f"{source}=online, but no W&B account was found; log in with `wandb login`, "
+            "set WANDB_API_KEY, or set log.wandb_mode=offline"
         )
 
 
@@ -104,12 +104,12 @@ def _wanted_mode(mode: str) -> str | None:
 
 
 def _has_account() -> bool:
-    """Returns whether W&B finds an API key, in the environment, in netrc or in its settings."""
+    """Returns whether W&B finds an API key in the environment, netrc or its settings."""
     try:
         import wandb
 
-        # Silent, because W&B would query the server for the account's name only to print it.
+        # Silent: otherwise it requests the account's name from the server to print it.
         wandb.setup(settings=wandb.Settings(silent=True, mode="online"))
         return wandb.login(prompt=False, verify=False)
-    except Exception:  # logged when the run starts
+    except Exception:  # reported when the run starts
         return True

@@ -8,9 +8,10 @@ from md2dist.config import Config
 from md2dist.data.loading.background_reader import BackgroundReader
 from md2dist.data.loading.loader import FrameLoader, Workers, make_loader
 from md2dist.data.shards.recipe import view_names
+from md2dist.distributed.channel import Channel
 from md2dist.distributed.step_barrier import StepBarrier
 from md2dist.distributed.watchdog import Watchdog
-from md2dist.distributed.world import World, connect_store
+from md2dist.distributed.world import World
 from md2dist.errors import ShardError
 from md2dist.records import FrameBatch
 from md2dist.runs.run_log import RunLog
@@ -76,7 +77,7 @@ def _data_of_steps(
     config: Config, setup: RunSetup, world: World, watchdog: Watchdog
 ) -> Iterator[list[FrameBatch]]:
     """Yields this rank's micro-batches of each step that all ranks begin."""
-    step_barrier = StepBarrier(connect_store(), world.world_size)
+    step_barrier = StepBarrier(Channel.connect(), world.world_size)
     reader = BackgroundReader(_open_loader(config, setup, world), world.device)
     for step in range(setup.first_step, setup.last_step):
         watchdog.report_progress(f"reading the data of step {step}")

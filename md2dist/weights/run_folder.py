@@ -1,4 +1,4 @@
-"""The weights inside a run's folder, as DeepSpeed leaves them there."""
+"""Weights in the checkpoints of a run, as DeepSpeed writes them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,30 +11,30 @@ STATES_NAME = "mp_rank_00_model_states.pt"  # written by DeepSpeed; the key `mod
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """Returns the checkpoint that a path means: its own folder, or the newest one of a run.
+    """Returns the checkpoint of a path: the folder itself, or a run's newest checkpoint.
 
     Raises:
-        CheckpointError: if the path is neither, or the run names a checkpoint that is not there.
+        CheckpointError: if the path is neither, or the run's newest checkpoint is missing.
     """
     if (path / STATES_NAME).is_file():
         return path
     latest = path / "checkpoints" / "latest"
     if not latest.is_file():
         raise CheckpointError(
-            f"{path} is no run (checkpoints/latest), no checkpoint ({STATES_NAME}) and no folder "
-            "of published weights (encoder.pth, depth.pth); check the path"
+            f"{path} is neither a run (checkpoints/latest), nor a checkpoint ({STATES_NAME}), nor "
+            "a folder of published weights (encoder.pth, depth.pth); check the path"
         )
     checkpoint = latest.parent / latest.read_text().strip()
     if not (checkpoint / STATES_NAME).is_file():
         raise CheckpointError(
             f"{latest} names {checkpoint.name}, which has no {STATES_NAME}; "
-            "give the path of an older checkpoint"
+            "pass the path of an older checkpoint"
         )
     return checkpoint
 
 
 def read_step(checkpoint: Path) -> int | None:
-    """Reads after how many optimizer steps a checkpoint was taken; None where it does not tell.
+    """Reads the number of optimizer steps of a checkpoint; None if it has none.
 
     Raises:
         WeightsError: if its file is missing or damaged.

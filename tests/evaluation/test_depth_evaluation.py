@@ -55,7 +55,7 @@ def evaluate_on_ranks(samples, world_size, **settings):
 def test_the_report_is_the_mean_of_the_slow_twin(samples, protocol, scaling):
     rows = [
         reference.evaluate_image(
-            predict(torch.from_numpy(sample.frames["0"])[None])[0, 0].tolist(),
+            predict(torch.tensor(sample.frames["0"])[None])[0, 0].tolist(),
             sample.ground_truth,
             protocol,
             scaling,
@@ -90,7 +90,7 @@ def test_batches_are_the_same_for_any_number_of_ranks(samples):
                 sum_over_ranks=torch.ones_like,
                 batch_size=4,
             )
-        return sorted(batch.numpy().tobytes() for batch in seen)
+        return sorted(batch.cpu().numpy().tobytes() for batch in seen)
 
     assert len(batches_of(1)) == 4
     assert batches_of(1) == batches_of(2) == batches_of(3)
@@ -170,7 +170,7 @@ def evaluate_with_failure_elsewhere(samples, row=torch.nan):
     )
 
 
-def test_an_evaluation_that_any_rank_breaks_off_says_nothing(samples):
+def test_an_evaluation_that_any_rank_interrupts_has_no_result(samples):
     with pytest.raises(EvaluationInterrupted):
         evaluate(samples, topology=Topology(0, 2), batch_size=4)
     asked = iter([False, True])
@@ -178,7 +178,7 @@ def test_an_evaluation_that_any_rank_breaks_off_says_nothing(samples):
         evaluate(samples, batch_size=4, is_stopping=lambda: next(asked))
 
 
-def test_a_rank_that_cannot_read_gives_up_at_once_and_tells_after_all_have_met(samples):
+def test_a_rank_that_cannot_read_stops_at_once_and_raises_after_the_sum(samples):
     class Unreadable(SampleList):
         def __getitem__(self, index):
             asked.append(index)
@@ -214,7 +214,7 @@ def test_an_unknown_protocol_is_refused(samples):
 
 
 def test_the_public_function_agrees_with_the_report_of_one_image(samples):
-    frame = torch.from_numpy(samples[0].frames["0"])[None]
+    frame = torch.tensor(samples[0].frames["0"])[None]
     metrics = evaluate_image(predict(frame)[0, 0], samples[0].ground_truth, scaling=5.4)
     np.testing.assert_allclose(
         evaluate(SampleList(samples[:1]), scaling=5.4).metrics, metrics, rtol=1e-15

@@ -87,9 +87,7 @@ def test_the_command_prints_a_row_and_writes_the_figures_of_the_library(
 
 
 @pytest.mark.parametrize("place", ["", "checkpoints/best"])
-def test_the_figures_tell_which_checkpoint_of_a_run_they_are_of_and_how_it_computed(
-    shards, tmp_path, place
-):
+def test_the_figures_name_the_checkpoint_of_a_run_and_its_type(shards, tmp_path, place):
     settings = ["data.height=64", "data.width=96", "data.use_stereo=true", "precision.dtype=bf16"]
     config = load_config(overrides=settings)
     torch.manual_seed(0)

@@ -1,10 +1,10 @@
-"""Resume states of made-up runs."""
+"""Resume states with example values."""
 
 from md2dist.runs.resume_state import ResumeState
 
 
 def resume_state(step: int, **changes) -> ResumeState:
-    """A state after some steps on one rank."""
+    """Returns a state after `step` steps on one rank, with `changes` to its fields."""
     values = {
         "seed": 0,
         "global_batch_size": 4,

@@ -85,7 +85,7 @@ def test_other_frames_of_a_drive_are_no_leak(folder, tmp_path):
     assert found(folder, against=tmp_path) == []
 
 
-def test_gaps_are_told_but_are_no_fault(folder):
+def test_gaps_are_reported_but_are_no_fault(folder):
     members = [m for m in read_members(folder / NAME) if not m[0].startswith((KEYS[5], KEYS[6]))]
     write_members(folder / NAME, members)
     report = verify_shards(folder)
@@ -102,7 +102,7 @@ def test_every_fault_of_a_folder_is_listed_not_only_the_first(folder):
     for words in (
         "shard-000000.tar: has 0 bytes",
         "baseline of 99 m",
-        "0.png does not decode",
+        "0.png cannot be decoded",
         "shard-000002.tar: cannot be read",
     ):
         assert words in text
@@ -116,7 +116,7 @@ def test_two_processes_find_what_one_finds(folder):
 
 
 def test_a_negative_seed_is_an_error(folder):
-    with pytest.raises(ConfigError, match="--seed -1: expected zero or a positive number"):
+    with pytest.raises(ConfigError, match="--seed -1: expected >= 0"):
         verify_shards(folder, seed=-1)
 
 

@@ -196,7 +196,7 @@ def test_views_that_are_not_packed_are_refused_at_once(tmp_path):
     mono = ShardDataset(write_small_shards(tmp_path, use_stereo=False))
     with pytest.raises(ShardError, match="without the stereo view"):
         loader_of(mono)
-    with pytest.raises(ShardError, match=r"asked for are \[-2, 1\]"):
+    with pytest.raises(ShardError, match=r"the run needs \[-2, 1\]"):
         loader_of(mono, views=["0", "-2", "+1"])
 
 

@@ -1,4 +1,4 @@
-"""What signals and endings do to the loader's workers, each in a process of its own."""
+"""Signals to the loader's workers and the end of their parent, each in its own process."""
 
 import os
 import signal

@@ -21,7 +21,7 @@ from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import ConfigError, ShardError
 
 RECIPE = Recipe("small", 32, 64, (), use_stereo=False, samples_per_shard=2)
-BUSY = "another process packs or merges the shards of .*; let it finish"
+BUSY = "another process is packing or merging the shards of .*; wait for it"
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def refuse(function, *arguments):
         function(*arguments)
 
 
-def test_who_comes_while_another_merges_is_told_and_harms_nothing(
+def test_packing_while_another_process_merges_is_refused_and_harmless(
     plan, expected, tmp_path, monkeypatch
 ):
     output = tmp_path / "out"
@@ -79,7 +79,7 @@ def test_who_comes_while_another_merges_is_told_and_harms_nothing(
     assert bytes_of(output) == expected
 
 
-def test_who_comes_when_another_has_just_merged_is_told_and_harms_nothing(
+def test_packing_right_after_another_process_merged_is_refused_and_harmless(
     plan, expected, tmp_path, monkeypatch
 ):
     output = tmp_path / "out"
@@ -90,7 +90,7 @@ def test_who_comes_when_another_has_just_merged_is_told_and_harms_nothing(
     assert bytes_of(output) == expected
 
 
-def test_many_pack_at_once_and_nobody_merges_meanwhile(plan, expected, tmp_path, monkeypatch):
+def test_many_tasks_pack_at_once_and_none_merges_meanwhile(plan, expected, tmp_path, monkeypatch):
     output = tmp_path / "out"
 
     def come():
@@ -112,9 +112,9 @@ def test_a_file_system_without_locks_serves_too(plan, expected, tmp_path, monkey
 @pytest.mark.parametrize(
     "place", ["s3://bucket/x", "http://host/x", "gs://bucket/x", "pipe:cat {}"]
 )
-def test_shards_are_packed_into_no_address(place):
+def test_packing_into_a_url_is_refused(place):
     check_output("out")
-    with pytest.raises(ConfigError, match=rf"--output {place}: .*copy it .*index\.json and all"):
+    with pytest.raises(ConfigError, match=rf"--output {place}: .*copy it .*with index\.json"):
         check_output(place)
 
 

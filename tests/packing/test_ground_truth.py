@@ -67,7 +67,7 @@ def test_shards_hold_the_maps_of_their_lines_and_pass_verification(roots, tmp_pa
     assert verify_shards(tmp_path / "out", decode="all").faults == []
 
 
-def test_the_bytes_are_those_of_the_archive_which_nobody_unpacks(roots, tmp_path):
+def test_the_bytes_are_those_of_the_archive_without_unpacking_it(roots, tmp_path):
     extracted = pack(roots, tmp_path / "out")
     (tmp_path / "archives").mkdir()
     files = sorted(path for path in roots[1].rglob("*.png"))
@@ -109,8 +109,8 @@ def write_as(*counts, dtype):
     ("harm", "words"),
     [
         (truncate, "0000000001.png is broken"),
-        (write_as(0, 255, dtype=np.uint8), "0000000001.png is not 16-bit grey"),
-        (write_as(0, 0, dtype=np.uint16), "0000000001.png .*knows no pixel"),
+        (write_as(0, 255, dtype=np.uint8), "0000000001.png is not 16-bit greyscale"),
+        (write_as(0, 0, dtype=np.uint16), "0000000001.png .*has no known pixel"),
         (write_as(9, 9, dtype=np.uint16), f"0001.png has 1x2 pixels, expected {HEIGHT}x{WIDTH}"),
     ],
 )
@@ -130,7 +130,7 @@ def test_annotated_depth_beside_the_drives_is_no_drive(roots):
 def test_the_maps_of_two_archives_are_not_mixed(roots):
     files = sorted((roots[1] / "train").rglob("*.png"))
     write_archive(roots[0] / "data_depth_annotated.zip", roots[1], files)
-    words = r"is there in data_depth_annotated\.zip of folder 1 and extracted of folder 2"
+    words = r"is present in data_depth_annotated\.zip \(folder 1\) and extracted \(folder 2\)"
     with pytest.raises(KittiDataError, match=words):
         find_annotated(SourceTree(*roots), DRIVE, 0, "l")
 

@@ -12,7 +12,7 @@ import pytest
 from helpers.kitti_tree import write_kitti_tree
 from helpers.packing_command import command, finished_names, make_shards, request
 from helpers.process_state import is_running
-from helpers.small_disk import needs_tiny_disk, run_on_tiny_disk
+from helpers.small_disk import needs_small_disk, run_on_small_disk
 
 from md2dist.data.packing.folder import PACKING_NAME
 from md2dist.data.shards.manifest import MANIFEST_NAME
@@ -55,7 +55,7 @@ def kill(running: subprocess.Popen) -> None:
 
 
 @needs_proc
-def test_killed_at_ten_random_moments_it_goes_on_to_the_same_bytes(tmp_path, long_request):
+def test_killed_at_ten_random_moments_it_resumes_to_the_same_bytes(tmp_path, long_request):
     output = tmp_path / "out"
     start = time.monotonic()
     running = subprocess.Popen(command(*long_request), stderr=subprocess.DEVNULL)
@@ -94,7 +94,7 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path, long_request):
     os.kill(children_of(running.pid)[-1], signal.SIGKILL)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "error: one of the processes died" in errors
+    assert "error: a worker process died" in errors
     assert not finished_names(tmp_path / "out")
 
 
@@ -129,14 +129,14 @@ def test_ctrl_c_does_not_reach_a_command_in_the_background_of_a_script(tmp_path,
     assert running.wait() == 0
 
 
-@needs_tiny_disk
-def test_a_full_disk_is_told_and_packing_goes_on_when_there_is_room(tmp_path):
+@needs_small_disk
+def test_a_full_disk_is_reported_and_packing_resumes_when_there_is_space(tmp_path):
     (tmp_path / "split.txt").write_text("\n".join(write_kitti_tree(tmp_path / "kitti")))
     disk = tmp_path / "out"
     disk.mkdir()
     pack = '"$@"; echo "exit code $?: $(ls -A)"'
     script = f"cd {disk} && {pack}; mount -o remount,size=10m {disk}; {pack}"
-    done = run_on_tiny_disk(disk, "100k", script, *command(*request(tmp_path)))
+    done = run_on_small_disk(disk, "100k", script, *command(*request(tmp_path)))
     full, roomy = (line for line in done.stdout.splitlines() if line.startswith("exit code"))
     assert full == f"exit code 2: {PACKING_NAME}", done.stderr
     assert "error: shards cannot be written to" in done.stderr

@@ -66,7 +66,7 @@ def test_a_rule_selects_frames_and_says_what_it_left_out(tree):
     done = make_shards(*request(tree, "--split", "rule/train", "--skip-bad"))
     assert done.returncode == 0, done.stderr
     assert "rule/train: 2 samples of 1 drives; left out: 2 frames slower" in done.stdout
-    assert f"skipped {without}: its speed is not known: no file {without}/oxts" in done.stdout
+    assert f"skipped {without}: its speed is unknown: no file {without}/oxts" in done.stdout
     manifest = read_manifest(tree / "out")
     assert manifest.recipe.split == "rule/train"
     assert [line for line, _ in manifest.skipped] == [without]
@@ -105,7 +105,7 @@ def test_the_next_command_fits_the_views(tree, options, command):
 def test_no_command_is_proposed_for_images_that_no_network_takes(tree, options):
     done = make_shards(*request(tree, *options))
     assert done.returncode == 0, done.stderr
-    assert "networks need >= 64 rows and columns; pack again" in done.stdout.splitlines()[-1]
+    assert "need height and width >= 64; pack larger images" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def fill_output(folder: Path) -> None:
         (lambda folder: None, ["--ground-truth", "velodyne"], "no laser scan"),
         (remove_camera, [], "--no-stereo"),
         (break_split, [], "split.txt, line 1"),
-        (leave_archives, [], "two drives of one name"),
+        (leave_archives, [], "duplicate drive: "),
         (lambda folder: (folder / "split.txt").unlink(), [], "no split file"),
         (fill_output, [], "--overwrite"),
         (lambda folder: None, ["--height", "100"], "--height 100: expected a positive multiple"),
@@ -170,7 +170,7 @@ def fill_output(folder: Path) -> None:
         (lambda folder: None, ["--merge"], "1 of 1 shards are not packed yet: 0"),
         (hide_kitti, [], "kitti does not exist; expected a folder"),
         (hide_kitti, ["--output", "s3://bucket/x"], "--output s3://bucket/x: shards are packed in"),
-        (hide_kitti, ["--processes", "0"], "--processes 0: expected 1 or more"),
+        (hide_kitti, ["--processes", "0"], "--processes 0: expected >= 1"),
         (hide_kitti, ["--merge", "--num-tasks", "0"], "--num-tasks 0: expected"),
     ],
 )
@@ -192,7 +192,7 @@ def test_tasks_pack_and_one_more_command_merges(tree):
             *request(tree, "--samples-per-shard", 1, "--num-tasks", 2, "--task-index", task)
         )
         assert done.returncode == 0, done.stderr
-        assert f"task {task} of 2: 2 shards packed, 0 of them in an earlier run" in done.stdout
+        assert f"task {task} of 2: 2 shards packed, 0 of them earlier" in done.stdout
         assert "images/s per process" in done.stdout
         assert "--merge" in done.stdout.splitlines()[-1]
         assert not finished_names(tree / "out")

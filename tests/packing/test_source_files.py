@@ -91,7 +91,7 @@ def test_several_processes_read_the_same_archives(archives, tmp_path):
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
 
-def test_an_unfinished_packing_goes_on_from_the_archives(extracted, archives, tmp_path):
+def test_an_unfinished_packing_resumes_from_the_archives(extracted, archives, tmp_path):
     pack(extracted, tmp_path / "expected")
     folder_plan = plan_samples(SourceTree(extracted), LINES, RECIPE)
     pack_shards(folder_plan, tmp_path / "out", task_index=1, num_tasks=3)
@@ -112,7 +112,7 @@ def test_a_rule_selects_the_same_samples_from_archives(kitti_raw, tmp_path):
     assert select(SourceTree(folder)) == select(SourceTree(tmp_path / "archives"))
 
 
-def test_a_missing_scan_camera_and_drive_are_told_with_the_remedy(extracted):
+def test_a_missing_scan_camera_and_drive_are_reported_with_the_remedy(extracted):
     def plan(line, recipe):
         return plan_samples(SourceTree(extracted), [line], recipe)
 
@@ -169,7 +169,7 @@ def test_a_broken_file_is_named_or_announced_as_skipped(
     assert all(name in reason for _, reason in manifest.skipped)
 
 
-def test_skipped_lines_are_told_in_the_same_words_from_an_archive(extracted, tmp_path):
+def test_skipped_lines_are_reported_in_the_same_words_from_an_archive(extracted, tmp_path):
     truncate_png(extracted)
     empty_scan(extracted)
     write_archives(extracted, tmp_path / "archives")
@@ -205,8 +205,8 @@ def add_archive(archives, extracted):
     [
         (flip_byte, rf"0000000004\.png in {ARCHIVE} is damaged \(.*download it again", 4),
         (truncate_archive, f"{ARCHIVE} is damaged .*download it again", 12),
-        (add_folder, f"two drives of one name: {DRIVE}/image_0.* is there extracted and in", 12),
-        (add_archive, "two drives of one name: .* in .*zip and in copy.zip; keep one", 12),
+        (add_folder, f"duplicate drive: {DRIVE}/image_0.* is present extracted and in", 12),
+        (add_archive, "duplicate drive: .* in .*zip and in copy.zip; keep one", 12),
     ],
 )
 def test_an_archive_with_a_fault_is_named_or_its_samples_are_announced_as_skipped(
@@ -261,7 +261,7 @@ def test_a_file_that_the_system_does_not_give_is_never_left_out(
 
     monkeypatch.setattr(Path, step, fail_there)
     with pytest.raises(
-        KittiAccessError, match=rf"^{path} cannot be read \(Input/output error\); see"
+        KittiAccessError, match=rf"^{path} cannot be read \(Input/output error\); check"
     ):
         pack(extracted, tmp_path / "out", skip_bad=True)
     assert not list(tmp_path.glob("out/[!.]*"))

@@ -70,7 +70,7 @@ def read_samples(folder):
 
 
 def bytes_of(folder):
-    """What has a final name."""
+    """Lists the files with final names."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PACKING_NAME}
 
 
@@ -153,7 +153,7 @@ def test_bytes_depend_neither_on_the_processes_nor_on_the_time_of_day(tree, tmp_
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "again") == bytes_of(tmp_path / "two")
 
 
-def test_bytes_do_not_depend_on_where_kitti_lies_even_with_skipped_lines(tmp_path):
+def test_bytes_do_not_depend_on_the_place_of_kitti_even_with_skipped_lines(tmp_path):
     for name in ("a", "b"):
         write_kitti_tree(tmp_path / name / "kitti")
         lines = [*lines_of(4), SplitLine(DRIVE, 77, "l")]

@@ -24,7 +24,7 @@ WEIGHTS = "mp_rank_00_model_states.pt"
 
 
 class FileWriter:
-    """Replaces torch's writer, and can simulate a disk that fills up during a write."""
+    """Writes instead of torch; can simulate a disk that becomes full."""
 
     def __init__(self, is_full):
         self.is_full = is_full
@@ -37,7 +37,7 @@ class FileWriter:
 
 
 class FileEngine:
-    """Saves as DeepSpeed does: the main rank writes, then all ranks reach a barrier."""
+    """Saves as DeepSpeed does: the main rank writes, then all wait for each other."""
 
     def __init__(self, is_full=False):
         self.checkpoint_engine = FileWriter(is_full)
@@ -68,7 +68,7 @@ def test_the_newest_ones_are_kept(tmp_path):
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000100", "step-00000015"]
 
 
-def test_a_checkpoint_that_fails_half_way_does_not_appear_and_the_next_one_does(tmp_path):
+def test_a_checkpoint_that_fails_half_way_is_not_published_and_the_next_one_is(tmp_path):
     before = save(tmp_path, 1)
     with pytest.raises(CheckpointError, match=r"no space.*check its free space"):
         save(tmp_path, 2, is_full=True)
@@ -88,14 +88,14 @@ def save_on_a_full_disk(world):
 
 
 @pytest.mark.slow
-def test_a_failed_write_of_one_rank_is_raised_on_all_ranks(tmp_path, monkeypatch):
+def test_a_failed_write_on_one_rank_fails_on_all(tmp_path, monkeypatch):
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
     for message in run_ranks(save_on_a_full_disk):
         assert "rank 0: no checkpoint could be saved" in message
         assert message.endswith("[]")
 
 
-def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path):
+def test_the_best_in_validation_is_kept_beside_the_newest(tmp_path):
     for step, abs_rel in ((5, 0.3), (10, 0.1), (15, 0.2), (20, float("nan")), (25, 0.1)):
         note_validation(save(tmp_path, step, keep=1), {"abs_rel": abs_rel})
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000025", "step-00000010"]
@@ -105,11 +105,11 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path):
     assert verify_checkpoint(tmp_path / "best") == resume_state(10)
 
 
-def test_damaged_checkpoints_of_later_steps_are_removed_when_those_steps_are_repeated(tmp_path):
+def test_damaged_checkpoints_of_later_steps_are_removed_when_the_steps_are_repeated(tmp_path):
     for step in (10, 15, 20):
         note_validation(save(tmp_path, step), {"abs_rel": 1 / step})
     for name in ("step-00000015", "step-00000020"):
-        truncate(tmp_path / name)
+        cut_short(tmp_path / name)
     assert find_checkpoint(tmp_path)[1] == resume_state(10)
     again = save(tmp_path, 12, keep=1)
     assert find_checkpoint(tmp_path) == (again, resume_state(12))
@@ -117,13 +117,13 @@ def test_damaged_checkpoints_of_later_steps_are_removed_when_those_steps_are_rep
     assert find_best(tmp_path) == tmp_path / "step-00000010"
 
 
-def test_a_partial_checkpoint_of_a_killed_run_is_removed_by_the_next_one(tmp_path):
+def test_partial_checkpoints_of_a_killed_run_are_removed_by_the_next_save(tmp_path):
     (tmp_path / ".partial-step-00000007").mkdir()
     save(tmp_path, 9)
     assert not list(tmp_path.glob(".partial*"))
 
 
-def test_without_validations_there_is_no_best_checkpoint(tmp_path):
+def test_without_validation_there_is_no_best(tmp_path):
     checkpoint = save(tmp_path, 5)
     assert find_best(tmp_path) is None
     assert read_validation(checkpoint) is None
@@ -137,7 +137,7 @@ def flip_a_byte(checkpoint):
     path.write_bytes(b"W" + path.read_bytes()[1:])
 
 
-def truncate(checkpoint):
+def cut_short(checkpoint):
     (checkpoint / WEIGHTS).write_bytes(b"wei")
 
 
@@ -156,11 +156,13 @@ def drop_the_seed(checkpoint):
     path.write_text(json.dumps(manifest))
 
 
-DAMAGES = [drop_the_seed, flip_a_byte, truncate, remove_weights, break_manifest]
+DAMAGES = [drop_the_seed, flip_a_byte, cut_short, remove_weights, break_manifest]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, damage, caplog):
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one_with_a_warning(
+    tmp_path, damage, caplog
+):
     before, newest = save(tmp_path, 1), save(tmp_path, 2)
     damage(newest)
     with caplog.at_level(logging.WARNING, logger="md2dist"):
@@ -169,7 +171,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, damage, caplog
     assert str(newest) in caplog.text
 
 
-def test_only_damaged_checkpoints_are_an_error_and_no_checkpoint_is_none(tmp_path):
+def test_only_damaged_checkpoints_are_an_error_and_no_checkpoint_gives_none(tmp_path):
     assert find_checkpoint(tmp_path / "absent") is None
     flip_a_byte(save(tmp_path, 1))
     with pytest.raises(CheckpointError, match="all 1 checkpoints"):

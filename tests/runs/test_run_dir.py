@@ -8,10 +8,10 @@ from md2dist.errors import ConfigError
 from md2dist.runs import run_dir
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 
-OTHER_RUN = """
+OTHER_TRAINING = """
 import fcntl, sys
 file = open(sys.argv[1], "a")
-fcntl.lockf(file, fcntl.LOCK_EX)
+fcntl.flock(file, fcntl.LOCK_EX)
 print("locked", flush=True)
 sys.stdin.read()
 """
@@ -21,13 +21,13 @@ def open_dir(run_dir, settings="seed: 1\n", resume="auto"):
     open_run_dir(run_dir, settings, starts_over=resume == "never")
 
 
-def test_the_folder_of_an_active_run_is_locked_against_others_until_it_ends(tmp_path, monkeypatch):
+def test_the_folder_of_an_active_run_is_locked_until_that_run_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(run_dir, "_LOCK_TIMEOUT_S", 0)
-    command = [sys.executable, "-c", OTHER_RUN, tmp_path / "other" / ".lock"]
+    command = [sys.executable, "-c", OTHER_TRAINING, tmp_path / "other" / ".lock"]
     (tmp_path / "other").mkdir()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"locked\n"
-        with pytest.raises(ConfigError, match=r"another run is using .*other"):
+        with pytest.raises(ConfigError, match=r"another run is using log.run_dir=.*other"):
             lock_run_dir(tmp_path / "other")
         assert [path.name for path in (tmp_path / "other").iterdir()] == [".lock"]
         monkeypatch.setattr(run_dir, "_LOCK_TIMEOUT_S", 60)
@@ -37,28 +37,30 @@ def test_the_folder_of_an_active_run_is_locked_against_others_until_it_ends(tmp_
 
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
-def test_a_waiting_run_does_not_touch_the_folder_of_a_run_that_started_over(tmp_path, resume):
+def test_a_run_that_waited_for_one_that_renamed_the_folder_leaves_the_new_one_alone(
+    tmp_path, resume
+):
     open_dir(tmp_path / "run")
     lock_run_dir(tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "run.before-1")  # by the other run
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 7\n")
-    with pytest.raises(ConfigError, match=r"another run started in log.run_dir=.*run while"):
+    with pytest.raises(ConfigError, match=r"another run has started in log.run_dir=.*run since"):
         open_dir(tmp_path / "run", resume=resume)
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.before-1"]
 
 
-def test_the_lock_of_a_renamed_folder_is_refused(tmp_path, monkeypatch):
+def test_a_lock_is_void_if_the_folder_was_renamed_during_the_wait(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
 
-    def lock_too_late(file):
+    def lock_too_late(file, required):
         (tmp_path / "run").rename(tmp_path / "run.before-1")
         return True
 
-    monkeypatch.setattr(run_dir, "_try_lock", lock_too_late)
-    with pytest.raises(ConfigError, match=r"another run started in log.run_dir=.*run while"):
+    monkeypatch.setattr(run_dir, "try_lock", lock_too_late)
+    with pytest.raises(ConfigError, match=r"another run has started in log.run_dir=.*run since"):
         lock_run_dir(tmp_path / "run")
 
 
@@ -70,11 +72,11 @@ def test_a_new_folder_is_locked_when_it_is_created(tmp_path):
 
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
-def test_the_folder_of_a_run_that_started_meanwhile_is_not_touched(tmp_path, resume):
-    lock_run_dir(tmp_path / "run")  # the folder does not exist yet
+def test_a_folder_that_another_run_has_created_meanwhile_is_left_alone(tmp_path, resume):
+    lock_run_dir(tmp_path / "run")  # there is no folder yet
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 7\n")
-    with pytest.raises(ConfigError, match=r"another run started in log.run_dir=.*run while"):
+    with pytest.raises(ConfigError, match=r"another run has started in log.run_dir=.*run since"):
         open_dir(tmp_path / "run", resume=resume)
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7\n"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -87,7 +89,7 @@ def test_a_run_that_starts_over_renames_the_old_folder(tmp_path):
         assert f"seed: {seed}\n" in (tmp_path / name / "config.yaml").read_text()
 
 
-def test_a_folder_that_cannot_be_written_is_a_config_error(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error_of_use(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
         open_dir(tmp_path / "file" / "run")

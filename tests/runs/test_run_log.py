@@ -45,7 +45,7 @@ def test_the_status_follows_the_run(tmp_path):
     assert status()["message"] == "ValueError: because"
 
 
-def test_a_failed_status_is_not_overwritten(tmp_path):
+def test_a_failure_is_the_final_status(tmp_path):
     log = open_log(tmp_path)
     log.fail("rank 1 was killed")
     log.write_status("running")  # by the training thread, which does not know yet
@@ -54,7 +54,7 @@ def test_a_failed_status_is_not_overwritten(tmp_path):
     assert (status["status"], status["message"]) == ("failed", "rank 1 was killed")
 
 
-def test_a_resumed_run_removes_the_lines_logged_after_its_checkpoint(tmp_path):
+def test_a_resumed_run_removes_the_lines_logged_after_the_checkpoint(tmp_path):
     log = open_log(tmp_path)
     for step in (10, 20, 30):
         log.log(METRICS, step)

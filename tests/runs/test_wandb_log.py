@@ -20,7 +20,7 @@ def no_account(monkeypatch, tmp_path):
 
 
 def read_offline_run(path):
-    """Yields the records of a .wandb file: a LevelDB log after a header of 7 bytes."""
+    """Yields the records of a .wandb file, which is a LevelDB log after a header of 7 bytes."""
     data, record, position = path.read_bytes(), b"", 7
     while position + 7 <= len(data):
         room = 32768 - position % 32768
@@ -30,7 +30,7 @@ def read_offline_run(path):
         length, kind = struct.unpack_from("<HB", data, position + 4)
         record += data[position + 7 : position + 7 + length]
         position += 7 + length
-        if kind in (1, 4):  # a complete record, or its last part
+        if kind in (1, 4):  # complete, or the last part
             yield record
             record = b""
 
@@ -46,9 +46,7 @@ def test_an_offline_run_holds_the_scalars_and_pictures_that_were_logged(no_accou
     log.finish(exit_code=0)
     (path,) = (tmp_path / "logs" / "wandb").glob("offline-run-*-run7/run-run7.wandb")
     deadline, records = time.monotonic() + 60, []
-    while not any(
-        record.HasField("exit") for record in records
-    ):  # written shortly after the run ends
+    while not any(record.HasField("exit") for record in records):  # soon after the run's end
         assert time.monotonic() < deadline, records
         records = [Record.FromString(data) for data in read_offline_run(path)]
     items = [item for record in records for item in record.history.item]
@@ -58,7 +56,7 @@ def test_an_offline_run_holds_the_scalars_and_pictures_that_were_logged(no_accou
     assert history["train/panel/height"] == "4"
 
 
-def test_a_failure_of_wandb_is_logged_once_and_stops_nothing(tmp_path, caplog):
+def test_a_failure_of_wandb_is_reported_once_and_stops_nothing(tmp_path, caplog):
     class DeadRun:
         id = "dead"
 
@@ -116,6 +114,6 @@ def test_an_account_is_found_wherever_wandb_would_find_it(
     for name in account.keys() - {"NETRC"}:
         monkeypatch.setenv(name, account[name])
     code = "from md2dist.runs.wandb_log import check_account; check_account('online')"
-    # In a subprocess, because W&B would stay logged in in this one.
+    # In a process of its own, since W&B would stay logged in.
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

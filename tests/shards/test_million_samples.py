@@ -1,4 +1,4 @@
-"""A data set of a million samples is planned in little memory."""
+"""Planning of a dataset of a million samples, in little memory."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from md2dist.data.loading.read_plan import plan_reading
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.topology import Topology
 
-def peak_mb():  # of this process alone, which resource.getrusage does not tell
+def peak_mb():  # of this process alone, which resource.getrusage does not report
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 
 before = peak_mb()

@@ -1,6 +1,6 @@
-"""Shards and losses are those of version 0.1.0, on real frames.
+"""Regression test on real frames: shards and losses equal those of version 0.1.0.
 
-The sums hold for the library versions below, the losses for one thread of any CPU.
+The checksums hold for the library versions below, the losses for one thread on any CPU.
 """
 
 import json
@@ -39,7 +39,7 @@ LOSSES = {1: 0.14052139222621918, 2: 0.15014201402664185, 3: 0.11487428843975067
 
 @pytest.fixture(scope="module")
 def pack(shared, kitti_raw, tmp_path_factory):
-    """Packs the first 64 lines of drive 0005 at 320x96 in an image format; gives the folder."""
+    """Packs the first 64 lines of drive 0005 at 320x96 in an image format; returns the folder."""
     folder = tmp_path_factory.mktemp("drive_0005")
     lines = (shared / "splits" / "eigen_zhou" / "train_files.txt").read_text().splitlines(True)
     split = folder / "split.txt"

@@ -45,7 +45,7 @@ class TinyModel(nn.Module):
 
 
 class PlainEngine:
-    """What a training step uses of DeepSpeed's engine, around plain gradient descent."""
+    """The part of DeepSpeed's engine that a training step uses, with plain gradient descent."""
 
     def __init__(self, module, num_accum):
         self.module, self._num_accum, self._num_calls = module, num_accum, 0

@@ -139,7 +139,9 @@ def test_an_encoder_file_of_a_wrong_size_is_named(tmp_path, height, words):
 
 def test_a_path_that_is_no_model_names_what_was_expected(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(CheckpointError, match=r"is no run .* no checkpoint .* no folder"):
+        with pytest.raises(
+            CheckpointError, match=r"is neither a run .* nor a checkpoint .* nor a folder"
+        ):
             load_model(path)
 
 

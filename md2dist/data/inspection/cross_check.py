@@ -1,4 +1,4 @@
-"""What is wrong between samples: packed twice, at odds about an image, shared with evaluation."""
+"""Checks between samples: duplicates, inconsistent images, frames shared with evaluation."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,11 +13,11 @@ from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.storage.open_store import is_url
 
-FrameId = tuple[str, int]  # drive of KITTI raw and frame, whichever camera sees it
+FrameId = tuple[str, int]  # drive of KITTI raw and frame, of either camera
 
 
 def find_unlisted_shards(folder: str | Path, manifest: Manifest) -> Iterator[Fault]:
-    """Finds shards in the folder that its manifest does not list; a store tells of none."""
+    """Finds shards in a local folder that its manifest does not list; a store lists no files."""
     if is_url(folder):
         return
     known = {entry.name for entry in manifest.shards}
@@ -27,7 +27,7 @@ def find_unlisted_shards(folder: str | Path, manifest: Manifest) -> Iterator[Fau
 
 
 def find_duplicates(reports: Iterable[ShardReport]) -> Iterator[Fault]:
-    """Finds samples that lie in several shards."""
+    """Finds samples that are in several shards."""
     homes: dict[str, str] = {}
     for report in reports:
         for sample in report.samples:
@@ -40,8 +40,8 @@ def find_inconsistent_images(reports: Iterable[ShardReport]) -> Iterator[Fault]:
     """Finds images that differ between the samples that show them.
 
     The same frame is the target of one sample, the neighbour of the next and the other camera of a
-    third. It was encoded in the same way each time, so its bytes are the same, unless one of them
-    is damaged or was taken from a wrong frame. The majority is believed.
+    third. It is encoded in the same way each time, so its bytes are the same, unless one of them is
+    damaged or was taken from a wrong frame. The majority is taken as right.
     """
     shown: dict[SplitLine, list[tuple[str, str, Checksum]]] = defaultdict(list)
     for report in reports:
@@ -49,22 +49,24 @@ def find_inconsistent_images(reports: Iterable[ShardReport]) -> Iterator[Fault]:
             for image, checksum in sample.images.items():
                 shown[image].append((report.name, sample.key, checksum))
     for image, places in shown.items():
-        believed = Counter(checksum for *_, checksum in places).most_common(1)[0][0]
-        witness = next(key for _, key, checksum in places if checksum == believed)
+        majority = Counter(checksum for *_, checksum in places).most_common(1)[0][0]
+        witness = next(key for _, key, checksum in places if checksum == majority)
         for shard, key, checksum in places:
-            if checksum != believed:
+            if checksum != majority:
                 yield Fault(shard, key, f"shows another image of {image} than {witness}")
 
 
-def shown_moments(lines: Iterable[SplitLine], recipe: Recipe) -> set[FrameId]:
-    """Lists what samples show in any of their views."""
-    views = view_names(recipe.frame_offsets, use_stereo=False)  # stereo shows the target's moment
+def shown_frames(lines: Iterable[SplitLine], recipe: Recipe) -> set[FrameId]:
+    """Returns the frames that samples show in any of their views."""
+    views = view_names(
+        recipe.frame_offsets, use_stereo=False
+    )  # the stereo view shows the target's frame
     images = (image_of_view(line, view) for line in lines for view in views)
     return {name_in_raw(image.drive, image.frame) for image in images}
 
 
 def find_leaks(train: set[FrameId], evaluation: set[FrameId]) -> Iterator[Fault]:
-    """Finds moments that training and evaluation share, drive by drive."""
+    """Finds frames that training and evaluation share, by drive."""
     leaks: dict[str, list[int]] = defaultdict(list)
     for drive, frame in sorted(train & evaluation):
         leaks[drive].append(frame)
@@ -74,7 +76,7 @@ def find_leaks(train: set[FrameId], evaluation: set[FrameId]) -> Iterator[Fault]
 
 
 def frame_gaps(lines: Iterable[SplitLine]) -> dict[str, list[int]]:
-    """Measures where a drive's targets leave frames out, whichever camera sees them.
+    """Measures the gaps between the target frames of each drive, of either camera.
 
     Returns:
         For every drive, sorted, the frames missing in each gap between its first and last one.
@@ -91,7 +93,7 @@ def frame_gaps(lines: Iterable[SplitLine]) -> dict[str, list[int]]:
 
 
 def format_ranges(numbers: Sequence[int]) -> str:
-    """Writes ascending numbers briefly.
+    """Formats ascending numbers as ranges.
 
     >>> format_ranges([1, 2, 3, 7, 9, 10])
     '1-3 7 9-10'

@@ -1,8 +1,6 @@
 """Loader: the micro-batches of one rank in the global order, read by worker processes."""
 
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice, tee
@@ -18,6 +16,7 @@ from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.topology import Topology
 from md2dist.errors import ConfigError, Md2distError
+from md2dist.parent_process import end_with_parent
 from md2dist.records import FrameBatch
 
 Stage = Callable[[Iterator[RawSample]], Iterable[RawSample]]
@@ -180,20 +179,6 @@ def _carry_errors(batches: Iterable[FrameBatch]) -> Iterator[FrameBatch | Md2dis
 
 
 def _ignore_signals_of_others(worker: int) -> None:
-    """Makes a worker ignore SIGINT, and SIGTERM unless the training process sent it.
-
-    A scheduler that ends a job signals every process, but the training process still needs its
-    workers for the step after which it saves; it terminates them itself, by SIGTERM.
-    """
+    """Makes a worker ignore SIGINT, and SIGTERM unless the training process sent it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_wait_for_end, args=(os.getppid(),), daemon=True).start()
-
-
-def _wait_for_end(parent: int) -> None:
-    """Exits when the parent does, even while the worker waits for data."""
-    while os.getppid() == parent:
-        received = signal.sigtimedwait({signal.SIGTERM}, 1.0)
-        if received is not None and received.si_pid == parent:
-            break
-    os._exit(0)
+    end_with_parent()

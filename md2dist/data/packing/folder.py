@@ -1,15 +1,14 @@
-"""Where shards grow: a folder inside the output folder, which they leave when all are whole.
+"""Working folder of a packing; shards move out once all are complete.
 
-OUTPUT/.packing/lock                shared by those who pack, held alone by the one who merges
-OUTPUT/.packing/PLAN/plan.json      what is packed here; PLAN is the digest of it
+OUTPUT/.packing/lock                shared while packing, exclusive while merging
+OUTPUT/.packing/PLAN/plan.json      the plan; PLAN is its digest
 OUTPUT/.packing/PLAN/images/        stored images
-OUTPUT/.packing/PLAN/000012.tar     a whole shard
-OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard has still to be packed
+OUTPUT/.packing/PLAN/000012.tar     a complete shard
+OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard is packed again
 OUTPUT/.packing/PLAN/index.json     the manifest, while the shards move to their final names
-OUTPUT/.packed                      what .packing is called when all is done but to clear it away
+OUTPUT/.packed                      new name of .packing once only its removal is left
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -24,7 +23,8 @@ from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import atomic_write, is_same_file
+from md2dist.storage.atomic import atomic_write, publish
+from md2dist.storage.locks import is_same_file, try_lock
 
 PACKING_NAME = ".packing"
 _PACKED_NAME = ".packed"
@@ -33,7 +33,7 @@ _LOCK_NAME = "lock"
 
 
 class ShardRecord(NamedTuple):
-    """What is known of a shard when it is packed."""
+    """Record of a packed shard."""
 
     entry: ShardEntry
     skipped: list[SkippedLine]
@@ -41,19 +41,19 @@ class ShardRecord(NamedTuple):
 
 
 class PackingFolder:
-    """The folder of one packing; any number of tasks may work in it at the same time.
+    """Folder of one packing; any number of tasks can work in it at the same time.
 
     Args:
-        output: the folder that shall hold the shards.
-        plan: what is packed.
-        overwrite: whether other shards, and other unfinished packings, may be replaced.
+        output: the folder of the finished shards.
+        plan: the whole packing.
+        overwrite: whether to replace other shards and other unfinished packings.
 
     Attributes:
-        path: the folder, which exists.
+        path: the working folder; it exists.
 
     Raises:
-        ShardError: if something lies in the output that must not be replaced.
-        OSError: if the folder cannot be made.
+        ShardError: if the output holds something that must not be replaced.
+        OSError: if the folder cannot be created.
     """
 
     def __init__(self, output: Path, plan: Plan, *, overwrite: bool = False):
@@ -61,11 +61,11 @@ class PackingFolder:
         name = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.output = output
         self.path = output / PACKING_NAME / name
-        clear_packed(output)  # of a merge that was stopped right before that
+        clear_packed(output)  # left by a merge that was stopped before this step
         if not overwrite:
             if list_finished(output) and not self.is_publishing:
                 raise ShardError(
-                    f"{output} holds shards already; choose another folder, or --overwrite"
+                    f"{output} already holds shards; choose another folder, or pass --overwrite"
                 )
             for other in self.path.parent.glob(f"*/{_PLAN_NAME}"):
                 if other.parent != self.path:
@@ -75,52 +75,46 @@ class PackingFolder:
 
     @contextmanager
     def lock(self, *, alone: bool) -> Iterator[None]:
-        """Works in the folder: anybody who packs beside others who pack, but who merges alone.
+        """Locks the folder: shared for packing, exclusively for merging.
 
-        Where the file system knows no locks, nobody is kept out.
+        On a file system without locks, it has no effect.
 
         Raises:
-            ShardError: if another process merges, or, for who wants to be alone, packs.
+            ShardError: if another process merges, or, for an exclusive lock, packs.
         """
         path = self.path.parent / _LOCK_NAME
         with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-                is_free = is_same_file(file.fileno(), path)  # or somebody has just finished
-            except BlockingIOError:
-                is_free = False
-            except OSError:
-                is_free = True
-            if not is_free:
+            is_locked = try_lock(file, shared=not alone, required=False)
+            if not is_locked or not is_same_file(file, path):  # another process has just merged
                 raise ShardError(
-                    f"another process packs or merges the shards of {self.output}; let it finish, "
-                    "then repeat the command if shards are still missing"
+                    f"another process is packing or merging the shards of {self.output}; wait "
+                    "for it, then repeat the command if shards are still missing"
                 )
             yield
 
     def finish(self) -> None:
-        """Declares that nothing is left to do but what `clear_packed` does."""
-        for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # of a merge that was given up
+        """Marks the packing as finished; only `clear_packed` is left to do."""
+        for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # left by an abandoned merge
             if other.parent != self.path:
                 other.unlink()
         self.path.parent.replace(self.output / _PACKED_NAME)
 
     @property
     def is_publishing(self) -> bool:
-        """Whether all shards are whole, and some may have moved already."""
+        """Whether all shards are complete, and some may have moved already."""
         return (self.path / MANIFEST_NAME).is_file()
 
     @property
     def images(self) -> Path:
-        """The folder of the stored images."""
+        """Folder of the stored images."""
         return self.path / "images"
 
     def shard_path(self, number: int) -> Path:
-        """Names a shard, which need not exist."""
+        """Returns the path of a shard, which need not exist."""
         return self.path / f"{number:06d}.tar"
 
     def read_record(self, number: int) -> ShardRecord | None:
-        """Reads the record of a shard; None where the shard is not packed yet."""
+        """Reads the record of a shard; None if it is not packed yet."""
         path = self.shard_path(number)
         try:
             stored = json.loads(path.with_suffix(".json").read_bytes())
@@ -132,11 +126,11 @@ class PackingFolder:
         return record if self.is_publishing or path.is_file() else None
 
     def remove_record(self, number: int) -> None:
-        """Declares a shard not packed."""
+        """Marks a shard as not packed."""
         self.shard_path(number).with_suffix(".json").unlink(missing_ok=True)
 
     def write_record(self, number: int, record: ShardRecord) -> None:
-        """Declares a shard packed."""
+        """Marks a shard as packed."""
         stored = {
             "entry": record.entry.as_json(),
             "skipped": record.skipped,
@@ -147,28 +141,28 @@ class PackingFolder:
 
 
 def list_finished(output: Path) -> list[Path]:
-    """Lists the manifest, which must go first, and the shards of an output folder."""
+    """Lists the manifest, to be removed first, and the shards of an output folder."""
     return [*output.glob(MANIFEST_NAME), *output.glob("shard-*.tar")]
 
 
 def clear_packed(output: Path) -> None:
-    """Gives a finished packing's manifest its final name, and removes what else is left of it."""
+    """Moves a finished packing's manifest to its final name, and removes the working folder."""
     packed = output / _PACKED_NAME
     for manifest in packed.glob(f"*/{MANIFEST_NAME}"):
-        with suppress(FileNotFoundError):  # another process ends it, too
-            manifest.replace(output / MANIFEST_NAME)
+        with suppress(FileNotFoundError):  # another process does the same
+            publish(manifest, output / MANIFEST_NAME)
     shutil.rmtree(packed, ignore_errors=True)
 
 
 def _refuse(output: Path, theirs: dict[str, object], ours: dict[str, object]) -> ShardError:
     names = [name for name in ours if theirs.get(name) != ours[name]]
     differences = ", ".join(
-        f"{name} ({theirs.get(name)} there, {ours[name]} asked for)"
+        f"{name} (found {theirs.get(name)}, requested {ours[name]})"
         if name not in ("samples", "libraries")
         else name
         for name in names
     )
     return ShardError(
         f"{output} holds an unfinished packing that differs in {differences}; finish it with its "
-        "own options, choose another folder, or --overwrite to drop it"
+        "own options, choose another folder, or pass --overwrite to discard it"
     )

@@ -1,7 +1,7 @@
-"""The images of a packing, each decoded, resized and encoded once, and waiting for its samples.
+"""Image store of a packing: each distinct image is decoded, resized and encoded once.
 
-The store is a folder of files with many encoded images each; a JSON file beside each says what it
-holds. Both are whole or absent, so a packing that was stopped goes on with what it finds.
+The store is a folder of files with many encoded images each, and a JSON file with the contents of
+each. Both are complete or absent, so a packing that was stopped resumes with the images it finds.
 """
 
 import hashlib
@@ -23,27 +23,27 @@ from md2dist.errors import KittiDataError
 from md2dist.process_map import map_in_processes
 from md2dist.storage.atomic import atomic_open, atomic_write
 
-_IMAGES_PER_FILE = 64  # about two seconds of work, which a stopped process loses
+_IMAGES_PER_FILE = 64  # about two seconds of work, lost if the process is stopped
 
 
 class StoredImage(NamedTuple):
-    """An encoded image: where it lies, and what it was made from."""
+    """An encoded image: its place in the store, and its source."""
 
-    file: str  # in the folder of the store
+    file: str  # name in the folder of the store
     start: int  # first byte
-    stop: int  # past the last byte
+    stop: int  # byte after the last one
     native_height: int
     native_width: int
     source: Fingerprint  # the camera's file
 
 
 class ImageStore(NamedTuple):
-    """The images that were asked for, under their names in the tree."""
+    """Encoded images by their names in the tree."""
 
     images: dict[str, StoredImage]
-    broken: dict[str, str]  # why an image is not among them
-    num_encoded: int  # of the images, how many had not been there before
-    seconds: float  # that encoding them took, summed over the processes
+    broken: dict[str, str]  # reasons for the images that could not be encoded
+    num_encoded: int  # images that were not in the store before
+    seconds: float  # time of encoding them, summed over the processes
 
 
 class _Job(NamedTuple):
@@ -64,19 +64,19 @@ def store_images(
     skip_bad: bool = False,
     show_progress: bool = False,
 ) -> ImageStore:
-    """Encodes the images that a store lacks.
+    """Encodes the images that are missing in a store.
 
     Args:
-        tree: of KITTI.
-        names: the images in the tree.
+        tree: the KITTI tree.
+        names: names of the images in the tree.
         recipe: their size and encoding.
-        folder: of the store; it is made where it does not exist.
-        num_processes: that encode at the same time.
-        skip_bad: note broken images, instead of stopping at the first.
-        show_progress: draw a bar on the terminal.
+        folder: folder of the store; created if missing.
+        num_processes: number of processes that encode.
+        skip_bad: record damaged images instead of raising at the first.
+        show_progress: show a progress bar.
 
     Raises:
-        KittiDataError: if an image is broken.
+        KittiDataError: if an image is damaged.
         OSError: if the store cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def store_images(
 
 
 def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
-    """Finds the stored images whose files have not changed since."""
+    """Finds the stored images whose sources are unchanged."""
     found: dict[str, StoredImage] = {}
     for path in folder.glob("*.json"):
         if not path.with_suffix("").is_file():
@@ -115,7 +115,7 @@ def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
 def _encode_images(job: _Job) -> ImageStore:
     """Writes one file of the store."""
     began = time.monotonic()
-    # Named after what it shall hold, for tasks that work on one store at the same time.
+    # Named after its contents, since several tasks may work on one store.
     file = hashlib.sha256("\n".join(job.names).encode()).hexdigest()[:16]
     images: dict[str, StoredImage] = {}
     broken: dict[str, str] = {}

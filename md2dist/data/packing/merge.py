@@ -1,4 +1,4 @@
-"""Merging: whole shards get their final names and their manifest once none is missing."""
+"""Merging: moves the shards to their final names and writes the manifest, once none is missing."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from md2dist.data.packing.plan import Plan, check_tasks, library_versions
 from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, write_manifest
 from md2dist.errors import KittiDataError, ShardError
+from md2dist.storage.atomic import publish
 
 _NUM_NAMED = 10  # missing shards that an error lists
 
@@ -17,23 +18,23 @@ _NUM_NAMED = 10  # missing shards that an error lists
 def merge_shards(
     plan: Plan, output: Path, *, num_tasks: int = 1, overwrite: bool = False
 ) -> Manifest:
-    """Makes the folder of shards out of what the tasks of a packing left.
+    """Makes the folder of shards from the results of all tasks of a packing.
 
-    Interrupted at any moment, it goes on where it stopped when it is called again.
+    If interrupted at any moment, it resumes when called again.
 
     Args:
         plan: the whole packing.
         output: the folder that the tasks packed into.
-        num_tasks: their number, for messages.
-        overwrite: replace other shards that lie in the folder.
+        num_tasks: number of tasks, for messages.
+        overwrite: replace other shards in the folder.
 
     Returns:
-        The manifest, which is also written, last of all.
+        The manifest, which is written last.
 
     Raises:
-        ConfigError: if there would be no task.
+        ConfigError: if the number of tasks is not positive.
         ShardError: if shards are missing, if the tasks read different sources, if the folder holds
-            other shards, cannot be written, or another process works in it.
+            other shards, cannot be written, or is in use by another process.
         KittiDataError: if not a single sample could be packed.
     """
     check_tasks(num_tasks)
@@ -43,7 +44,7 @@ def merge_shards(
             records = _read_records(folder, plan, num_tasks)
             manifest, numbers = _describe(plan, records, folder)
             _publish(folder, manifest, numbers)
-        clear_packed(output)  # now that the lock, which lies there, is closed
+        clear_packed(output)  # after the lock, which is in there, is closed
     except OSError as error:
         raise ShardError(f"shards cannot be written to {output}: {error}") from None
     return manifest
@@ -58,7 +59,7 @@ def _read_records(folder: PackingFolder, plan: Plan, num_tasks: int) -> list[Sha
         whose = f" of task {', '.join(map(str, tasks))}" if num_tasks > 1 else ""
         raise ShardError(
             f"{len(missing)} of {len(records)} shards are not packed yet: {named}{whose}; "
-            "run the missing tasks again, they go on where they stopped, then merge"
+            "run the missing tasks again (they resume where they stopped), then merge"
         )
     return [record for record in records.values() if record]
 
@@ -66,7 +67,7 @@ def _read_records(folder: PackingFolder, plan: Plan, num_tasks: int) -> list[Sha
 def _describe(
     plan: Plan, records: Sequence[ShardRecord], folder: PackingFolder
 ) -> tuple[Manifest, list[int]]:
-    """Returns the manifest, and which of the records its shards are."""
+    """Returns the manifest, and the numbers of the records of its shards."""
     late = [line for record in records for line in record.skipped]
     numbers = [number for number, record in enumerate(records) if record.entry.count]
     if not numbers:
@@ -76,8 +77,8 @@ def _describe(
         for name, source in record.sources.items():
             if sources.setdefault(name, source) != source:
                 raise ShardError(
-                    f"{name} was another file when shard {number} was packed than for an earlier "
-                    f"shard; give all tasks the same files, remove {folder.path}, and pack again"
+                    f"{name} differed between shard {number} and an earlier one; give all tasks "
+                    f"the same files, remove {folder.path}, and pack again"
                 )
     listing = "".join(f"{sources[name].sha256}  {name}\n" for name in sorted(sources))
     manifest = Manifest(
@@ -94,13 +95,15 @@ def _describe(
 
 
 def _publish(folder: PackingFolder, manifest: Manifest, numbers: list[int]) -> None:
-    """Moves the shards; what lay in the output before goes away, its manifest first."""
+    """Moves the shards; removes earlier ones of the output, their manifest first."""
     output = folder.output
-    write_manifest(manifest, folder.path)  # from here on, shards may be missing in the folder
+    write_manifest(
+        manifest, folder.path
+    )  # from here on, shards may be missing in the working folder
     (output / MANIFEST_NAME).unlink(missing_ok=True)
     for number, entry in zip(numbers, manifest.shards, strict=True):
         if folder.shard_path(number).is_file():
-            folder.shard_path(number).replace(output / entry.name)
+            publish(folder.shard_path(number), output / entry.name)
     names = {entry.name for entry in manifest.shards}
     for path in list_finished(output):
         if path.name not in names:
