@@ -34,9 +34,9 @@ from md2dist.prediction.predictor import frames_predictor
 from md2dist.storage.results import prepare_file, write_json
 from md2dist.weights import find_model, load_model
 
-REMEDY = (  # a run in training saves new checkpoints, and machines resolve `auto` differently
-    "pass the folder of one checkpoint to --checkpoint, a type to --dtype, and the same shards on "
-    "all ranks"
+REMEDY = (  # an active run saves new checkpoints, and `auto` depends on the machine
+    "pass the folder of one checkpoint as --checkpoint, an explicit --dtype, and the same shards "
+    "on all ranks"
 )
 
 
@@ -47,14 +47,14 @@ class EvaluationTitle(NamedTuple):
     scaling: Scaling
     dtype: str
     flip_postprocess: bool
-    checkpoint: str  # as given
+    checkpoint: str  # as passed
     checkpoint_folder: str
     step: int | None  # None for published weights
-    shards: str  # as given
+    shards: str  # as passed
     shard_digest: str
 
     def __str__(self) -> str:
-        """Returns one line for the terminal."""
+        """Returns a one-line summary for the terminal."""
         words = [self.protocol, f"scaling {self.scaling}", self.dtype]
         words += ["flip post-processing"] * self.flip_postprocess
         words += [self.checkpoint] + [f"step {self.step}"] * (self.step is not None)
@@ -62,7 +62,7 @@ class EvaluationTitle(NamedTuple):
 
 
 def main() -> None:
-    """Evaluates with the other ranks, prints a table with one row."""
+    """Evaluates on all ranks; the main rank prints a table and writes the JSON file."""
     arguments = parse_arguments()
     world = init_distributed()
     try:
@@ -83,7 +83,7 @@ def main() -> None:
 def prepare(
     arguments: argparse.Namespace, world: World
 ) -> tuple[MonodepthModel, ShardDataset, EvaluationTitle]:
-    """Opens the model and the shards, and decides protocol, scaling and type."""
+    """Opens the model and the shards, and selects protocol, scaling and dtype."""
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
     folder, step = find_model(arguments.checkpoint)
@@ -123,7 +123,7 @@ def evaluate(
     world: World,
     watchdog: Watchdog,
 ) -> DepthReport:
-    """Evaluates the model together with the other ranks."""
+    """Evaluates the model; each rank evaluates a part of the images."""
 
     def is_stopping() -> bool:
         watchdog.report_progress("evaluating")
@@ -148,13 +148,13 @@ def evaluate(
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_checkpoint(parser)
     parser.add_argument(
-        "--shards", required=True, help="folder or address of shards packed with --ground-truth"
+        "--shards", required=True, help="folder or URL of shards packed with --ground-truth"
     )
     parser.add_argument(
         "--protocol",
@@ -165,24 +165,24 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scaling",
         default="auto",
-        help="median (per image), or a factor for the depth; auto: 5.4 for models trained with "
+        help="depth scaling: median (per image), or a factor; auto: 5.4 for models trained with "
         "stereo, else median",
     )
     parser.add_argument("--output", type=Path, help="JSON file for the metrics")
     parser.add_argument(
         "--flip-postprocess",
         action="store_true",
-        help="average with the prediction for the mirrored image",
+        help="average each prediction with that for the mirrored image",
     )
     add_dtype(parser)
     parser.add_argument(
         "--batch-size", type=int, default=8, help="number of images per forward pass"
     )
-    parser.add_argument("--cache-dir", help="folder for fetched shards, as data.cache_dir")
+    parser.add_argument("--cache-dir", help="cache folder for remote shards, as data.cache_dir")
     parser.add_argument(
-        "--cache-gb", type=float, default=50.0, help="cache size in GB, as data.cache_gb"
+        "--cache-gb", type=float, default=50.0, help="cache size limit in GB, as data.cache_gb"
     )
-    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # of the launcher
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@ def main() -> None:
     """Prints the card; draws the contact sheet if --picture is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("folder", help="folder of index.json and shards, or its address (http, https, s3, pipe)")
+    add("folder", help="folder of index.json and shards, or its URL (http, https, s3, pipe)")
     add("--picture", type=Path, metavar="OUT.png", help="file for a contact sheet of samples")
     add("--samples", type=int, default=4, help="number of samples on the sheet")
     add("--seed", type=int, default=0, help="seed of the choice of samples")

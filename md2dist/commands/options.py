@@ -10,13 +10,13 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         required=True,
-        help="a run's folder (its newest checkpoint), one of its checkpoints such as "
-        "RUN/checkpoints/best, or a folder of published weights",
+        help="run folder (its newest checkpoint), checkpoint folder such as "
+        "RUN/checkpoints/best, or folder of published weights",
     )
 
 
 def add_dtype(parser: argparse.ArgumentParser) -> None:
-    """Adds `--dtype`, a type for `load_model`."""
+    """Adds `--dtype`, a data type for `load_model`."""
     parser.add_argument(
         "--dtype",
         choices=["auto", "fp32", "bf16", "fp16"],

@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--task-index", type=int, default=0, help="index of this task, from 0")
     add("--merge", action="store_true", help="complete the packing after all tasks have finished")
     add("--ground-truth", choices=["none", "velodyne", "annotated"], default="none",
-        help="velodyne: for protocol eigen, annotated: for eigen_benchmark")  # fmt: skip
+        help="depth to pack; velodyne: for protocol eigen, annotated: eigen_benchmark")  # fmt: skip
     add("--skip-bad", action="store_true", help="skip samples with missing or damaged files")
     add("--overwrite", action="store_true", help="replace the shards in the output folder")
     return parser.parse_args()
@@ -85,7 +85,7 @@ def print_summary(manifest: Manifest, shards: Path) -> None:
 
 
 def next_command(recipe: Recipe, shards: Path) -> str:
-    """Returns the command that uses shards with these views."""
+    """Returns the command that uses shards of this recipe."""
     mode = "mono" * bool(recipe.frame_offsets), "stereo" * recipe.use_stereo
     config = "_".join(filter(None, mode))
     if recipe.height is None:

@@ -11,7 +11,7 @@ from md2dist.training.run import run
 def parse_arguments() -> list[str]:
     """Returns the configuration files and overrides of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    # --config takes all words that follow it, so overrides may stand anywhere.
+    # --config takes all arguments that follow it, so overrides may appear anywhere.
     parser.add_argument(
         "--config",
         nargs="+",
@@ -31,7 +31,7 @@ def parse_arguments() -> list[str]:
 
 
 def main() -> None:
-    """Trains; the exit code says whether the run is finished or was stopped."""
+    """Trains; exits with 0 if the run finished, with EXIT_PREEMPTED if it was stopped."""
     is_finished = run(parse_arguments())
     sys.exit(0 if is_finished else EXIT_PREEMPTED)
 

@@ -14,7 +14,7 @@ def main() -> None:
     """Checks the shards and prints the faults."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("folder", help="folder of index.json and shards, or its address (http, https, s3, pipe)")
+    add("folder", help="folder of index.json and shards, or its URL (http, https, s3, pipe)")
     add("--decode", choices=["all", "sample", "none"], default="all", help="images to decode")
     add("--against", metavar="EVAL_FOLDER", help="folder of shards that must share no frame")
     add("--seed", type=int, default=0, help="seed of the choice of --decode sample")

@@ -89,20 +89,21 @@ def verify_checkpoint(checkpoint: Path) -> ResumeState:
 
 
 def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
-    """Writes the manifest of a checkpoint, renames it to its final name, and removes others.
+    """Publishes a written checkpoint under its final name and removes obsolete ones.
 
-    Removed are surplus older checkpoints, and damaged ones of later steps, which will be repeated.
+    Writes its manifest, then renames it. Obsolete are surplus older checkpoints, and damaged ones
+    of later steps, which will be repeated.
 
     Args:
-        partial: the folder in which it was written, in the run's `checkpoints` folder.
+        partial: folder of the written checkpoint, in the run's `checkpoints` folder.
         state: the resume state.
-        keep: number of newest checkpoints to keep, beside the best one.
+        keep: number of newest checkpoints to keep, in addition to the best one.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        OSError: if writing fails; there is no checkpoint of this step then.
+        OSError: if writing fails; the checkpoint is then not published.
     """
     folder = partial.parent
     final = folder / name_of(state.step)

@@ -7,7 +7,7 @@ from helpers.resume_states import resume_state
 from md2dist.runs.resume_state import GuardState, ResumeState
 
 
-def test_a_state_survives_json():
+def test_a_state_round_trips_through_json():
     state = resume_state(7, guard=GuardState(1.0, 2.0, 1024.0), wandb_id="x", resolved={"ranks": 2})
     assert ResumeState.from_json(json.loads(json.dumps(state.to_json()))) == state
 
@@ -36,7 +36,7 @@ def test_a_value_of_another_type_is_named(change, message):
         ResumeState.from_json({**resume_state(7).to_json(), **change})
 
 
-def test_a_missing_value_is_named_and_no_object_is_refused():
+def test_a_missing_value_and_a_value_that_is_no_object_are_refused():
     values = resume_state(7).to_json()
     del values["shard_digest"]
     with pytest.raises(ValueError, match="shard_digest is missing"):

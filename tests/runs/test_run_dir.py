@@ -8,7 +8,7 @@ from md2dist.errors import ConfigError
 from md2dist.runs import run_dir
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 
-OTHER_TRAINING = """
+OTHER_RUN = """
 import fcntl, sys
 file = open(sys.argv[1], "a")
 fcntl.flock(file, fcntl.LOCK_EX)
@@ -23,7 +23,7 @@ def open_dir(run_dir, settings="seed: 1\n", resume="auto"):
 
 def test_the_folder_of_an_active_run_is_locked_until_that_run_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(run_dir, "_LOCK_TIMEOUT_S", 0)
-    command = [sys.executable, "-c", OTHER_TRAINING, tmp_path / "other" / ".lock"]
+    command = [sys.executable, "-c", OTHER_RUN, tmp_path / "other" / ".lock"]
     (tmp_path / "other").mkdir()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"locked\n"
@@ -89,7 +89,7 @@ def test_a_run_that_starts_over_renames_the_old_folder(tmp_path):
         assert f"seed: {seed}\n" in (tmp_path / name / "config.yaml").read_text()
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_of_use(tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_config_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
         open_dir(tmp_path / "file" / "run")
