@@ -1,4 +1,4 @@
-"""make_shards.py when it is killed, interrupted, or runs out of disk."""
+"""Packing that is killed, interrupted, or runs out of disk space."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="ne
 def wait_until(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"condition not met within {seconds} s"
         time.sleep(0.02)
 
 
@@ -35,7 +35,7 @@ def children_of(process_id: int) -> list[int]:
 
 @pytest.fixture
 def long_request(tmp_path):
-    """Seconds of work in several shards."""
+    """Options of a packing that takes seconds and has several shards."""
     lines = write_kitti_tree(tmp_path / "kitti", num_frames=42)
     (tmp_path / "split.txt").write_text("\n".join(lines))
     big = ["--height", "96", "--width", "192", "--samples-per-shard", "8"]
@@ -47,7 +47,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def kill(running: subprocess.Popen) -> None:
-    """Kills a command, and waits for the end of its workers."""
+    """Kills a command, and waits until its workers have exited."""
     workers = children_of(running.pid)
     running.send_signal(signal.SIGKILL)
     running.wait()
@@ -55,7 +55,7 @@ def kill(running: subprocess.Popen) -> None:
 
 
 @needs_proc
-def test_killed_at_ten_random_moments_it_goes_on_to_the_same_bytes(tmp_path, long_request):
+def test_killed_at_ten_random_moments_it_resumes_to_the_same_bytes(tmp_path, long_request):
     output = tmp_path / "out"
     start = time.monotonic()
     running = subprocess.Popen(command(*long_request), stderr=subprocess.DEVNULL)
@@ -72,7 +72,7 @@ def test_killed_at_ten_random_moments_it_goes_on_to_the_same_bytes(tmp_path, lon
         try:
             running.wait(moment)
             assert bytes_of(output) == expected
-            shutil.rmtree(output)  # it was faster: another packing
+            shutil.rmtree(output)  # it finished first: start another packing
         except subprocess.TimeoutExpired:
             kill(running)
             num_killed += 1
@@ -100,7 +100,7 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path, long_request):
 
 @needs_proc
 @pytest.mark.parametrize("moment", ["the workers start", "the workers work"])
-def test_ctrl_c_ends_all_processes_with_one_word(tmp_path, long_request, moment):
+def test_ctrl_c_ends_all_processes_with_a_one_word_message(tmp_path, long_request, moment):
     options = [*long_request, "--processes", 2]
     running = subprocess.Popen(
         command(*options), stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -130,7 +130,7 @@ def test_ctrl_c_does_not_reach_a_command_in_the_background_of_a_script(tmp_path,
 
 
 @needs_tiny_disk
-def test_a_full_disk_is_told_and_packing_goes_on_when_there_is_room(tmp_path):
+def test_a_full_disk_is_reported_and_packing_resumes_when_there_is_room(tmp_path):
     (tmp_path / "split.txt").write_text("\n".join(write_kitti_tree(tmp_path / "kitti")))
     disk = tmp_path / "out"
     disk.mkdir()

@@ -1,1 +1,1 @@
-"""From KITTI to shards."""
+"""Packing of KITTI into shards."""

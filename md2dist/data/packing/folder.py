@@ -1,12 +1,12 @@
-"""Where shards grow: a folder inside the output folder, which they leave when all are whole.
+"""Working folder of a packing; shards move out once all are complete.
 
-OUTPUT/.packing/lock                shared by those who pack, held alone by the one who merges
-OUTPUT/.packing/PLAN/plan.json      what is packed here; PLAN is the digest of it
+OUTPUT/.packing/lock                locked shared while packing, exclusively while merging
+OUTPUT/.packing/PLAN/plan.json      fingerprint of the plan; PLAN is its digest
 OUTPUT/.packing/PLAN/images/        stored images
-OUTPUT/.packing/PLAN/000012.tar     a whole shard
-OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard has still to be packed
+OUTPUT/.packing/PLAN/000012.tar     a complete shard
+OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard counts as not packed
 OUTPUT/.packing/PLAN/index.json     the manifest, while the shards move to their final names
-OUTPUT/.packed                      what .packing is called when all is done but to clear it away
+OUTPUT/.packed                      the former .packing after a merge, until it is deleted
 """
 
 import fcntl
@@ -33,27 +33,27 @@ _LOCK_NAME = "lock"
 
 
 class ShardRecord(NamedTuple):
-    """What is known of a shard when it is packed."""
+    """Record of a packed shard."""
 
     entry: ShardEntry
     skipped: list[SkippedLine]
-    sources: dict[str, Fingerprint]  # the files of its samples, by relative path
+    sources: dict[str, Fingerprint]  # source files of its samples, by relative path
 
 
 class PackingFolder:
-    """The folder of one packing; any number of tasks may work in it at the same time.
+    """Working folder of one packing; any number of tasks may use it at the same time.
 
     Args:
-        output: the folder that shall hold the shards.
-        plan: what is packed.
+        output: the output folder of the shards.
+        plan: the plan to pack.
         overwrite: whether other shards, and other unfinished packings, may be replaced.
 
     Attributes:
-        path: the folder, which exists.
+        path: the working folder; created if it does not exist.
 
     Raises:
-        ShardError: if something lies in the output that must not be replaced.
-        OSError: if the folder cannot be made.
+        ShardError: if the output contains something that must not be replaced.
+        OSError: if the folder cannot be created.
     """
 
     def __init__(self, output: Path, plan: Plan, *, overwrite: bool = False):
@@ -61,11 +61,11 @@ class PackingFolder:
         name = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.output = output
         self.path = output / PACKING_NAME / name
-        clear_packed(output)  # of a merge that was stopped right before that
+        clear_packed(output)  # left by a merge that was stopped before its cleanup
         if not overwrite:
             if list_finished(output) and not self.is_publishing:
                 raise ShardError(
-                    f"{output} holds shards already; choose another folder, or --overwrite"
+                    f"{output} already contains shards; choose another folder or pass --overwrite"
                 )
             for other in self.path.parent.glob(f"*/{_PLAN_NAME}"):
                 if other.parent != self.path:
@@ -75,39 +75,39 @@ class PackingFolder:
 
     @contextmanager
     def lock(self, *, alone: bool) -> Iterator[None]:
-        """Works in the folder: anybody who packs beside others who pack, but who merges alone.
+        """Locks the folder: shared for packing, exclusive (`alone`) for merging.
 
-        Where the file system knows no locks, nobody is kept out.
+        On a file system without locks, no process is kept out.
 
         Raises:
-            ShardError: if another process merges, or, for who wants to be alone, packs.
+            ShardError: if another process is merging, or, with `alone`, is packing.
         """
         path = self.path.parent / _LOCK_NAME
         with path.open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-                is_free = is_same_file(file.fileno(), path)  # or somebody has just finished
+                is_free = is_same_file(file.fileno(), path)  # else: just merged
             except BlockingIOError:
                 is_free = False
             except OSError:
                 is_free = True
             if not is_free:
                 raise ShardError(
-                    f"another process packs or merges the shards of {self.output}; let it finish, "
-                    "then repeat the command if shards are still missing"
+                    f"another process is packing or merging the shards of {self.output}; wait for "
+                    "it to finish, then repeat the command if shards are still missing"
                 )
             yield
 
     def finish(self) -> None:
-        """Declares that nothing is left to do but what `clear_packed` does."""
-        for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # of a merge that was given up
+        """Marks the merge as finished, up to the cleanup by `clear_packed`."""
+        for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # of an abandoned merge
             if other.parent != self.path:
                 other.unlink()
         self.path.parent.replace(self.output / _PACKED_NAME)
 
     @property
     def is_publishing(self) -> bool:
-        """Whether all shards are whole, and some may have moved already."""
+        """Whether all shards are complete, and some may already have moved out."""
         return (self.path / MANIFEST_NAME).is_file()
 
     @property
@@ -116,11 +116,11 @@ class PackingFolder:
         return self.path / "images"
 
     def shard_path(self, number: int) -> Path:
-        """Names a shard, which need not exist."""
+        """Returns the path of a shard, which need not exist."""
         return self.path / f"{number:06d}.tar"
 
     def read_record(self, number: int) -> ShardRecord | None:
-        """Reads the record of a shard; None where the shard is not packed yet."""
+        """Reads the record of a shard; None if the shard is not packed yet."""
         path = self.shard_path(number)
         try:
             stored = json.loads(path.with_suffix(".json").read_bytes())
@@ -132,11 +132,11 @@ class PackingFolder:
         return record if self.is_publishing or path.is_file() else None
 
     def remove_record(self, number: int) -> None:
-        """Declares a shard not packed."""
+        """Marks a shard as not packed."""
         self.shard_path(number).with_suffix(".json").unlink(missing_ok=True)
 
     def write_record(self, number: int, record: ShardRecord) -> None:
-        """Declares a shard packed."""
+        """Marks a shard as packed."""
         stored = {
             "entry": record.entry.as_json(),
             "skipped": record.skipped,
@@ -147,15 +147,15 @@ class PackingFolder:
 
 
 def list_finished(output: Path) -> list[Path]:
-    """Lists the manifest, which must go first, and the shards of an output folder."""
+    """Lists the manifest of an output folder, which must be deleted first, and its shards."""
     return [*output.glob(MANIFEST_NAME), *output.glob("shard-*.tar")]
 
 
 def clear_packed(output: Path) -> None:
-    """Gives a finished packing's manifest its final name, and removes what else is left of it."""
+    """Moves the manifest of a finished packing to its final name and deletes its leftovers."""
     packed = output / _PACKED_NAME
     for manifest in packed.glob(f"*/{MANIFEST_NAME}"):
-        with suppress(FileNotFoundError):  # another process ends it, too
+        with suppress(FileNotFoundError):  # another process is cleaning up, too
             manifest.replace(output / MANIFEST_NAME)
     shutil.rmtree(packed, ignore_errors=True)
 
@@ -163,12 +163,12 @@ def clear_packed(output: Path) -> None:
 def _refuse(output: Path, theirs: dict[str, object], ours: dict[str, object]) -> ShardError:
     names = [name for name in ours if theirs.get(name) != ours[name]]
     differences = ", ".join(
-        f"{name} ({theirs.get(name)} there, {ours[name]} asked for)"
+        f"{name} ({theirs.get(name)} there, {ours[name]} requested)"
         if name not in ("samples", "libraries")
         else name
         for name in names
     )
     return ShardError(
-        f"{output} holds an unfinished packing that differs in {differences}; finish it with its "
-        "own options, choose another folder, or --overwrite to drop it"
+        f"{output} contains an unfinished packing that differs in {differences}; finish it with "
+        "its own options, choose another folder, or pass --overwrite to discard it"
     )

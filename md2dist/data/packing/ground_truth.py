@@ -1,4 +1,4 @@
-"""The depth that predictions are compared with: its file in KITTI, and the map that it becomes."""
+"""Ground-truth depth maps of samples, and the KITTI files that they are made from."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def find_ground_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> s
     """Finds the file that the ground truth of a sample is made from; None for ``none``.
 
     Raises:
-        KittiDataError: if it is not there.
+        KittiDataError: if the file is missing.
     """
     if kind == "velodyne":
         return find_scan(tree, line.drive, line.frame)
@@ -27,20 +27,20 @@ def find_ground_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> s
 def read_ground_truth(
     tree: SourceTree, name: str, line: SplitLine, kind: GroundTruth, calibration: Calibration
 ) -> np.ndarray:
-    """Makes the depth map of a sample's target.
+    """Reads or computes the depth map of a sample's target.
 
     Args:
-        tree: of KITTI.
-        name: what `find_ground_truth` found.
-        line: the sample.
+        tree: the KITTI files.
+        name: the file that `find_ground_truth` returned.
+        line: split line of the sample.
         kind: ``velodyne`` for the map of the `eigen` protocol, ``annotated`` for KITTI's own.
-        calibration: of the drive.
+        calibration: calibration of the drive.
 
     Returns:
-        Depth (H, W) float32 in m, 0 where unknown, in the camera's native size.
+        Depth (H, W) float32 in m, 0 where unknown, at the camera's native size.
 
     Raises:
-        KittiDataError: if the file is broken, or of another size than the camera's images.
+        KittiDataError: if the file is broken, or its size differs from the camera's images.
     """
     if kind == "annotated":
         depth, size = read_annotated(tree, name), tuple(calibration.sizes[CAMERAS[line.side]])

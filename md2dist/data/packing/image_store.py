@@ -1,7 +1,7 @@
-"""The images of a packing, each decoded, resized and encoded once, and waiting for its samples.
+"""Image store of a packing: each image is decoded, resized and encoded once.
 
-The store is a folder of files with many encoded images each; a JSON file beside each says what it
-holds. Both are whole or absent, so a packing that was stopped goes on with what it finds.
+The store is a folder of files with many encoded images each; a JSON file beside each lists its
+contents. Both are written atomically, so a packing that was stopped resumes from them.
 """
 
 import hashlib
@@ -23,27 +23,27 @@ from md2dist.errors import KittiDataError
 from md2dist.process_map import map_in_processes
 from md2dist.storage.atomic import atomic_open, atomic_write
 
-_IMAGES_PER_FILE = 64  # about two seconds of work, which a stopped process loses
+_IMAGES_PER_FILE = 64  # about two seconds of work, lost when the process is stopped
 
 
 class StoredImage(NamedTuple):
-    """An encoded image: where it lies, and what it was made from."""
+    """Location of an encoded image in the store, and fingerprint of its source."""
 
     file: str  # in the folder of the store
     start: int  # first byte
     stop: int  # past the last byte
     native_height: int
     native_width: int
-    source: Fingerprint  # the camera's file
+    source: Fingerprint  # of the camera's file
 
 
 class ImageStore(NamedTuple):
-    """The images that were asked for, under their names in the tree."""
+    """The requested images, by their names in the tree."""
 
     images: dict[str, StoredImage]
-    broken: dict[str, str]  # why an image is not among them
-    num_encoded: int  # of the images, how many had not been there before
-    seconds: float  # that encoding them took, summed over the processes
+    broken: dict[str, str]  # reasons for images that could not be stored
+    num_encoded: int  # number of images that were not in the store before
+    seconds: float  # time spent on encoding them, summed over the processes
 
 
 class _Job(NamedTuple):
@@ -64,16 +64,16 @@ def store_images(
     skip_bad: bool = False,
     show_progress: bool = False,
 ) -> ImageStore:
-    """Encodes the images that a store lacks.
+    """Encodes the images that are missing from a store.
 
     Args:
-        tree: of KITTI.
-        names: the images in the tree.
-        recipe: their size and encoding.
-        folder: of the store; it is made where it does not exist.
-        num_processes: that encode at the same time.
-        skip_bad: note broken images, instead of stopping at the first.
-        show_progress: draw a bar on the terminal.
+        tree: the KITTI files.
+        names: names of the images in the tree.
+        recipe: size and encoding of the images.
+        folder: folder of the store; created if it does not exist.
+        num_processes: number of processes that encode in parallel.
+        skip_bad: record broken images instead of stopping at the first.
+        show_progress: show a progress bar on the terminal.
 
     Raises:
         KittiDataError: if an image is broken.
@@ -99,7 +99,7 @@ def store_images(
 
 
 def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
-    """Finds the stored images whose files have not changed since."""
+    """Finds the stored images whose source files are unchanged."""
     found: dict[str, StoredImage] = {}
     for path in folder.glob("*.json"):
         if not path.with_suffix("").is_file():
@@ -115,7 +115,7 @@ def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
 def _encode_images(job: _Job) -> ImageStore:
     """Writes one file of the store."""
     began = time.monotonic()
-    # Named after what it shall hold, for tasks that work on one store at the same time.
+    # Named after its contents, so that tasks can share one store at the same time.
     file = hashlib.sha256("\n".join(job.names).encode()).hexdigest()[:16]
     images: dict[str, StoredImage] = {}
     broken: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Merging: whole shards get their final names and their manifest once none is missing."""
+"""Merge of a packing: once no shard is missing, moves them to their final names."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ _NUM_NAMED = 10  # missing shards that an error lists
 def merge_shards(
     plan: Plan, output: Path, *, num_tasks: int = 1, overwrite: bool = False
 ) -> Manifest:
-    """Makes the folder of shards out of what the tasks of a packing left.
+    """Merges the shards of all tasks into the output folder and writes the manifest.
 
-    Interrupted at any moment, it goes on where it stopped when it is called again.
+    If interrupted at any moment, it resumes there when called again.
 
     Args:
-        plan: the whole packing.
+        plan: the plan of the whole packing.
         output: the folder that the tasks packed into.
-        num_tasks: their number, for messages.
-        overwrite: replace other shards that lie in the folder.
+        num_tasks: number of tasks, for messages.
+        overwrite: replace other shards in the folder.
 
     Returns:
-        The manifest, which is also written, last of all.
+        The manifest, which is written to the folder last.
 
     Raises:
-        ConfigError: if there would be no task.
-        ShardError: if shards are missing, if the tasks read different sources, if the folder holds
-            other shards, cannot be written, or another process works in it.
-        KittiDataError: if not a single sample could be packed.
+        ConfigError: if the number of tasks is not positive.
+        ShardError: if shards are missing, if the tasks read different sources, if the folder
+            contains other shards, cannot be written, or is in use by another process.
+        KittiDataError: if no sample could be packed.
     """
     check_tasks(num_tasks)
     try:
@@ -43,7 +43,7 @@ def merge_shards(
             records = _read_records(folder, plan, num_tasks)
             manifest, numbers = _describe(plan, records, folder)
             _publish(folder, manifest, numbers)
-        clear_packed(output)  # now that the lock, which lies there, is closed
+        clear_packed(output)  # after the lock file, which is in that folder, is closed
     except OSError as error:
         raise ShardError(f"shards cannot be written to {output}: {error}") from None
     return manifest
@@ -58,7 +58,7 @@ def _read_records(folder: PackingFolder, plan: Plan, num_tasks: int) -> list[Sha
         whose = f" of task {', '.join(map(str, tasks))}" if num_tasks > 1 else ""
         raise ShardError(
             f"{len(missing)} of {len(records)} shards are not packed yet: {named}{whose}; "
-            "run the missing tasks again, they go on where they stopped, then merge"
+            "run the missing tasks again (they resume where they stopped), then merge"
         )
     return [record for record in records.values() if record]
 
@@ -66,7 +66,7 @@ def _read_records(folder: PackingFolder, plan: Plan, num_tasks: int) -> list[Sha
 def _describe(
     plan: Plan, records: Sequence[ShardRecord], folder: PackingFolder
 ) -> tuple[Manifest, list[int]]:
-    """Returns the manifest, and which of the records its shards are."""
+    """Returns the manifest, and the numbers of the records that its shards come from."""
     late = [line for record in records for line in record.skipped]
     numbers = [number for number, record in enumerate(records) if record.entry.count]
     if not numbers:
@@ -76,8 +76,9 @@ def _describe(
         for name, source in record.sources.items():
             if sources.setdefault(name, source) != source:
                 raise ShardError(
-                    f"{name} was another file when shard {number} was packed than for an earlier "
-                    f"shard; give all tasks the same files, remove {folder.path}, and pack again"
+                    f"{name} had different contents when shard {number} was packed than for an "
+                    f"earlier shard; give all tasks the same files, delete {folder.path}, and pack "
+                    "again"
                 )
     listing = "".join(f"{sources[name].sha256}  {name}\n" for name in sorted(sources))
     manifest = Manifest(
@@ -94,9 +95,9 @@ def _describe(
 
 
 def _publish(folder: PackingFolder, manifest: Manifest, numbers: list[int]) -> None:
-    """Moves the shards; what lay in the output before goes away, its manifest first."""
+    """Moves the shards to the output; deletes its previous shards, their manifest first."""
     output = folder.output
-    write_manifest(manifest, folder.path)  # from here on, shards may be missing in the folder
+    write_manifest(manifest, folder.path)  # from here on, shards may have left the folder
     (output / MANIFEST_NAME).unlink(missing_ok=True)
     for number, entry in zip(numbers, manifest.shards, strict=True):
         if folder.shard_path(number).is_file():

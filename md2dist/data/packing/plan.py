@@ -1,4 +1,4 @@
-"""What will be packed: the files of every sample, found before the first one is read."""
+"""Plan of a packing: the files of every sample, found before any is read."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -25,18 +25,18 @@ class PlannedSample(NamedTuple):
     """A line of the split and the files that it needs, by their names in the tree."""
 
     line: SplitLine
-    views: dict[str, str]  # from view names to images
+    views: dict[str, str]  # image of each view, by view name
     ground_truth: str | None  # the file that the ground truth is made from
 
 
 class Plan(NamedTuple):
-    """A packing: what goes into which shard, and how."""
+    """Samples of a packing in shard order, and the recipe that encodes them."""
 
-    tree: SourceTree  # of KITTI
+    tree: SourceTree  # the KITTI files
     recipe: Recipe
     samples: Sequence[PlannedSample]  # in the order of the shards
     skipped: Sequence[SkippedLine]  # lines of the split, or drives of its rule, that lack a file
-    skip_bad: bool  # leave out samples with a broken file, too
+    skip_bad: bool  # skip samples with a broken file, too
 
     @property
     def shards(self) -> list[Sequence[PlannedSample]]:
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
         return [self.samples[i : i + size] for i in range(0, len(self.samples), size)]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Gives, as JSON can hold it, all that shapes the bytes, but for the sources' contents."""
+        """Returns, JSON-serializable, all that determines the bytes except the source contents."""
         lines = [str(sample.line) for sample in self.samples] + [str(skip) for skip in self.skipped]
         return {
             "format_version": FORMAT_VERSION,
@@ -72,43 +72,43 @@ def check_request(recipe: Recipe) -> None:
             "without 0 (the target is always packed), e.g. -1 1"
         )
     if recipe.samples_per_shard < 1:
-        raise ConfigError(f"--samples-per-shard {recipe.samples_per_shard}: expected 1 or more")
+        raise ConfigError(f"--samples-per-shard {recipe.samples_per_shard}: expected >= 1")
     if not 1 <= recipe.image_quality <= 100:
         raise ConfigError(f"--quality {recipe.image_quality}: expected 1 to 100")
     if recipe.seed < 0:
-        raise ConfigError(f"--seed {recipe.seed}: expected zero or a positive number")
+        raise ConfigError(f"--seed {recipe.seed}: expected >= 0")
 
 
 def check_tasks(num_tasks: int, task_index: int = 0, num_processes: int = 1) -> None:
-    """Checks how the work is shared.
+    """Checks the numbers of tasks and processes.
 
     Raises:
         ConfigError: naming the options of the packing command.
     """
     if not 0 <= task_index < num_tasks:
         raise ConfigError(
-            f"--task-index {task_index} --num-tasks {num_tasks}: expected an index from 0 to "
-            "one less than the number of tasks"
+            f"--task-index {task_index} --num-tasks {num_tasks}: expected 0 <= index < number of "
+            "tasks"
         )
     if num_processes < 1:
-        raise ConfigError(f"--processes {num_processes}: expected 1 or more")
+        raise ConfigError(f"--processes {num_processes}: expected >= 1")
 
 
 def check_output(output: str) -> None:
-    """Checks where the shards shall lie.
+    """Checks that the output is a local folder.
 
     Raises:
-        ConfigError: if it is an address.
+        ConfigError: if it is a URL.
     """
     if is_url(output):
         raise ConfigError(
-            f"--output {output}: shards are packed into a folder; copy it afterwards, index.json "
-            "and all, e.g. by `aws s3 sync FOLDER s3://BUCKET/NAME`"
+            f"--output {output}: shards are packed into a local folder; copy it afterwards, "
+            "including index.json, e.g. with `aws s3 sync FOLDER s3://BUCKET/NAME`"
         )
 
 
 def library_versions() -> dict[str, str]:
-    """Gives the versions of all that shapes the bytes of shards."""
+    """Returns the versions of all packages and codecs that determine the bytes of shards."""
     packages = {name: version(name) for name in ("md2dist", "numpy", "pillow", "webdataset")}
     codecs = {
         name: PIL.features.version(name) for name in ("libjpeg_turbo", "zlib", "zlib_ng", "webp")
@@ -127,17 +127,17 @@ def plan_samples(
     """Finds the files of all samples, and puts the samples in the order of the shards.
 
     Args:
-        tree: of KITTI.
-        lines: the split.
-        recipe: what is to be packed.
-        skip_bad: leave out samples that lack a file, instead of stopping at the first.
-        skipped: what the split left out for such a reason.
+        tree: the KITTI files.
+        lines: lines of the split.
+        recipe: contents and encoding of the samples.
+        skip_bad: skip samples that lack a file instead of stopping at the first.
+        skipped: lines and drives that the split has already skipped for missing files.
 
     Returns:
-        The plan: its samples in the split's order, or shuffled with the recipe's seed.
+        The plan, with samples in the order of the split or shuffled with the recipe's seed.
 
     Raises:
-        KittiDataError: if a file is missing, or with `skip_bad` from every single sample.
+        KittiDataError: if a file is missing; with `skip_bad`, if every sample lacks one.
     """
     use_scans = recipe.ground_truth == "velodyne"
     check_calibration = cache(partial(read_calibration, use_scans=use_scans))
@@ -161,8 +161,8 @@ def plan_samples(
 
 
 def refuse_sample(tree: SourceTree, error: KittiDataError) -> KittiDataError:
-    """Says why packing stops at a sample, and how it would not."""
-    return KittiDataError(f"{error} (in {tree}; --skip-bad leaves such samples out)")
+    """Adds the tree and the remedy to the error of a sample that stops the packing."""
+    return KittiDataError(f"{error} (in {tree}; --skip-bad skips such samples)")
 
 
 def _find_files(tree: SourceTree, line: SplitLine, recipe: Recipe) -> PlannedSample:

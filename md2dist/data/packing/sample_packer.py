@@ -1,4 +1,4 @@
-"""From stored images and the files of a KITTI sample to the members of its section in a shard."""
+"""Tar members of a sample, built from stored images and KITTI files."""
 
 import json
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ class SamplePacker:
     """Packs the samples of one shard.
 
     Args:
-        tree: of KITTI.
-        recipe: what the samples shall hold.
-        folder: of the stored images.
-        images: the places of the images there, by their names in the tree.
-        broken: why other images are not there.
+        tree: the KITTI files.
+        recipe: contents and encoding of the samples.
+        folder: folder of the image store.
+        images: stored images, by their names in the tree.
+        broken: reasons for images that could not be stored, by their names in the tree.
 
     Attributes:
-        sources: every file of the packed samples, by its name in the tree.
+        sources: fingerprints of all files of the packed samples, by their names in the tree.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class SamplePacker:
         self._read_calibration = cache(partial(read_calibration, use_scans=use_scans))
 
     def pack(self, sample: PlannedSample) -> dict[str, str | bytes]:
-        """Makes the members of one sample.
+        """Builds the members of one sample.
 
         Returns:
-            ``__key__``, an encoded image per view, ``json``, and the ground truth on request, a
-            depth map in native size.
+            ``__key__``, an encoded image per view, ``json``, and, if the recipe includes it, the
+            ground truth: a depth map at native size.
 
         Raises:
-            KittiDataError: if a file is broken, the calibration missing, or an image of another
-                size than the others.
+            KittiDataError: if a file is broken, the calibration is missing, or the images differ
+                in size.
         """
         line, suffix = sample.line, self.recipe.image_format
         views = {name: self._find_image(file) for name, file in sample.views.items()}
@@ -71,11 +71,11 @@ class SamplePacker:
         info = self._describe(line, calibration, native_size)
         members["json"] = json.dumps(info, separators=(",", ":")).encode()
         others = calibration_files(line.drive)
-        name, truth = self.recipe.ground_truth_name, sample.ground_truth
-        if name and truth:
-            depth = read_ground_truth(self.tree, truth, line, self.recipe.ground_truth, calibration)
+        name, file = self.recipe.ground_truth_name, sample.ground_truth
+        if name and file:
+            depth = read_ground_truth(self.tree, file, line, self.recipe.ground_truth, calibration)
             members[name] = encode_sparse_depth(depth)
-            others.append(truth)
+            others.append(file)
         self.sources |= {file: views[name].source for name, file in sample.views.items()}
         for file in others:
             if file not in self.sources:
@@ -88,7 +88,7 @@ class SamplePacker:
         date, _, drive = line.drive.rpartition("/")
         camera = CAMERAS[line.side]
         height, width = self.recipe.height or native_size[0], self.recipe.width or native_size[1]
-        # Scaled from the calibrated size, which also serves frames that somebody has resized.
+        # Scaled from the calibrated size, which is correct for resized frames, too.
         calibrated_size = calibration.sizes[camera]
         return {
             "format_version": FORMAT_VERSION,
@@ -119,11 +119,11 @@ class SamplePacker:
 
 
 def _common_native_size(sample: PlannedSample, views: Mapping[str, StoredImage]) -> tuple[int, int]:
-    """Height and width that the camera's files of all views share, as they share K."""
+    """Returns the height and width of the camera's files, equal for all views, which share K."""
     sizes = {(v.native_height, v.native_width): sample.views[name] for name, v in views.items()}
     if len(sizes) > 1:
-        told = ", ".join(f"{file} is {h}x{w}" for (h, w), file in sizes.items())
+        listed = ", ".join(f"{file} is {h}x{w}" for (h, w), file in sizes.items())
         raise KittiDataError(
-            f"the images of {sample.line} differ in size: {told}; extract them again"
+            f"the images of {sample.line} differ in size: {listed}; extract them again"
         )
     return next(iter(sizes))

@@ -1,4 +1,4 @@
-"""The camera's and the scanner's files behind packed samples, as they were when they were read."""
+"""Fingerprints of the source files of packed samples."""
 
 import hashlib
 from typing import NamedTuple
@@ -6,23 +6,23 @@ from typing import NamedTuple
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiDataError
 
-_SMALL = 1 << 14  # bytes: calibrations, which people edit, and no images
+_SMALL = 1 << 14  # bytes; above calibrations, which people edit, and below images
 
 
 class Fingerprint(NamedTuple):
-    """What a file held, which is the same in a folder and in an archive."""
+    """Digest and size of a file's contents, the same in a folder and in an archive."""
 
     sha256: str
     num_bytes: int
 
 
 def take_fingerprint(content: bytes) -> Fingerprint:
-    """Says what a file holds."""
+    """Computes the fingerprint of a file's contents."""
     return Fingerprint(hashlib.sha256(content).hexdigest(), len(content))
 
 
 def is_unchanged(tree: SourceTree, name: str, source: Fingerprint) -> bool:
-    """Whether a file still has its size, and a small one its contents; large ones are not read."""
+    """Returns whether a file has the same size and, if it is small, the same contents."""
     if tree.size(name) != source.num_bytes:
         return False
     try:

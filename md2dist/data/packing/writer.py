@@ -1,4 +1,4 @@
-"""Packing: the planned samples of one task become shards, several at a time, in a folder aside."""
+"""Packs the shards of one task with several processes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,20 +21,20 @@ from md2dist.storage.atomic import atomic_open
 
 
 class Progress(NamedTuple):
-    """What a task has done, and what others or an earlier start had done for it."""
+    """Counts of the work of a task, and of the work found done already."""
 
-    num_shards: int  # that are the task's
-    num_kept: int  # of these, how many were there already
+    num_shards: int  # shards of the task
+    num_kept: int  # shards of the task that were packed already
     num_images: int  # distinct images that were decoded, resized and encoded
-    image_seconds: float  # that this took, summed over the processes
+    image_seconds: float  # time spent on them, summed over the processes
 
 
 class _Job(NamedTuple):
-    """One shard to be packed, by whichever process comes first."""
+    """One shard to pack, taken by the next free process."""
 
     folder: PackingFolder
     number: int
-    plan: Plan  # with this shard's samples alone
+    plan: Plan  # with the samples of this shard only
     images: dict[str, StoredImage]
     broken: dict[str, str]
 
@@ -49,25 +49,25 @@ def pack_shards(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> Progress:
-    """Packs the shards of one task, but for those that are packed already.
+    """Packs the shards of one task, except those that are packed already.
 
-    Shard k belongs to task k % num_tasks. The bytes of a shard depend on the plan and its sources
-    alone, neither on tasks, nor on processes, nor on what was interrupted. A shard that had to
-    leave out samples, or of which a file has another size now, is packed again.
+    Shard k belongs to task k % num_tasks. The bytes of a shard depend only on the plan and its
+    sources, not on tasks, processes, or interruptions. A shard is packed again if samples were
+    skipped in it, or if one of its source files has changed.
 
     Args:
-        plan: the whole packing.
-        output: the folder that shall hold the shards of all tasks; it is made where it does not
-            exist. Nothing in it gets a final name before `merge_shards`.
-        task_index: number of this task, from 0.
-        num_tasks: that share the packing.
-        num_processes: that work at the same time.
-        overwrite: other shards in the folder may be replaced, once these are merged.
-        show_progress: draw bars on the terminal.
+        plan: the plan of the whole packing.
+        output: output folder for the shards of all tasks; created if it does not exist. No file
+            in it gets its final name before `merge_shards`.
+        task_index: index of this task, from 0.
+        num_tasks: number of tasks that share the packing.
+        num_processes: number of processes that work in parallel.
+        overwrite: allow other shards in the folder to be replaced by the merge.
+        show_progress: show progress bars on the terminal.
 
     Raises:
-        ConfigError: if there is no such task, or would be no process.
-        ShardError: if the folder holds other shards, cannot be written, or is being merged.
+        ConfigError: if the task does not exist, or the number of processes is not positive.
+        ShardError: if the folder contains other shards, cannot be written, or is being merged.
         KittiDataError: if a source file is broken and the plan does not skip bad ones.
     """
     check_tasks(num_tasks, task_index, num_processes)
@@ -87,7 +87,7 @@ def _pack_missing(
     num_processes: int,
     show_progress: bool,
 ) -> Progress:
-    """Packs those of some shards that are not there."""
+    """Packs those of the given shards that are not packed yet."""
     kept = {number for number, _ in shards if _is_packed(folder, number, plan.tree)}
     names = {n: _image_names(samples) for n, samples in shards if n not in kept}
     store = store_images(
@@ -117,7 +117,7 @@ def _pack_missing(
 
 
 def _is_packed(folder: PackingFolder, number: int, tree: SourceTree) -> bool:
-    """Whether a shard is there, and packing it again would give nothing else."""
+    """Returns whether a shard exists and packing it again would give the same bytes."""
     record = folder.read_record(number)
     if record is None or folder.is_publishing:
         return record is not None
@@ -149,18 +149,21 @@ def _pack_shard(job: _Job) -> None:
 
 
 def write_shard(path: Path, samples: Iterable[dict[str, str | bytes]]) -> ShardEntry:
-    """Writes one tar whose bytes depend on nothing but the samples.
+    """Writes one tar whose bytes depend only on the samples.
 
     Args:
-        path: the new file.
-        samples: members by their name behind the key, with the key itself as ``__key__``.
+        path: path of the new file.
+        samples: members of each sample by their name after the key, and the key as ``__key__``.
+
+    Returns:
+        The shard's entry for the manifest.
     """
-    # Imported late: it imports torch, for seconds that processes which only encode images save.
+    # Imported late: it imports torch, which takes seconds that pure encoding processes save.
     from webdataset.writer import TarWriter
 
     offsets = [0]
     with atomic_open(path) as stream, TarWriter(stream, encoder=False, mtime=0) as writer:
-        # WebDataset would stamp the time of day; owner and mode are its constants.
+        # mtime=0: WebDataset would write the current time; its owner and mode are constants.
         for members in samples:
             writer.write(members)
             offsets.append(writer.tarstream.offset)
