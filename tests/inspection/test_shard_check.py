@@ -33,7 +33,7 @@ def test_one_flipped_byte_anywhere_is_found(folder):
         flipped[place] ^= 1
         path.write_bytes(flipped)
         faults = found(folder, decode="none")
-        assert f"{NAME}: has another sha256 than index.json says" in faults
+        assert f"{NAME}: its sha256 differs from index.json" in faults
 
 
 def test_one_flipped_byte_in_an_image_is_traced_to_its_sample(folder):
@@ -44,9 +44,9 @@ def test_one_flipped_byte_in_an_image_is_traced_to_its_sample(folder):
     path.write_bytes(content)
     # Frame 6 of the right camera: +1 of sample 5, s of sample 6, -1 of sample 7.
     assert found(folder, decode="none") == [
-        f"{NAME}: has another sha256 than index.json says",
-        f"{NAME}, {KEYS[6]}: shows another image of 2011_09_26/2011_09_26_drive_0001_sync 6 r "
-        f"than {KEYS[5]}",
+        f"{NAME}: its sha256 differs from index.json",
+        f"{NAME}, {KEYS[6]}: its image of 2011_09_26/2011_09_26_drive_0001_sync 6 r differs from "
+        f"that in {KEYS[5]}",
     ]
 
 
@@ -55,9 +55,9 @@ def test_a_cut_shard_is_one_fault_per_consequence(folder):
     offsets = read_manifest(folder).shards[1].offsets.tolist()
     path.write_bytes(path.read_bytes()[: offsets[1] + 3000])
     size, cut, lost = found(folder)
-    assert f"{NAME}: has {offsets[1] + 3000} bytes, index.json says" in size
-    assert "is cut short" in cut
-    assert "2 of 4 samples lie behind the end of the file" in lost
+    assert f"{NAME}: has {offsets[1] + 3000} bytes, expected" in size
+    assert "is truncated" in cut
+    assert "2 of 4 samples are past the end of the file" in lost
 
 
 def test_a_shard_cut_between_members_is_found(folder):
@@ -69,12 +69,12 @@ def test_a_shard_cut_between_members_is_found(folder):
     assert "does not end with two blocks of zeros" in fault
 
 
-def test_something_behind_the_end_is_found(folder):
+def test_data_after_the_end_is_found(folder):
     path = folder / NAME
     path.write_bytes(path.read_bytes() + b"more" * 128)
     mend_manifest(path)
     (fault,) = found(folder)
-    assert "something follows the tar's end" in fault
+    assert "there is data after the end of the tar" in fault
 
 
 def test_padding_that_is_not_zero_is_found(folder):
@@ -87,7 +87,7 @@ def test_padding_that_is_not_zero_is_found(folder):
     mend_manifest(path)
     (fault,) = found(folder)
     assert fault.endswith(
-        f"byte {info.offset_data + info.size}: the padding behind a member is not zero"
+        f"byte {info.offset_data + info.size}: the padding after a member is not zero"
     )
 
 
@@ -95,7 +95,7 @@ def test_padding_that_is_not_zero_is_found(folder):
     ("name", "kind"),
     [("sample.link", tarfile.SYMTYPE), ("folder", tarfile.DIRTYPE), ("README", tarfile.REGTYPE)],
 )
-def test_what_is_no_member_of_a_sample_is_found(folder, name, kind):
+def test_a_file_that_is_not_a_member_of_a_sample_is_found(folder, name, kind):
     path = folder / NAME
     end = int(read_manifest(folder).shards[1].offsets[-1])
     info = tarfile.TarInfo(name)
@@ -104,7 +104,7 @@ def test_what_is_no_member_of_a_sample_is_found(folder, name, kind):
     path.write_bytes(content[:end] + info.tobuf() + content[end:])
     mend_manifest(path)
     (fault,) = found(folder)
-    assert f"byte {end}: {name!r} is no plain file named KEY.MEMBER" in fault
+    assert f"byte {end}: {name!r} is not a regular file named KEY.MEMBER" in fault
 
 
 def test_a_broken_header_does_not_hide_what_follows(folder):
@@ -124,16 +124,16 @@ def test_a_broken_header_inside_a_sample_does_not_hide_the_next_one(folder):
     path = folder / NAME
     content = bytearray(path.read_bytes())
     with tarfile.open(path) as tar:
-        place = tar.getmember(f"{KEYS[4]}.0.png").offset
-    content[place + 10] ^= 1
+        position = tar.getmember(f"{KEYS[4]}.0.png").offset
+    content[position + 10] ^= 1
     path.write_bytes(content)
     mend_manifest(path)
     (header,) = found(folder)
-    assert header.startswith(f"{NAME}: byte {place}: no valid tar header")
+    assert header.startswith(f"{NAME}: byte {position}: no valid tar header")
     assert verify_shards(folder).num_found == 9
 
 
-def test_members_of_a_sample_that_lie_in_two_places_are_found(folder):
+def test_members_of_a_sample_that_are_not_contiguous_are_found(folder):
     path = folder / NAME
     members = read_members(path)
     names = [name for name, _ in members]
@@ -142,7 +142,7 @@ def test_members_of_a_sample_that_lie_in_two_places_are_found(folder):
     write_members(path, members)
     faults = found(folder)
     for key in KEYS[4:6]:
-        assert any(f"{key}: its members do not lie together" in fault for fault in faults)
+        assert any(f"{key}: its members are not contiguous" in fault for fault in faults)
 
 
 def test_the_order_of_members_within_a_sample_is_free(folder):
@@ -165,18 +165,18 @@ def test_wrong_offsets_are_all_found(folder):
     mend_manifest(folder / NAME, offsets=offsets)
     faults = found(folder)
     for wrong in offsets[[1, 3]]:
-        assert f"{NAME}: byte {wrong}: neither start nor end of a sample" in " ".join(faults)
-    assert len(faults) == 4  # and two places where samples do start
+        assert f"{NAME}: byte {wrong}: listed in index.json, but neither start" in " ".join(faults)
+    assert len(faults) == 4  # including two true offsets that are not listed
 
 
 def test_wrong_checksums_of_samples_are_found(folder):
     entry = read_manifest(folder).shards[1]
     mend_manifest(folder / NAME, crc32=entry.crc32[::-1])
-    assert found(folder) == [f"{NAME}: its samples have other checksums than index.json says"]
+    assert found(folder) == [f"{NAME}: the checksums of its samples differ from index.json"]
 
 
-def test_a_member_that_is_there_twice_is_found(folder):
+def test_a_duplicate_member_is_found(folder):
     members = read_members(folder / NAME)
     write_members(folder / NAME, [members[0], *members])
     twice = members[0][0].partition(".")[2]
-    assert found(folder) == [f"{NAME}, {KEYS[4]}: holds {twice} 2 times"]
+    assert found(folder) == [f"{NAME}, {KEYS[4]}: contains {twice} 2 times"]

@@ -132,7 +132,7 @@ def test_frames_that_a_drive_of_raw_shows_in_evaluation_are_leaks(raw, root, tmp
     pack(raw, tmp_path / "test", [SplitLine(drive, 4, "r")])
     faults = verify_shards(tmp_path / "train", against=tmp_path / "test").faults
     assert [str(fault) for fault in faults] == [
-        f"{drive}: the evaluation shards show 1 of its frames: 3"
+        f"{drive}: shares 1 frame(s) with the evaluation shards: 3"
     ]
 
 

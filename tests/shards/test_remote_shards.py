@@ -201,5 +201,5 @@ def test_shards_in_a_store_are_verified_and_described_like_a_folder(server, fold
     server.files[name] = server.files[name].replace(b"IDAT", b"TADI")
     del server.files[f"{folder.name}/shard-000002.tar"]
     faults = [str(fault) for fault in verify_shards(url).faults]
-    assert "shard-000001.tar: has another sha256 than index.json says" in faults
+    assert "shard-000001.tar: its sha256 differs from index.json" in faults
     assert any("shard-000002.tar: cannot be read" in fault and "404" in fault for fault in faults)

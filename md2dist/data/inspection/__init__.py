@@ -1,1 +1,1 @@
-"""What a folder of shards holds, and everything that is wrong with it."""
+"""Inspection and verification of shards."""

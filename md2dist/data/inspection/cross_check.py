@@ -1,4 +1,4 @@
-"""What is wrong between samples: packed twice, at odds about an image, shared with evaluation."""
+"""Checks across samples: duplicates, inconsistent images, leaks into the evaluation set."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,21 +13,23 @@ from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.storage.open_store import is_url
 
-FrameId = tuple[str, int]  # drive of KITTI raw and frame, whichever camera sees it
+FrameId = tuple[str, int]  # drive of KITTI raw and frame number, for any camera
 
 
 def find_unlisted_shards(folder: str | Path, manifest: Manifest) -> Iterator[Fault]:
-    """Finds shards in the folder that its manifest does not list; a store tells of none."""
+    """Finds shards in a local folder that its manifest does not list; stores are not listed."""
     if is_url(folder):
         return
     known = {entry.name for entry in manifest.shards}
     for path in sorted(Path(folder).glob("*.tar")):
         if path.name not in known:
-            yield Fault(path.name, "", "is not in index.json; is it left from another packing?")
+            yield Fault(
+                path.name, "", "is not in index.json; is it left over from another packing?"
+            )
 
 
 def find_duplicates(reports: Iterable[ShardReport]) -> Iterator[Fault]:
-    """Finds samples that lie in several shards."""
+    """Finds samples that are in several shards."""
     homes: dict[str, str] = {}
     for report in reports:
         for sample in report.samples:
@@ -37,11 +39,11 @@ def find_duplicates(reports: Iterable[ShardReport]) -> Iterator[Fault]:
 
 
 def find_inconsistent_images(reports: Iterable[ShardReport]) -> Iterator[Fault]:
-    """Finds images that differ between the samples that show them.
+    """Finds images that differ between the samples that contain them.
 
-    The same frame is the target of one sample, the neighbour of the next and the other camera of a
-    third. It was encoded in the same way each time, so its bytes are the same, unless one of them
-    is damaged or was taken from a wrong frame. The majority is believed.
+    The same frame is the target of one sample, a neighbour of the next, and the stereo view of a
+    third. Each copy was encoded in the same way, so all have the same bytes, unless one is damaged
+    or was taken from a wrong frame. The majority of the copies is assumed to be correct.
     """
     shown: dict[SplitLine, list[tuple[str, str, Checksum]]] = defaultdict(list)
     for report in reports:
@@ -53,31 +55,31 @@ def find_inconsistent_images(reports: Iterable[ShardReport]) -> Iterator[Fault]:
         witness = next(key for _, key, checksum in places if checksum == believed)
         for shard, key, checksum in places:
             if checksum != believed:
-                yield Fault(shard, key, f"shows another image of {image} than {witness}")
+                yield Fault(shard, key, f"its image of {image} differs from that in {witness}")
 
 
 def shown_moments(lines: Iterable[SplitLine], recipe: Recipe) -> set[FrameId]:
-    """Lists what samples show in any of their views."""
-    views = view_names(recipe.frame_offsets, use_stereo=False)  # stereo shows the target's moment
+    """Returns the frames that samples contain in any of their views."""
+    views = view_names(recipe.frame_offsets, use_stereo=False)  # stereo has the target's frame
     images = (image_of_view(line, view) for line in lines for view in views)
     return {name_in_raw(image.drive, image.frame) for image in images}
 
 
 def find_leaks(train: set[FrameId], evaluation: set[FrameId]) -> Iterator[Fault]:
-    """Finds moments that training and evaluation share, drive by drive."""
+    """Finds frames that training and evaluation share, one fault per drive."""
     leaks: dict[str, list[int]] = defaultdict(list)
     for drive, frame in sorted(train & evaluation):
         leaks[drive].append(frame)
     for drive, frames in leaks.items():
-        reason = f"the evaluation shards show {len(frames)} of its frames: {format_ranges(frames)}"
-        yield Fault(drive, "", reason)
+        shared = f"{len(frames)} frame(s) with the evaluation shards: {format_ranges(frames)}"
+        yield Fault(drive, "", f"shares {shared}")
 
 
 def frame_gaps(lines: Iterable[SplitLine]) -> dict[str, list[int]]:
-    """Measures where a drive's targets leave frames out, whichever camera sees them.
+    """Finds gaps between the target frames of each drive, with both cameras taken together.
 
     Returns:
-        For every drive, sorted, the frames missing in each gap between its first and last one.
+        For every drive, sorted, the lengths in frames of the gaps between its first and last frame.
     """
     frames: dict[str, set[int]] = defaultdict(set)
     for line in lines:
@@ -91,7 +93,7 @@ def frame_gaps(lines: Iterable[SplitLine]) -> dict[str, list[int]]:
 
 
 def format_ranges(numbers: Sequence[int]) -> str:
-    """Writes ascending numbers briefly.
+    """Formats ascending numbers as ranges.
 
     >>> format_ranges([1, 2, 3, 7, 9, 10])
     '1-3 7 9-10'

@@ -1,4 +1,4 @@
-"""What samples say of themselves, read without their images."""
+"""Metadata of samples, read without their images."""
 
 import itertools
 import json
@@ -20,19 +20,19 @@ from md2dist.storage.store import NUM_AT_ONCE, Store, fetch_bytes, with_retries
 
 _STRINGS = ("key", "date", "drive", "side")
 _INTEGERS = ("format_version", "frame", "width", "height", "native_width", "native_height")
-_PIECE = 2048  # bytes: a header, and the description behind it
+_PIECE = 2048  # bytes: a tar header and the metadata after it
 
 
 def parse_description(content: bytes | memoryview) -> dict[str, Any]:
-    """Parses the ``json`` member of a sample.
+    """Parses the metadata of a sample, its ``json`` member.
 
     Returns:
-        An object with at least: ``key``, ``date``, ``drive``, ``side`` as strings;
+        A dictionary with at least: ``key``, ``date``, ``drive``, ``side`` as strings;
         ``format_version``, ``frame``, ``width``, ``height``, ``native_width``, ``native_height``
-        as integers; ``K`` as 3x3 numbers, ``baseline`` as a number.
+        (px) as integers; ``K`` as 3x3 numbers (px), ``baseline`` (m) as a number.
 
     Raises:
-        ShardError: if it is anything else.
+        ShardError: if an entry is missing or has the wrong type.
     """
     try:
         info = json.loads(bytes(content))
@@ -50,20 +50,20 @@ def parse_description(content: bytes | memoryview) -> dict[str, Any]:
     if "side" not in wrong and info["side"] not in CAMERAS:
         wrong.append("side")
     if wrong:
-        raise ShardError(f"json lacks, or has in another form: {', '.join(wrong)}")
+        raise ShardError(f"json has missing or malformed entries: {', '.join(wrong)}")
     return info
 
 
 def split_line_of(info: dict[str, Any]) -> SplitLine:
-    """Tells which line of a split a sample is, by its description."""
+    """Returns the split line of a sample from its metadata."""
     drive = "/".join(filter(None, (info["date"], info["drive"])))
     return SplitLine(drive, info["frame"], info["side"])
 
 
 def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
-    """Reads the description of every sample, in the order of the shards.
+    """Reads the metadata of every sample, in the order of the shards.
 
-    Of images no more is read than their headers, unless a store gives shards as a whole only.
+    Images are not read, except from a store without byte ranges, which serves whole shards only.
 
     Raises:
         ShardError: if there is no usable manifest, or a shard is missing or damaged.
@@ -93,7 +93,7 @@ def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
 
 
 class _FarSection:
-    """A sample in a store, of which pieces are read; those that lie close together at once."""
+    """Bytes of a sample in a store, fetched in pieces that cover neighbouring reads."""
 
     def __init__(self, store: Store, name: str, start: int, stop: int):
         self._store, self._name, self._start, self._stop = store, name, start, stop
@@ -114,7 +114,7 @@ class _FarSection:
 
 
 def _find_ranges(folder: str | Path) -> Store | None:
-    """Opens a store that gives parts of files; None where there is none."""
+    """Opens the store of a URL if it serves byte ranges; returns None otherwise."""
     if not is_url(folder):
         return None
     store = open_store(folder, INTERACTIVE.timeout)

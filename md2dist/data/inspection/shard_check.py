@@ -1,4 +1,4 @@
-"""Everything that is wrong with a shard: all faults are found, not only the first."""
+"""Checks of a single shard, which report all faults, not only the first."""
 
 import hashlib
 import zlib
@@ -22,15 +22,15 @@ from md2dist.process_map import map_in_processes
 from md2dist.storage.open_store import map_file
 
 Decode = Literal["all", "sample", "none"]
-Checksum = tuple[int, int]  # bytes and CRC-32 of an encoded image
-_DECODED_PER_SHARD = 8  # samples, where a random few are decoded
+Checksum = tuple[int, int]  # number of bytes and CRC-32 of an encoded image
+_DECODED_PER_SHARD = 8  # samples decoded with "sample"
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong."""
+    """A fault of a shard, a sample, or a drive."""
 
-    place: str  # name of the shard, or the drive
-    key: str  # of the sample, "" where no single one is to blame
+    place: str  # name of the shard or the drive
+    key: str  # key of the sample, "" if the fault is not of a single sample
     reason: str
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Fault(NamedTuple):
 
 
 class FoundSample(NamedTuple):
-    """A sample in a shard, and the images that it shows."""
+    """A sample in a shard, and the checksums of its images."""
 
     key: str
     line: SplitLine
@@ -46,7 +46,7 @@ class FoundSample(NamedTuple):
 
 
 class ShardReport(NamedTuple):
-    """What a look at one shard has shown."""
+    """Faults and samples found in one shard."""
 
     name: str
     faults: list[Fault]
@@ -54,7 +54,7 @@ class ShardReport(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """One shard to be checked, by whichever process comes first."""
+    """One shard to check, taken by the next free process."""
 
     folder: str | Path
     entry: ShardEntry
@@ -71,20 +71,21 @@ def check_shards(
     seed: int = 0,
     processes: int = 1,
 ) -> Iterator[ShardReport]:
-    """Checks shard after shard: its bytes, its structure, its samples.
+    """Checks the bytes, structure, and samples of every shard.
 
     Args:
-        folder: where the shards lie, or its address.
-        manifest: what they should be.
-        decode: images and ground truth of all samples, of a random few per shard, or of none.
-        seed: of the random choice.
-        processes: shards that are checked at the same time.
+        folder: folder or URL of the shards.
+        manifest: expected contents of the shards.
+        decode: whether to decode images and ground truth of all samples, of a random sample per
+            shard, or of none.
+        seed: seed of the random sample.
+        processes: number of shards checked in parallel, one per process.
 
     Yields:
-        The report on each shard, in the manifest's order.
+        The report on each shard, in the order of the manifest.
 
     Raises:
-        ConfigError: if there would be no process.
+        ConfigError: if the number of processes is not positive.
     """
     jobs = [
         _Job(folder, entry, manifest.recipe, decode, seed + i)
@@ -105,8 +106,8 @@ def _check_shard(job: _Job) -> ShardReport:
     faults += [Fault(name, "", f"byte {position}: {reason}") for position, reason in walk.faults]
     faults += [Fault(name, "", reason) for reason in _check_offsets(walk, job.entry, len(content))]
     by_key: dict[str, dict[int, TarMember]] = defaultdict(dict)
-    for place, member in enumerate(walk.members):
-        by_key[member.key][place] = member
+    for index, member in enumerate(walk.members):
+        by_key[member.key][index] = member
     cut_keys = _keys_of_cut_samples(walk, job.entry)
     chosen_keys = _choose(list(by_key), job)
     samples = []
@@ -116,7 +117,7 @@ def _check_shard(job: _Job) -> ShardReport:
         if key not in cut_keys:
             reasons = check_sample(key, contents, recipe, decode=key in chosen_keys)
             faults += [Fault(name, key, reason) for reason in reasons]
-        with suppress(KeyError, ShardError):  # told above
+        with suppress(KeyError, ShardError):  # reported above
             line = split_line_of(parse_description(contents["json"]))
             samples.append(FoundSample(key, line, _sum_images(line, contents, recipe)))
     return ShardReport(name, faults, samples)
@@ -124,18 +125,18 @@ def _check_shard(job: _Job) -> ShardReport:
 
 def _check_bytes(content: memoryview, entry: ShardEntry) -> Iterator[str]:
     if len(content) != entry.num_bytes:
-        yield f"has {len(content)} bytes, index.json says {entry.num_bytes}"
+        yield f"has {len(content)} bytes, expected {entry.num_bytes} by index.json"
     elif hashlib.sha256(content).hexdigest() != entry.sha256:
-        yield "has another sha256 than index.json says"
+        yield "its sha256 differs from index.json"
     else:
         byte_ranges = zip(entry.offsets.tolist(), entry.offsets[1:].tolist(), strict=False)
         sums = [zlib.crc32(content[start:stop]) for start, stop in byte_ranges]
         if sums != entry.crc32.tolist():
-            yield "its samples have other checksums than index.json says"
+            yield "the checksums of its samples differ from index.json"
 
 
 def _check_offsets(walk: TarWalk, entry: ShardEntry, num_bytes: int) -> Iterator[str]:
-    """Compares the places of the samples with those that the manifest lists."""
+    """Compares the offsets of the samples with those in the manifest."""
     listed = entry.offsets.tolist()
     if listed != sorted(set(listed)):
         yield "index.json does not list its samples in ascending order"
@@ -145,35 +146,35 @@ def _check_offsets(walk: TarWalk, entry: ShardEntry, num_bytes: int) -> Iterator
         for member, key_before in zip(walk.members, keys_before, strict=False)
         if member.key != key_before
     } | {walk.end}
-    told = {fault.position for fault in walk.faults}
-    for offset in sorted(borders.difference(listed) - told):
-        yield f"byte {offset}: a sample starts or the last one ends, unknown to index.json"
-    for offset in sorted(set(listed) - borders - told):
+    reported = {fault.position for fault in walk.faults}
+    for offset in sorted(borders.difference(listed) - reported):
+        yield f"byte {offset}: a sample starts or the last one ends, not listed in index.json"
+    for offset in sorted(set(listed) - borders - reported):
         if offset < num_bytes:
-            yield f"byte {offset}: neither start nor end of a sample, though index.json lists it"
+            yield f"byte {offset}: listed in index.json, but neither start nor end of a sample"
     if num_lost := sum(offset >= num_bytes for offset in listed[:-1]):
-        yield f"{num_lost} of {entry.count} samples lie behind the end of the file"
+        yield f"{num_lost} of {entry.count} samples are past the end of the file"
 
 
 def _keys_of_cut_samples(walk: TarWalk, entry: ShardEntry) -> set[str]:
-    """Samples that a broken header has cut short: what they lack needs no telling."""
+    """Returns samples truncated by a broken header, whose missing members are not reported."""
     cuts = {fault.position for fault in walk.faults}.difference(entry.offsets.tolist())
     before = {member.next_header: member.key for member in walk.members}
     return {before[position] for position in cuts if position in before}
 
 
 def _check_contiguity(members: dict[int, TarMember]) -> Iterator[str]:
-    """Members that do not lie together become broken samples in every reader of WebDataset.
+    """Checks that members are contiguous; WebDataset readers split the sample otherwise.
 
     Args:
-        members: of one sample, by their place among all members of the shard.
+        members: members of one sample, by their index among all members of the shard.
     """
     if max(members) - min(members) >= len(members):
-        places = ", ".join(f"{member.name} at byte {member.header}" for member in members.values())
-        yield f"its members do not lie together: {places}"
+        listed = ", ".join(f"{member.name} at byte {member.header}" for member in members.values())
+        yield f"its members are not contiguous: {listed}"
     for name, count in Counter(member.name for member in members.values()).items():
         if count > 1:
-            yield f"holds {name} {count} times"
+            yield f"contains {name} {count} times"
 
 
 def _choose(keys: list[str], job: _Job) -> set[str]:

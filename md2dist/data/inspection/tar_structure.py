@@ -1,4 +1,4 @@
-"""The members of a tar, found by walking it, with everything that is wrong with its structure."""
+"""Members of a tar and faults of its structure, found by walking from header to header."""
 
 import tarfile
 from bisect import bisect_right
@@ -9,33 +9,33 @@ _BLOCK = tarfile.BLOCKSIZE  # bytes; headers and contents start at multiples of 
 
 
 class TarMember(NamedTuple):
-    """One file in a tar; its bytes are ``[start, stop)``, its header lies before them."""
+    """One file in a tar, with contents in the bytes ``[start, stop)``."""
 
-    key: str  # of the sample: the name up to the first dot
-    name: str  # what follows it, e.g. "0.png"
-    header: int
+    key: str  # key of the sample: the file name up to the first dot
+    name: str  # rest of the file name, e.g. "0.png"
+    header: int  # first byte of the header
     start: int
     stop: int
 
     @property
     def next_header(self) -> int:
-        """Byte behind the member's padding."""
+        """First byte after the member's padding."""
         return -(-self.stop // _BLOCK) * _BLOCK
 
 
 class TarFault(NamedTuple):
-    """Something wrong with the structure."""
+    """A fault of the tar's structure."""
 
     position: int  # byte where it was found
     reason: str
 
 
 class TarWalk(NamedTuple):
-    """What a walk through a tar has found."""
+    """Members and faults found in a tar."""
 
     members: list[TarMember]
     faults: list[TarFault]
-    end: int  # byte behind the last member, where the closing zeros start
+    end: int  # first byte after the last member, where the closing zeros start
 
 
 def walk_tar(content: memoryview, landmarks: Sequence[int] = ()) -> TarWalk:
@@ -43,8 +43,8 @@ def walk_tar(content: memoryview, landmarks: Sequence[int] = ()) -> TarWalk:
 
     Args:
         content: the whole file.
-        landmarks: ascending bytes where headers should lie. Behind a broken header the walk goes
-            on at the next of them; without one it has to end there.
+        landmarks: expected positions of headers, in ascending order. After a broken header the
+            walk resumes at the next landmark, or ends if there is none.
 
     Source: POSIX.1-1988, ustar.
     """
@@ -62,11 +62,11 @@ def walk_tar(content: memoryview, landmarks: Sequence[int] = ()) -> TarWalk:
         position = end = member.next_header
         members.append(member)
         if any(content[member.stop : end]):
-            faults.append(TarFault(member.stop, "the padding behind a member is not zero"))
+            faults.append(TarFault(member.stop, "the padding after a member is not zero"))
     closing = bytes(content[position:])
     if closing.strip(b"\0"):
         zeros = len(closing) - len(closing.lstrip(b"\0"))
-        faults.append(TarFault(position + zeros, "something follows the tar's end"))
+        faults.append(TarFault(position + zeros, "there is data after the end of the tar"))
     elif len(closing) < 2 * _BLOCK and not faults:
         faults.append(TarFault(position, "the tar does not end with two blocks of zeros"))
     return TarWalk(members, faults, end)
@@ -76,7 +76,7 @@ def _read_header(content: memoryview, position: int) -> TarMember:
     """Parses one header.
 
     Raises:
-        ValueError: if there is none, or if it is not that of a whole plain file.
+        ValueError: if it is invalid, or does not belong to a complete regular file.
     """
     try:
         block = bytes(content[position : position + _BLOCK])
@@ -86,7 +86,7 @@ def _read_header(content: memoryview, position: int) -> TarMember:
     key, _, name = info.name.partition(".")
     start = position + _BLOCK
     if not info.isreg() or not key or not name:
-        raise ValueError(f"{info.name!r} is no plain file named KEY.MEMBER")
+        raise ValueError(f"{info.name!r} is not a regular file named KEY.MEMBER")
     if start + info.size > len(content):
-        raise ValueError(f"{info.name} is cut short: the file ends before it does")
+        raise ValueError(f"{info.name} is truncated: it extends past the end of the file")
     return TarMember(key, name, position, start, start + info.size)

@@ -1,4 +1,4 @@
-"""All faults of a folder of shards, in one list."""
+"""Verification of a folder of shards, with all faults in one list."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +19,12 @@ from md2dist.errors import ConfigError
 
 
 class VerificationReport(NamedTuple):
-    """What a check of a whole folder has found."""
+    """Result of the verification of a folder."""
 
     manifest: Manifest
-    num_found: int  # samples whose description can be read
+    num_found: int  # number of samples with readable metadata
     faults: list[Fault]
-    gaps: dict[str, list[int]]  # frames that each drive leaves out, gap by gap: no fault
+    gaps: dict[str, list[int]]  # lengths of the gaps of each drive, in frames; not faults
 
 
 def verify_shards(
@@ -36,25 +36,26 @@ def verify_shards(
     processes: int = 1,
     on_shard: Callable[[int], object] = lambda num_bytes: None,
 ) -> VerificationReport:
-    """Looks for everything that is wrong with a folder of shards.
+    """Verifies a folder of shards and reports all faults.
 
     Args:
-        folder: of ``index.json`` and the shards, or its address.
-        decode: images and ground truth of all samples, of a random few per shard, or of none.
-        against: a folder of evaluation shards, which must show no frame of the same drive.
-        seed: of the random choice.
-        processes: shards that are checked at the same time.
-        on_shard: is told the size of each shard done with, in bytes.
+        folder: folder or URL of ``index.json`` and the shards.
+        decode: whether to decode images and ground truth of all samples, of a random sample per
+            shard, or of none.
+        against: a folder of evaluation shards, with which no frame may be shared.
+        seed: seed of the random sample.
+        processes: number of shards checked in parallel, one per process.
+        on_shard: called with the size in bytes of each checked shard.
 
     Returns:
-        The faults, those of single shards first.
+        The report; faults of single shards come first.
 
     Raises:
         ShardError: if a manifest cannot be used, or the evaluation shards are damaged.
-        ConfigError: if `seed` is negative, or there would be no process.
+        ConfigError: if `seed` is negative, or the number of processes is not positive.
     """
     if seed < 0:
-        raise ConfigError(f"--seed {seed}: expected zero or a positive number")
+        raise ConfigError(f"--seed {seed}: expected >= 0")
     manifest = read_manifest(folder)
     evaluated = set()
     if against is not None:
