@@ -1,4 +1,4 @@
-"""Times packing (formats), loading (data) or training (step) through the code that users run."""
+"""Benchmarks packing (formats), data loading (data) or training steps (step)."""
 
 from md2dist.commands.bench import main
 from md2dist.console import run_command

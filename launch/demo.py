@@ -1,4 +1,4 @@
-"""The whole path in minutes: render drives, pack them, train, evaluate, draw a depth picture."""
+"""End-to-end demo in minutes: render drives, pack, train, evaluate, draw a depth picture."""
 
 from md2dist.commands.demo import main
 from md2dist.console import run_command

@@ -1,4 +1,4 @@
-"""Evaluates a model's depth on shards that carry ground truth."""
+"""Evaluates a model's depth on shards with ground truth."""
 
 from md2dist.commands.evaluate import main
 from md2dist.console import run_command

@@ -1,4 +1,4 @@
-"""Writes a trained model as the published files."""
+"""Exports a trained model in the format of the published weights."""
 
 from md2dist.commands.export import main
 from md2dist.console import run_command

@@ -4,7 +4,7 @@
 
     prediction = md2dist.load_model("runs/mono_stereo").predict(image)
 
-The names below are imported when they are first used, so `import md2dist` itself loads nothing.
+The public names are imported on first use, so `import md2dist` itself loads nothing.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""The typed, frozen schema of all settings, and `load_config`, which fills it.
+"""Typed, frozen schema of all settings, and `load_config`, which fills it.
 
-A configuration is this schema, changed by YAML files in order, changed by `key=value` overrides.
-Each field names its meaning, its unit and, where there is one, the published value.
+A configuration starts from the defaults below; YAML files, then `key=value` overrides, change it.
+The comment of a field states its meaning, its unit and, where there is one, the published value.
 """
 
 from collections.abc import Sequence
@@ -15,106 +15,110 @@ from omegaconf import OmegaConf
 from md2dist.config_merge import ConfigMerge
 from md2dist.errors import ConfigError
 
-SMALLEST_SIZE = 64  # rows or columns; features of a single one cannot be padded by reflection
+SMALLEST_SIZE = 64  # rows or columns; below, features of size 1 cannot be reflection-padded
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+ResumeMode = Literal["auto", "must", "never"]
+WandbMode = Literal["auto", "online", "offline", "disabled"]
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which shards, which views of them, and how they are read."""
+    """Training and validation shards, their views, and how they are loaded."""
 
-    train_shards: str | None = None  # folder that holds index.json; http(s)://, s3://, pipe:
-    val_shards: str | None = None  # the same, packed with ground truth; null: no validation
-    height: int = 192  # rows in pixels, divisible by 32 (published: 192)
-    width: int = 640  # columns in pixels, divisible by 32 (published: 640)
-    frame_offsets: tuple[int, ...] = (-1, 1)  # temporal sources, ascending, without 0
-    use_stereo: bool = False  # the other camera is a source (published: true for S and MS)
-    use_flip: bool = True  # mirror half of the samples (published: true)
-    use_color_jitter: bool = True  # jitter half of the samples (published: true)
-    use_true_intrinsics: bool = False  # calibrated K instead of 0.58 W, 1.92 H (published: false)
-    num_workers: int = 4  # loader processes per rank; 0 reads in the training process
-    window_shards: int = 16  # shards that are shuffled together
-    prefetch_batches: int = 4  # micro-batches that each worker keeps ready
-    cache_dir: str | None = None  # for what is fetched; null: the node's temporary folder, for URLs
-    cache_gb: float = 50.0  # GB that all ranks of a node keep there
+    train_shards: str | None = None  # training shards: folder, or http(s)://, s3://, pipe: address
+    val_shards: str | None = None  # validation shards with ground truth; null: no validation
+    height: int = 192  # height of the images in pixels, divisible by 32 (published: 192)
+    width: int = 640  # width of the images in pixels, divisible by 32 (published: 640)
+    frame_offsets: tuple[int, ...] = (-1, 1)  # offsets of the source frames, ascending, without 0
+    use_stereo: bool = False  # use the other camera as a source (published: true for S and MS)
+    use_flip: bool = True  # mirror each sample with probability 0.5 (published: true)
+    use_color_jitter: bool = True  # jitter colours with probability 0.5 (published: true)
+    use_true_intrinsics: bool = False  # calibrated K, not fx=0.58 W, fy=1.92 H (published: false)
+    num_workers: int = 4  # loader processes per rank; 0: load in the training process
+    window_shards: int = 16  # number of shards that are shuffled together
+    prefetch_batches: int = 4  # micro-batches that each worker prefetches
+    cache_dir: str | None = None  # cache folder of shards; null: temporary folder, only for URLs
+    cache_gb: float = 50.0  # size limit of the cache in GB, for all ranks of a node together
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The encoders and where their weights come from."""
+    """The encoders and their initial weights."""
 
-    num_layers: Literal[18, 34, 50, 101, 152] = 18  # of both ResNet encoders (published: 18)
-    weights: str = "imagenet"  # scratch, imagenet (torchvision's file), or a path or URL of one
-    init_from: str | None = None  # a checkpoint of ours or a folder of the published four files
-    use_sync_batchnorm: bool = False  # statistics of all ranks together (published: one GPU)
+    num_layers: Literal[18, 34, 50, 101, 152] = 18  # depth of both ResNet encoders (published: 18)
+    weights: str = "imagenet"  # encoder weights: scratch, imagenet (torchvision), path or URL
+    init_from: str | None = None  # initial model: our checkpoint, or folder of the published files
+    use_sync_batchnorm: bool = False  # batch norm statistics over all ranks (published: one GPU)
     freeze_batchnorm: bool = False  # keep batch norm in eval mode (published: false)
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss; the defaults are the published method."""
+    """Loss function; the defaults are the published method."""
 
-    min_depth: float = 0.1  # m, depth of disparity 1 (published: 0.1)
-    max_depth: float = 100.0  # m, depth of disparity 0 (published: 100)
-    smoothness_weight: float = 1e-3  # at scale 0, halved per scale (published: 1e-3)
-    tie_noise: float = 1e-5  # deviation of the noise on the identity error (published: 1e-5)
-    use_ssim: bool = True  # 0.85 SSIM + 0.15 L1; false: L1 alone
-    use_auto_mask: bool = True  # the unwarped sources compete for the minimum
-    use_average: bool = False  # mean over the sources instead of the minimum
-    use_v1_multiscale: bool = False  # photometric error at each scale's own resolution
-    use_predictive_mask: bool = False  # a mask decoder weighs the error; needs use_auto_mask=false
+    min_depth: float = 0.1  # depth at disparity 1 in m (published: 0.1)
+    max_depth: float = 100.0  # depth at disparity 0 in m (published: 100)
+    smoothness_weight: float = 1e-3  # weight at scale 0, halved per further scale (published: 1e-3)
+    tie_noise: float = 1e-5  # std of the random noise on the identity error (published: 1e-5)
+    use_ssim: bool = True  # photometric error 0.85 SSIM + 0.15 L1; false: L1 only (published: true)
+    use_auto_mask: bool = True  # auto-masking: unwarped sources join the minimum (published: true)
+    use_average: bool = False  # mean over the sources instead of the minimum (published: false)
+    use_v1_multiscale: bool = False  # photometric error at each scale's resolution
+    use_predictive_mask: bool = False  # learned mask weights the error; needs use_auto_mask=false
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Adam, its schedule, and the batch."""
+    """Adam, its learning rate schedule, and the batch size."""
 
-    lr: float = 1e-4  # (published: 1e-4)
-    lr_batch_size: int | None = None  # global batch that `lr` is for, scaling linearly; null: any
-    warmup_steps: int = 0  # first steps, over which the rate rises linearly (published: 0)
-    lr_drop_epoch: int = 15  # epochs at `lr` before the drop (published: 15)
-    lr_drop_factor: float = 0.1  # (published: 0.1)
-    num_epochs: int = 20  # (published: 20; from scratch 30)
-    max_steps: int | None = None  # ends the run earlier, counted in optimizer steps
+    lr: float = 1e-4  # learning rate of Adam until lr_drop_epoch (published: 1e-4)
+    lr_batch_size: int | None = None  # scale lr by global batch size / this value; null: no scaling
+    warmup_steps: int = 0  # steps over which the learning rate rises linearly (published: 0)
+    lr_drop_epoch: int = 15  # epochs before the learning rate drops (published: 15)
+    lr_drop_factor: float = 0.1  # factor by which the learning rate drops (published: 0.1)
+    num_epochs: int = 20  # length of the run in epochs (published: 20; from scratch 30)
+    max_steps: int | None = None  # upper limit of the run in optimizer steps; null: num_epochs only
     micro_batch_size: int = 12  # samples per forward pass of one rank (published: 12 on one GPU)
-    grad_accum_steps: int | None = None  # forward passes per step; null: derived, 1 without a goal
+    grad_accum_steps: int | None = None  # forward passes a step; null: from global_batch_size, or 1
     global_batch_size: int | None = None  # samples per step; null: micro x accumulation x ranks
-    max_skipped_steps: int = 20  # steps in a row without finite gradients that end the run
+    max_skipped_steps: int = 20  # consecutive steps with non-finite gradients that end the run
 
 
 @dataclass(frozen=True)
 class PrecisionConfig:
-    """The type in which the networks compute; heads, geometry and loss are always float32."""
+    """Precision of the networks; output layers, geometry and loss are always float32."""
 
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # bf16 if native (published: fp32)
-    initial_loss_scale: float = 65536.0  # fp16 only
+    dtype: Precision = "auto"  # auto: bf16 if the hardware supports it, else fp32 (published: fp32)
+    initial_loss_scale: float = 65536.0  # initial value of the dynamic loss scale, fp16 only
 
 
 @dataclass(frozen=True)
 class DeepspeedConfig:
-    """What DeepSpeed is told beyond the batch and the precision."""
+    """DeepSpeed options other than batch size and precision."""
 
-    zero_stage: Literal[0, 1, 2] = 0  # optimizer states (1) and gradients (2) split over the ranks
+    zero_stage: Literal[0, 1, 2] = 0  # ZeRO: 1 partitions optimizer states, 2 also gradients
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """When the run is saved and where it goes on."""
+    """When checkpoints are saved, and whether a run resumes from one."""
 
-    every_steps: int | None = None  # besides the end of every epoch
-    keep: int = 3  # newest checkpoints that stay on the disk
-    resume: Literal["auto", "must", "never"] = "auto"  # must: an error where there is nothing
+    every_steps: int | None = None  # steps between checkpoints, in addition to one per epoch
+    keep: int = 3  # number of newest checkpoints to keep
+    resume: ResumeMode = "auto"  # auto: resume if a checkpoint exists; must: fail without one
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What the run tells, and where."""
+    """Outputs of a run, W&B logging, and the hang timeout."""
 
-    run_dir: str = "runs/default"  # config.yaml, metrics.jsonl, status.json, checkpoints/, logs/
-    wandb_mode: Literal["auto", "online", "offline", "disabled"] = "auto"  # by account
-    wandb_project: str = "md2dist"  # where the run appears
-    every_steps: int = 10  # steps between two lines of the log
+    run_dir: str = "runs/default"  # output folder: settings, metrics, status, checkpoints, logs
+    wandb_mode: WandbMode = "auto"  # auto: online if logged in to W&B, else offline
+    wandb_project: str = "md2dist"  # W&B project of the run
+    every_steps: int = 10  # steps between two log lines
     pictures_every_steps: int = 500  # steps between two pictures; 0: none
-    hang_timeout_s: float = 600.0  # s without progress; then all stacks are told and the job ends
+    hang_timeout_s: float = 600.0  # s without progress until all stacks are dumped and the job ends
 
 
 @dataclass(frozen=True)
@@ -129,23 +133,23 @@ class Config:
     deepspeed: DeepspeedConfig = field(default_factory=DeepspeedConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
-    seed: int = 0  # of weights, order, augmentation and noise
+    seed: int = 0  # random seed of initial weights, data order, augmentation and noise
 
 
 def load_config(paths: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
     """Reads YAML files and overrides into the schema and checks the result.
 
     Args:
-        paths: YAML files, later ones win.
-        overrides: ``section.key=value``, e.g. ``optim.lr=1e-4``; they win last. The value is YAML,
-            or, for settings of type str, text as it stands.
+        paths: YAML files; later ones take precedence.
+        overrides: ``section.key=value``, e.g. ``optim.lr=1e-4``; they take precedence over files.
+            The value is parsed as YAML or, for settings of type str, taken verbatim.
 
     Returns:
-        The frozen tree of settings. No file that it names is opened.
+        The frozen tree of settings. Files that it names are not opened.
 
     Raises:
         ConfigError: for a missing or malformed file, an unknown key (with the nearest known one), a
-            value of the wrong type, or settings that contradict each other.
+            value of the wrong type, or contradictory settings.
     """
     merge = ConfigMerge(Config)
     for path in paths:
@@ -158,7 +162,7 @@ def load_config(paths: Sequence[str | Path] = (), overrides: Sequence[str] = ())
 
 
 def load_words(words: Sequence[str]) -> Config:
-    """Loads the words of a command line: those with an equals sign override, the others are files.
+    """Loads command-line arguments: overrides contain an equals sign, the others are YAML files.
 
     Raises:
         ConfigError: as `load_config`.
@@ -178,12 +182,12 @@ def save_config(config: Config, path: str | Path) -> None:
 
 
 def _check(config: Config) -> None:
-    """Raises a ConfigError where two settings, or a setting and its range, do not fit."""
+    """Raises a ConfigError if a setting is out of range or contradicts another one."""
     data, loss, optim = config.data, config.loss, config.optim
     for key, size in (("data.height", data.height), ("data.width", data.width)):
         if size < SMALLEST_SIZE or size % 32:
             lower = max(SMALLEST_SIZE, size // 32 * 32)
-            expected = f"a multiple of 32 from {SMALLEST_SIZE} on, such as {lower} or {lower + 32}"
+            expected = f"a multiple of 32, >= {SMALLEST_SIZE}, e.g. {lower} or {lower + 32}"
             _refuse(key, expected, size)
     offsets = data.frame_offsets
     if 0 in offsets or list(offsets) != sorted(set(offsets)):
@@ -198,7 +202,7 @@ def _check(config: Config) -> None:
         _refuse("loss.min_depth", f"0 < min_depth < max_depth={loss.max_depth}", loss.min_depth)
     for key, folder in (("log.run_dir", config.log.run_dir), ("data.cache_dir", data.cache_dir)):
         if folder and ("://" in folder or folder.startswith("pipe:")):
-            _refuse(key, "a folder of this machine; an address is for shards and weights", folder)
+            _refuse(key, "a local folder; addresses are for shards and weights only", folder)
     if loss.use_predictive_mask and loss.use_auto_mask:
         raise ConfigError(
             "loss.use_predictive_mask=true excludes auto-masking; set loss.use_auto_mask=false"
@@ -206,7 +210,7 @@ def _check(config: Config) -> None:
     if config.precision.dtype == "fp16" and config.deepspeed.zero_stage > 0:
         raise ConfigError(
             f"precision.dtype=fp16 excludes deepspeed.zero_stage={config.deepspeed.zero_stage}: "
-            "an overflow must be skipped on whole gradients; use bf16, or stage 0"
+            "skipping an overflow needs unpartitioned gradients; use bf16, or stage 0"
         )
     positive = {
         "optim.lr": optim.lr,
@@ -229,7 +233,7 @@ def _check(config: Config) -> None:
     }
     for key, value in positive.items():
         if value is not None and not 0 < value < inf:
-            _refuse(key, "a positive number", value)
+            _refuse(key, "a finite number > 0", value)
     not_negative = {
         "seed": config.seed,
         "data.num_workers": data.num_workers,
@@ -241,9 +245,9 @@ def _check(config: Config) -> None:
     }
     for key, value in not_negative.items():
         if not 0 <= value < inf:
-            _refuse(key, "zero or a positive number", value)
+            _refuse(key, "a finite number >= 0", value)
     if config.seed >= 2**63:
-        _refuse("seed", "less than 2**63", config.seed)
+        _refuse("seed", "< 2**63", config.seed)
 
 
 def _refuse(key: str, expected: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Merges YAML files and `key=value` overrides into a schema, and names whatever does not fit."""
+"""Merging of YAML files and `key=value` overrides into a typed schema."""
 
 from collections.abc import Iterator
 from dataclasses import is_dataclass
@@ -15,10 +15,10 @@ from md2dist.errors import ConfigError
 
 
 class ConfigMerge:
-    """A tree of settings that starts from its defaults and takes one source after the other.
+    """A tree of settings: the defaults of a schema, into which sources are merged in turn.
 
-    A setting of type str is text as it was written. YAML reads `2011_09_26`, `001` and `no` as
-    something else: in a file they must be in quotes, on the command line they need none.
+    A setting of type str is taken verbatim. YAML parses `2011_09_26`, `001` and `no` as other
+    types: in a file they must be quoted, on the command line they need no quotes.
 
     Args:
         schema: a dataclass of settings and of sections, which are dataclasses of settings.
@@ -31,26 +31,26 @@ class ConfigMerge:
             self._types |= {f"{section}.{name}": t for name, t in get_type_hints(kind).items()}
         self._tree = OmegaConf.structured(schema)
         for node in (self._tree, *(self._tree[section] for section in self._sections)):
-            OmegaConf.set_readonly(node, False)  # which the nodes of frozen classes are
+            OmegaConf.set_readonly(node, False)  # frozen dataclasses yield read-only nodes
 
     def add_file(self, path: Path) -> None:
         """Merges a YAML file.
 
         Raises:
-            ConfigError: if it cannot be read, or naming what in it is unknown or of another type.
+            ConfigError: if it cannot be read, or a key is unknown or its value of the wrong type.
         """
         for key, value in self._walk(_read_yaml(path)):
             self._set(key, value, f"{path}: {key}")
 
     def add_override(self, override: str) -> None:
-        """Merges ``section.key=value``: a YAML value, or text, which is none if empty or ``null``.
+        """Merges ``section.key=value``; text is taken verbatim, and as None if empty or ``null``.
 
         Raises:
-            ConfigError: if it is malformed, or its key is unknown or of another type.
+            ConfigError: if it is malformed, its key unknown or its value of the wrong type.
         """
         key, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"override {override!r} is not of the form section.key=value")
+            raise ConfigError(f"override {override!r}: expected section.key=value")
         is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         if self._is_text(key) and not is_quoted:
             self._set(key, None if text in ("", "null") else text, override)
@@ -63,10 +63,10 @@ class ConfigMerge:
             self._set(inner, value, override)
 
     def finish(self) -> Any:
-        """Makes the schema's object of all that was merged.
+        """Returns the merged settings as an object of the schema.
 
         Raises:
-            ConfigError: if an interpolation leads nowhere.
+            ConfigError: if an interpolation refers to a missing setting.
         """
         try:
             return OmegaConf.to_object(self._tree)
@@ -74,7 +74,7 @@ class ConfigMerge:
             raise ConfigError(" ".join(str(error).split())) from None
 
     def _walk(self, addition: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
-        """Yields the settings of a mapping by their dotted keys, those of unknown sections too."""
+        """Yields dotted keys and values of a mapping, including those of unknown sections."""
         for name, value in addition.items():
             key = f"{section}{name}"
             is_unknown = value and not section and key not in self._types
@@ -88,17 +88,17 @@ class ConfigMerge:
 
     def _set(self, key: str, value: Any, origin: str) -> None:
         if key not in self._types:
-            raise ConfigError(f"{origin}: no such setting; {self._suggest(key)}")
+            raise ConfigError(f"{origin}: unknown setting; {self._suggest(key)}")
         if self._is_text(key) and not isinstance(value, str | None):
             raise ConfigError(
-                f"{origin}: expected text, which YAML reads as {value!r}; put it in quotes"
+                f"{origin}: expected text, but YAML parses it as {value!r}; put it in quotes"
             )
         if isinstance(value, str) and value.startswith("~/"):
             try:
-                value = str(Path(value).expanduser())  # no shell does it behind the `=`
+                value = str(Path(value).expanduser())  # shells do not expand it after the `=`
             except RuntimeError:
                 raise ConfigError(
-                    f"{origin}: this user has no home folder; set HOME, or write the whole path"
+                    f"{origin}: this user has no home folder; set HOME, or use an absolute path"
                 ) from None
         try:
             OmegaConf.update(self._tree, key, value)
@@ -106,7 +106,7 @@ class ConfigMerge:
             raise _refuse(origin, error) from None
 
     def _suggest(self, key: str) -> str:
-        """Names the settings that may be meant; where there is none, those there are."""
+        """Suggests similar settings; without any, lists those of the section, or all sections."""
         section, _, name = key.rpartition(".")
         settings = {
             known: known.rpartition(".")[2] for known in self._types if known not in self._sections
@@ -120,14 +120,14 @@ class ConfigMerge:
         if alike:
             return f"did you mean {' or '.join(alike)}?"
         if inside:
-            return f"{section} has {', '.join(inside.values())}"
+            return f"the settings of {section} are {', '.join(inside.values())}"
         sections = ", ".join(f"{section}.*" for section in self._sections)
         others = ", ".join(known for known in settings if "." not in known)
-        return f"there are {sections} and {others}"
+        return f"expected one of {sections} and {others}"
 
 
 def _find_alike(name: str, leaves: dict[str, str], cutoff: float = 0.8) -> list[str]:
-    """Finds settings called nearly so: as a whole, else with more words before or after it."""
+    """Finds settings with a similar name, else settings of which a part is similar."""
     parts = {part for leaf in leaves.values() for part in _parts(leaf)}
     close = get_close_matches(name, parts, 1, cutoff)
     return [known for known, leaf in leaves.items() if leaf in close] or [
@@ -136,16 +136,19 @@ def _find_alike(name: str, leaves: dict[str, str], cutoff: float = 0.8) -> list[
 
 
 def _parts(leaf: str) -> set[str]:
-    """Gives all runs of whole words: of `lr_batch_size` also `batch_size`, `lr` and so on."""
+    """Returns all runs of whole words, e.g. `batch_size` and `lr` of `lr_batch_size`."""
     words = leaf.split("_")
     return {"_".join(words[i:j]) for i, j in combinations(range(len(words) + 1), 2)}
 
 
 def _find_file(path: Path) -> Path:
-    """Gives the file itself or, for ``configs/NAME.yaml``, the one that comes with the package."""
+    """Returns the file, or the packaged one for a missing ``configs/NAME.yaml``."""
     package = Path(__file__).parent
     if path.parent == Path("configs") and not path.exists():
-        for folder in (package / "configs", package.parent / "configs"):  # of a wheel, a checkout
+        for folder in (
+            package / "configs",
+            package.parent / "configs",
+        ):  # wheel, checkout
             if (folder / path.name).is_file():
                 return folder / path.name
     return path
@@ -158,14 +161,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         places = (Path("configs", f"{path}.yaml"), Path("configs", path), Path(f"{path}.yaml"))
         found = next((place for place in places if place.is_file()), None)
         remedy = f"did you mean {found}?" if found else "see configs/ for examples"
-        raise ConfigError(f"no configuration file {path}; {remedy}") from None
+        raise ConfigError(f"configuration file {path} not found; {remedy}") from None
     except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(
-            f"{path} cannot be read as YAML: {' '.join(str(error).split())}"
+            f"{path} cannot be parsed as YAML: {' '.join(str(error).split())}"
         ) from None
     if not isinstance(content, dict):
         raise ConfigError(
-            f"{path} must hold sections such as `optim:`, not a {type(content).__name__}"
+            f"{path} holds a {type(content).__name__}; expected sections such as `optim:`"
         )
     return cast(dict[str, Any], content)
 

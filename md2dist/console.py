@@ -1,4 +1,4 @@
-"""How a command prints errors, ends and exits."""
+"""Error output and exit codes of commands."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from md2dist.errors import Md2distError
 
 
 def print_error(message: str) -> None:
-    """Tells the user of an error, in one line on the terminal."""
+    """Prints an error in one line on standard error."""
     sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command's ``main``: an error of use or of a file becomes one line and exit code 2."""
+    """Runs a command's ``main``; a user or file error is printed in one line, with exit code 2."""
     try:
         try:
             main()
         except BaseException:
-            with suppress(OSError):  # the first error is the one to be told
+            with suppress(OSError):  # report the first error
                 _flush_output()
             raise
         _flush_output()
     except Md2distError as error:
         print_error(str(error))
         sys.exit(2)
-    except BrokenPipeError:  # nobody reads on, as in `... | head`
+    except BrokenPipeError:  # the reader closed the pipe, e.g. `... | head`
         sys.exit(141)
-    except OSError as error:  # of a file for which the command has no words of its own
+    except OSError as error:  # a file error without a message of the command's own
         print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(2)
     except KeyboardInterrupt:
@@ -40,12 +40,12 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def _flush_output() -> None:
-    """Lets an OSError pass if what was printed cannot be written, and gives it up."""
-    if sys.stdout is None:  # closed by whoever started the command
+    """Flushes standard output; if that fails, discards the output and raises the OSError."""
+    if sys.stdout is None:  # closed by the parent process
         return
     try:
         sys.stdout.flush()
     except OSError:
-        # It would be tried again at the end of the process, and fail with a traceback.
+        # Python would flush again at exit and fail with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise

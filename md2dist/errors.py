@@ -1,15 +1,15 @@
-"""Errors that a user can cause and mend, and the shape check that raises most of them."""
+"""Errors that a user can cause and fix, and the shape check of tensors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch  # encoding images has no need of it, and it takes seconds to import
+    import torch  # takes seconds to import, and packing does not need it
 
 
 class Md2distError(ValueError):
-    """Base of all errors of use: the message says what is wrong, what was expected, what to do."""
+    """Base of all user errors; a message names the fault, what was expected, and the remedy."""
 
 
 class ConfigError(Md2distError):
@@ -17,27 +17,27 @@ class ConfigError(Md2distError):
 
 
 class ShapeError(Md2distError):
-    """A tensor does not have the announced shape."""
+    """A tensor does not have the expected shape."""
 
 
 class KittiDataError(Md2distError):
-    """A file of the KITTI tree is missing, broken, or not what the split asks for."""
+    """A KITTI file is missing, damaged, or not what the split requires."""
 
 
 class KittiAccessError(Md2distError):
-    """The system denies access to a file of KITTI; never left out, unlike a `KittiDataError`."""
+    """Access to a KITTI file fails (permission, disk); never skipped, unlike `KittiDataError`."""
 
 
 class SplitError(Md2distError):
-    """A split file is missing or has a line that does not parse."""
+    """A split is unknown, or its file is missing or malformed."""
 
 
 class DownloadError(Md2distError):
-    """A file cannot be had from its server, or is not the one that was expected."""
+    """A file cannot be downloaded, or is not the expected one."""
 
 
 class ShardError(Md2distError):
-    """Shards are missing, damaged, or packed with another recipe than the one asked for."""
+    """Shards are missing, damaged, or packed with a recipe other than the expected one."""
 
 
 class WeightsError(Md2distError):
@@ -49,7 +49,7 @@ class CheckpointError(Md2distError):
 
 
 class TrainingError(Md2distError):
-    """A training that cannot go on."""
+    """A training run cannot continue."""
 
 
 class EvaluationError(Md2distError):
@@ -61,17 +61,17 @@ class ImageError(Md2distError):
 
 
 def check_shape(tensor: torch.Tensor, expected: str, name: str, **sizes: int) -> dict[str, int]:
-    """Checks a tensor's shape against a pattern and returns the sizes that its letters stand for.
+    """Checks a tensor's shape against a pattern and returns the sizes bound to its letters.
 
     Args:
         tensor: any tensor.
-        expected: sizes separated by blanks; a number must match, a letter is bound at its first
-            use, for example ``"B 3 H W"``.
-        name: what the message calls the tensor.
-        **sizes: letters that are bound already, typically from an earlier call.
+        expected: sizes separated by spaces, e.g. ``"B 3 H W"``; a number must match, a letter is
+            bound at its first use.
+        name: name of the tensor, for the message.
+        **sizes: letters already bound, typically by an earlier call.
 
     Returns:
-        All letters with their sizes, ready to be passed to the next check.
+        The size of each letter, to be passed to the next check.
 
     Raises:
         ShapeError: if the number of dimensions or a size differs.

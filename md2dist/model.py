@@ -1,6 +1,6 @@
-"""The whole method in one module: networks, geometry and loss, from a batch to a loss.
+"""Model: networks, geometry and loss in one module, since DeepSpeed wraps a single one.
 
-One module, because DeepSpeed wraps one. The networks run in the configured precision, by autocast;
+ The networks run in the configured precision, by autocast;
 their output layers, the geometry and the loss run in float32, or in float64 after ``.double()``.
 """
 
@@ -41,19 +41,19 @@ BATCH_SHAPES = {
 
 
 class MonodepthModel(nn.Module):
-    """Monodepth2, to be trained or asked for depth and motion.
+    """Monodepth2: losses in training, depth and motion in evaluation.
 
     Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation", ICCV 2019.
 
     Args:
-        num_layers: of both ResNet encoders.
+        num_layers: depth of both ResNet encoders.
         height: rows of the images, divisible by 32.
         width: columns of the images, divisible by 32.
-        frame_offsets: temporal sources, ascending, without 0; empty: no pose network.
-        use_stereo: the other camera is a source.
+        frame_offsets: temporal sources, ascending, without 0; if empty, there is no pose network.
+        use_stereo: whether the other camera is a source.
         loss: settings of the loss.
-        dtype: in which the networks compute, but for their output layers.
-        freeze_batchnorm: batch norm stays in eval mode while training.
+        dtype: type of the networks' computations, except for their output layers.
+        freeze_batchnorm: whether batch norm stays in eval mode while training.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class MonodepthModel(nn.Module):
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """Builds the model with random weights; opens no file."""
+        """Builds the model with random weights; reads no file."""
         return cls(
             config.network.num_layers,
             config.data.height,
@@ -105,7 +105,7 @@ class MonodepthModel(nn.Module):
         super().train(mode)
         if self.freeze_batchnorm:
             for module in self.modules():
-                if isinstance(module, _BatchNorm):  # also where the ranks share their statistics
+                if isinstance(module, _BatchNorm):  # including batch norm over all ranks
                     module.eval()
         return self
 
@@ -116,15 +116,15 @@ class MonodepthModel(nn.Module):
     def forward(self, batch: Batch, noise_seed: int | None = None) -> StepOutput:
         """Predicts depth and motion, and compares the target with the sources warped by them.
 
-        Nothing in here waits for the device.
+        It never synchronises with the device.
 
         Args:
             batch: images at the model's size, see `Batch`.
-            noise_seed: of the noise that breaks ties, in training mode; None: the default
-                generator goes on.
+            noise_seed: seed of the tie-breaking noise in training mode; None: the default
+                generator.
 
         Returns:
-            The loss and what pictures and statistics are made of, see `StepOutput`.
+            The loss, and the values for pictures and statistics, see `StepOutput`.
 
         Raises:
             ShapeError: if a tensor of the batch has another shape than the model's.
@@ -147,7 +147,7 @@ class MonodepthModel(nn.Module):
 
     @torch.no_grad()
     def predict_scaled_disparity(self, images: torch.Tensor) -> torch.Tensor:
-        """Predicts inverse depth; call it in eval mode.
+        """Predicts inverse depth; the model must be in eval mode.
 
         Args:
             images: (B, 3, H, W) in [0, 1], at the model's size.
@@ -164,7 +164,7 @@ class MonodepthModel(nn.Module):
         return scale_disparity(disparity, self.loss_config.min_depth, self.loss_config.max_depth)
 
     def predict_image(self, image: Image.Image) -> NDArray[np.float32]:
-        """Predicts inverse depth of one image of any size; call it in eval mode.
+        """Predicts inverse depth of one image of any size; the model must be in eval mode.
 
         Args:
             image: RGB, (H, W); resized to the model's size with Lanczos, as in training.
@@ -180,14 +180,14 @@ class MonodepthModel(nn.Module):
         return full[0, 0].cpu().numpy()
 
     def predict(self, image: Image.Image | NDArray[np.uint8]) -> Prediction:
-        """Predicts the depth of one image; call it in eval mode.
+        """Predicts the depth of one image; the model must be in eval mode.
 
         Args:
-            image: of any size (H, W): a PIL image, or an array (H, W, 3) uint8 in RGB.
+            image: a PIL image of any size (H, W), or an array (H, W, 3) uint8 in RGB.
 
         Returns:
-            Depth and disparity of the image's size. The depth of a model trained with stereo is in
-            metres, for cameras like KITTI's.
+            Depth and disparity (H, W). The depth of a model trained with stereo is in metres, for
+            cameras like KITTI's.
 
         Raises:
             ShapeError: if an array is not (H, W, 3) uint8.
@@ -208,11 +208,11 @@ class MonodepthModel(nn.Module):
 
     @torch.no_grad()
     def predict_transform(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Predicts the motion between two frames; call it in eval mode.
+        """Predicts the motion between two frames; the model must be in eval mode.
 
         Args:
             first: the earlier frame, (B, 3, H, W) in [0, 1], at the model's size.
-            second: the later one, likewise.
+            second: the later frame, (B, 3, H, W) in [0, 1].
 
         Returns:
             (B, 4, 4): p_second = T @ p_first for points in camera coordinates; the translation is
@@ -224,7 +224,7 @@ class MonodepthModel(nn.Module):
         """
         if not self.frame_offsets:
             raise ConfigError(
-                "this model predicts no motion: it was built for stereo pairs alone; "
+                "this model predicts no motion, since it was built for stereo pairs alone; "
                 "use one with data.frame_offsets=[-1,1]"
             )
         sizes = check_shape(first, "B 3 H W", "first", H=self.height, W=self.width)
@@ -239,8 +239,8 @@ class MonodepthModel(nn.Module):
     def _predict_transforms(self, batch: Batch) -> torch.Tensor:
         """Returns T_source_target (B, S, 4, 4): predicted, and for stereo, known.
 
-        The pose network sees each pair in temporal order, one pair at a time: batch norm in
-        training mode takes the statistics of each neighbour by itself.
+        The pose network gets each pair in temporal order, one pair at a time: in training mode,
+        batch norm uses the statistics of each neighbour separately.
         """
         target, transforms = batch.target_aug, []
         for offset, source in zip(self.frame_offsets, batch.sources_aug.unbind(1), strict=False):

@@ -1,4 +1,4 @@
-"""What training minimises: predictions and images in, the loss of all scales out."""
+"""Objective: the loss of all scales from predictions and images."""
 
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from md2dist.records import Batch, StepOutput
 
 
 class Predictions(NamedTuple):
-    """What the networks say about a batch."""
+    """Outputs of the networks for a batch."""
 
     disparities: tuple[torch.Tensor, ...]  # (B, 1, H/2^s, W/2^s) each, in (0, 1), scale 0 first
     masks: tuple[torch.Tensor, ...]  # (B, S, H/2^s, W/2^s) each, in (0, 1); () without a mask
@@ -40,21 +40,21 @@ def compute_loss(
     settings: LossConfig,
     generator: torch.Generator | None = None,
 ) -> StepOutput:
-    """Compares the target with the sources that are warped by predicted depth and motion.
+    """Compares the target with the sources warped by predicted depth and motion.
 
-    A CPU takes the samples one by one, as their maps then stay in its cache.
+    On a CPU, samples are processed one by one, so that their maps stay in its cache.
 
     Source: Godard et al., ICCV 2019, section 3; "v1" is the multi-scale loss of Godard et al.,
     CVPR 2017, section 3.3.
 
     Args:
-        predictions: of the networks; the gradient goes back to them.
-        batch: the plain images are compared.
-        settings: weights and options.
-        generator: of the noise that breaks ties; None: the device's default.
+        predictions: outputs of the networks, which receive the gradient.
+        batch: its plain images are compared.
+        settings: weights and options of the loss.
+        generator: generator of the tie-breaking noise; None: the device's default.
 
     Returns:
-        The loss, its parts per scale, and the pictures of scale 0, see `StepOutput`.
+        The loss, its parts per scale, and the images of scale 0, see `StepOutput`.
     """
     num_samples = len(batch.target)
     step = 1 if batch.target.device.type == "cpu" else num_samples
@@ -90,7 +90,7 @@ def _compute_part(
     settings: LossConfig,
     generator: torch.Generator | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns the losses of all scales, and the warped sources and the auto-mask of scale 0."""
+    """Returns losses (num_scales,); of scale 0, warped (B, S, 3, H, W) and auto_mask (B, H, W)."""
     view = _make_view(batch, 0, settings)
     results = []
     for scale, disparity in enumerate(predictions.disparities):
@@ -122,7 +122,7 @@ def _compute_scale(
     T_source_target: torch.Tensor,
     mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns the loss of one scale, the warped sources and the auto-mask."""
+    """Returns the loss () of one scale, warped (B, S, 3, h, w) and auto_mask (B, h, w)."""
     loss = smoothness_loss(disparity, downsample(target, scale))
     loss = settings.smoothness_weight / 2**scale * loss
 

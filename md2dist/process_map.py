@@ -1,7 +1,6 @@
-"""A map over processes that neither hangs nor leaves anybody behind."""
+"""Parallel map over processes, without hangs and orphaned workers."""
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from md2dist.errors import ConfigError, ShardError
+from md2dist.parent_process import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -19,27 +19,27 @@ Result = TypeVar("Result")
 def map_in_processes(
     function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int
 ) -> Iterator[Result]:
-    """Applies a function to all jobs and yields the results in the jobs' order.
+    """Applies a function to all jobs and yields the results in the order of the jobs.
 
     Args:
-        function: a function of a module, so that it can be sent to another process.
-        jobs: its arguments.
-        num_processes: jobs under way at the same time; 1 stays in this process.
+        function: a module-level function, so that it can be pickled.
+        jobs: arguments of the function, one per call.
+        num_processes: number of worker processes; 1 runs all jobs in this process.
 
     Raises:
-        ConfigError: if there would be no process.
-        ShardError: if a process dies. What `function` raises is raised here.
+        ConfigError: if `num_processes` is less than 1.
+        ShardError: if a worker process dies. Errors of `function` are raised unchanged.
     """
     if num_processes < 1:
-        raise ConfigError(f"--processes {num_processes}: expected 1 or more")
+        raise ConfigError(f"--processes {num_processes}: expected >= 1")
     if num_processes == 1:
         yield from map(function, jobs)
         return
-    # Spawned, not forked: a fork would copy the locks of whatever threads the caller runs.
+    # Spawned, not forked: a fork would copy locks that other threads of the caller hold.
     context = multiprocessing.get_context("spawn")
-    is_deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in a script's background
+    ignores_interrupts = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # in the background
     pool = ProcessPoolExecutor(
-        num_processes, context, initializer=_begin_worker, initargs=(is_deaf,)
+        num_processes, context, initializer=_begin_worker, initargs=(ignores_interrupts,)
     )
     try:
         with _holding_interrupts():
@@ -47,7 +47,7 @@ def map_in_processes(
         yield from results
     except BrokenProcessPool:
         raise ShardError(
-            "one of the processes died, perhaps for want of memory; try fewer --processes"
+            "a worker process died, possibly out of memory; try fewer --processes"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -55,13 +55,13 @@ def map_in_processes(
 
 @contextmanager
 def _holding_interrupts() -> Iterator[None]:
-    """Lets Ctrl-C wait, also in processes that begin here, until they can take it in silence."""
-    if threading.current_thread() is not threading.main_thread():  # which alone has Ctrl-C
+    """Defers Ctrl-C, also in the processes started inside, until they can exit silently."""
+    if threading.current_thread() is not threading.main_thread():  # only it handles Ctrl-C
         yield
         return
-    held: list[object] = []  # what other threads of this process let through
+    held: list[object] = []  # interrupts that other threads received
     handler = signal.signal(signal.SIGINT, lambda *interrupt: held.append(interrupt))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by workers
     try:
         yield
     finally:
@@ -71,20 +71,8 @@ def _holding_interrupts() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-def _begin_worker(is_deaf: bool) -> None:
-    """Lets a worker end at Ctrl-C without a word, which the command has, and with the command."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN if is_deaf else signal.SIG_DFL)
+def _begin_worker(ignores_interrupts: bool) -> None:
+    """Makes a worker exit with its parent, and silently at Ctrl-C, which the command reports."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN if ignores_interrupts else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _end_with_parent()
-
-
-def _end_with_parent() -> None:
-    """Lets a worker die with the command, which may be killed without a chance to say so."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    end_with_parent()

@@ -1,4 +1,4 @@
-"""Downloads the published archives of KITTI raw: all 66, 175 GB, or those of some drives."""
+"""Downloads the KITTI raw archives: all 66 (175 GB), or those of selected drives."""
 
 from md2dist.commands.download import main
 from md2dist.console import run_command

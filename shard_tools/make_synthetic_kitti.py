@@ -1,4 +1,4 @@
-"""Renders synthetic drives with exact geometry into KITTI raw's layout."""
+"""Renders synthetic drives with exact geometry in the layout of KITTI raw."""
 
 from md2dist.commands.synthesize import main
 from md2dist.console import run_command

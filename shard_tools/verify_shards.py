@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a folder of shards; exit code 1 if anything is."""
+"""Checks a folder of shards and lists all faults; exit code 1 if there are any."""
 
 from md2dist.commands.verify import main
 from md2dist.console import run_command

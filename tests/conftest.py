@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the folder of golden tensors and real frames, and one thread."""
+"""Options and fixtures of all tests: device, golden tensors and real frames, random seeds."""
 
 import os
 import signal
@@ -6,23 +6,61 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.device import OnDevice, is_numeric
 
 torch.set_num_threads(1)
-# What tests start listens to Ctrl-C, also where a script started the tests in its background.
+# Child processes handle Ctrl-C even if a script runs the tests in the background, which ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="device of the numeric tests, cpu or cuda")
+
+
+def pytest_configure(config):
+    try:
+        torch.empty(0, device=config.getoption("device"))
+    except (RuntimeError, AssertionError) as error:
+        device, reason = config.getoption("device"), str(error).splitlines()[0]
+        raise pytest.UsageError(f"--device {device} is not usable here: {reason}") from None
+    # float32 with its full 24 bits (no TF32), and bit-identical results for identical inputs.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if is_numeric(item.path):
+            item.add_marker("numeric")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Creates the tensors of a numeric test and of its fixtures on the device."""
+    device = torch.device(item.config.getoption("device"))
+    if device.type == "cpu" or not item.get_closest_marker("numeric"):
+        return (yield)
+    with OnDevice(device):
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig) -> torch.device:
+    """The device on which numeric tests create their tensors."""
+    return torch.device(pytestconfig.getoption("device"))
+
+
 @pytest.fixture(autouse=True)
 def same_random_numbers():
-    """Every test draws the same numbers, alone and among others."""
+    """Seeds each test, so that it draws the same numbers alone and among others."""
     torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with kitti/, golden/ and splits/; skips where it is absent."""
+    """The folder with kitti/, golden/ and splits/; skips the test if it is missing."""
     folder = Path(os.environ.get("MD2DIST_SHARED", ROOT.parent / "shared"))
     if not (folder / "golden").is_dir():
         pytest.skip(f"no golden tensors and KITTI frames at {folder}; set MD2DIST_SHARED")

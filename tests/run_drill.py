@@ -1,10 +1,10 @@
-"""Inflicts faults on a training, one after another, and looks at what is lost.
+"""Fault drill: injects faults into a training one by one and reports the steps lost.
 
     python tests/run_drill.py --output drill_output
 
-A short training is started by the real launcher and hit by a fault at a random step, from outside;
-then the same command is started again, until no fault is left. An undisturbed run of the same
-settings says what every loss and the last weights must be. Nothing in the training is patched.
+The launcher starts a short training, into which a fault is injected from outside at a random step.
+The same command is then started again for the next fault. An undisturbed run with the same settings
+gives the expected losses and final weights. Nothing in the training is patched.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from helpers.running_job import ROOT, RunningJob
 from md2dist.runs.checkpoint_folder import find_checkpoint
 
 SAVE_EVERY = 5
-STEPS_PER_FAULT = 4 * SAVE_EVERY  # a life passes one checkpoint, and goes on until it is hit
+STEPS_PER_FAULT = 4 * SAVE_EVERY  # each start saves a checkpoint and runs until its fault
 SETTINGS = [
     "configs/stereo.yaml", "data.height=64", "data.width=96", "data.num_workers=1",
     "data.prefetch_batches=2", "network.weights=scratch", "precision.dtype=fp32",
@@ -33,12 +33,12 @@ SETTINGS = [
 
 
 class Outcome(NamedTuple):
-    """What came of a fault."""
+    """Outcome of one fault."""
 
     fault: str
     happened: str
     num_lost: int  # steps
-    is_same: bool  # all losses up to here are those of the undisturbed run
+    is_same: bool  # whether all losses so far equal those of the undisturbed run
     problems: list[str]
 
     def __str__(self) -> str:
@@ -48,30 +48,34 @@ class Outcome(NamedTuple):
 
 
 def main() -> None:
-    """Runs the drill; exit code 1 if anything was lost that should not have been."""
+    """Runs the drill; exit code 1 if more was lost than allowed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("drill_output"), help="a new folder")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults' order and moments")
-    parser.add_argument("--only", default="", help="faults whose name holds these words")
+    parser.add_argument(
+        "--output", type=Path, default=Path("drill_output"), help="new folder for all results"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the order and times of the faults"
+    )
+    parser.add_argument("--only", default="", help="run only faults whose name contains this text")
     options = parser.parse_args()
     output = options.output.resolve()
     if (output / "disturbed").exists():
-        parser.exit(2, f"error: {output} holds an earlier drill; remove it\n")
+        parser.exit(2, f"error: {output} contains an earlier drill; remove it\n")
     generator = random.Random(options.seed)
     shards = make_shards(output)
     faults = [fault for fault in list_faults(shards) if options.only in fault.name]
     generator.shuffle(faults)
     max_steps = STEPS_PER_FAULT * (len(faults) + 1)
     words = [*SETTINGS, f"data.train_shards={shards}", f"optim.max_steps={max_steps}"]
-    print(f"{len(faults)} faults, seed {options.seed}; first a run that nothing happens to")
+    print(f"{len(faults)} faults, seed {options.seed}; starting with an undisturbed run")
     undisturbed, disturbed = output / "undisturbed", output / "disturbed"
     finish(RunningJob(undisturbed, [*words, "checkpoint.every_steps=null"]))
     losses = read_losses(undisturbed)
     outcomes = []
     for fault in faults:
-        outcomes.append(inflict(fault, disturbed, words, losses, generator))
+        outcomes.append(inject(fault, disturbed, words, losses, generator))
         print(outcomes[-1], flush=True)
     finish(RunningJob(disturbed, words))
     is_same_end = have_same_state(undisturbed, disturbed) and read_losses(disturbed) == losses
@@ -82,7 +86,7 @@ def main() -> None:
 
 
 def make_shards(output: Path) -> Path:
-    """Renders one drive and packs it."""
+    """Renders one drive, packs it and returns the folder of shards."""
     kitti, shards = output / "kitti", output / "shards"
     call("make_synthetic_kitti.py", "--output", kitti, "--drives", 1, "--frames", 40,
          "--width", 192, "--height", 128, "--scan-every", 0)  # fmt: skip
@@ -96,44 +100,44 @@ def make_shards(output: Path) -> Path:
 
 
 def call(script: str, *words: object) -> None:
-    """Runs a tool; the drill ends where it fails."""
+    """Runs a tool; raises an error if it fails."""
     command = [sys.executable, str(ROOT / "shard_tools" / script), *map(str, words)]
     subprocess.run(command, check=True, capture_output=True)
 
 
 def finish(job: RunningJob) -> None:
-    """Lets a job come to its end."""
+    """Waits for a job, which must succeed."""
     code, output = job.wait_for_end(seconds=1800)
     assert code == 0, output
 
 
-def inflict(
+def inject(
     fault: Fault,
     run_dir: Path,
     words: list[str],
     losses: dict[int, float],
     generator: random.Random,
 ) -> Outcome:
-    """Starts the run, inflicts the fault between two checkpoints, and looks at what is left."""
-    start = max(find_position(run_dir), SAVE_EVERY)  # two checkpoints are there when it is hit
+    """Starts the run, injects the fault between two checkpoints, and checks the result."""
+    start = max(find_position(run_dir), SAVE_EVERY)  # two checkpoints exist before the fault
     started = time.time()
     job = RunningJob(run_dir, words, **dict(fault.environment))
-    moment = start - start % SAVE_EVERY + SAVE_EVERY + 1 + generator.randrange(SAVE_EVERY - 1)
+    fault_step = start - start % SAVE_EVERY + SAVE_EVERY + 1 + generator.randrange(SAVE_EVERY - 1)
 
-    def is_moment() -> bool:
-        status = job.status()  # at first that of the life before
-        return status.get("time", 0) > started and status["step"] >= moment
+    def has_reached_step() -> bool:
+        status = job.status()  # at first that of the previous start
+        return status.get("time", 0) > started and status["step"] >= fault_step
 
     problems = []
     try:
-        job.wait_until(is_moment)
-        inflicted = time.monotonic()
-        fault.inflict(job)
+        job.wait_until(has_reached_step)
+        injected = time.monotonic()
+        fault.inject(job)
         code, _ = job.wait_for_end(seconds=120)
-        happened = f"exit code {code} after {time.monotonic() - inflicted:.0f} s"
+        happened = f"exit code {code} after {time.monotonic() - injected:.0f} s"
     except AssertionError:
-        happened = "no end"
-        problems.append("processes were left behind")
+        happened = "did not end"
+        problems.append("processes were still running")
     finally:
         job.kill()
     status, now = job.status(), read_losses(run_dir)
@@ -141,9 +145,9 @@ def inflict(
     was_saved = fault.status == "preempted"
     allowed = 0 if was_saved else SAVE_EVERY * (1 + fault.num_lost_checkpoints)
     if not 0 <= num_lost <= allowed:
-        problems.append(f"{allowed} steps at most should have been lost")
+        problems.append(f"expected <= {allowed} lost steps")
     if status["status"] != fault.status:
-        problems.append(f"status should be {fault.status}")
+        problems.append(f"expected status {fault.status}")
     is_same = now == {step: losses[step] for step in range(1, max(now) + 1)}
     if not is_same:
         problems.append("losses differ from those of the undisturbed run")
@@ -153,25 +157,25 @@ def inflict(
 
 
 def find_position(run_dir: Path) -> int:
-    """Finds the step from which a run would go on."""
+    """Returns the step from which a run would resume."""
     found = find_checkpoint(run_dir / "checkpoints")
     return found[1]["step"] if found else 0
 
 
 def read_losses(run_dir: Path) -> dict[int, float]:
-    """Reads the loss of every step that a run's log holds a whole line of."""
+    """Reads the losses by step from the complete lines of a run's metrics.jsonl."""
     losses = {}
     for line in (run_dir / "metrics.jsonl").read_text().splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # torn by a fault
+        except ValueError:  # truncated by a fault
             continue
         losses[entry["step"]] = entry["train/loss"]
     return losses
 
 
 def have_same_state(first: Path, second: Path) -> bool:
-    """Compares the last checkpoints of two runs bit for bit: weights, buffers and moments."""
+    """Returns whether the last checkpoints hold bit-identical weights, buffers and moments."""
     states = []
     for run_dir in (first, second):
         path = max((run_dir / "checkpoints").glob("step-*")) / "mp_rank_00_model_states.pt"
@@ -185,11 +189,11 @@ def have_same_state(first: Path, second: Path) -> bool:
 
 
 def make_table(outcomes: list[Outcome], is_same_end: bool) -> str:
-    """Makes a Markdown table of all outcomes."""
-    head = "| fault | what happened | steps lost | same losses |\n| --- | --- | ---: | --- |\n"
+    """Returns a Markdown table of all outcomes."""
+    head = "| fault | outcome | steps lost | same losses |\n| --- | --- | ---: | --- |\n"
     end = "the same weights, bit for bit, as" if is_same_end else "OTHER WEIGHTS THAN"
     rows = "".join(f"{outcome}\n" for outcome in outcomes)
-    return f"{head}{rows}\nAfter {len(outcomes)} faults: {end} a run without any.\n"
+    return f"{head}{rows}\nAfter {len(outcomes)} faults: {end} a run without faults.\n"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def run(script, *words, **streams):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, **streams)
 
 
-def test_a_reader_that_leaves_early_ends_a_command_without_a_word():
+def test_a_closed_pipe_ends_a_command_silently():
     with run(PRINTING, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == "0\n"
         process.stdout.close()
@@ -28,14 +28,14 @@ def test_a_reader_that_leaves_early_ends_a_command_without_a_word():
     assert process.returncode == 141
 
 
-def test_output_that_cannot_be_written_is_told_in_one_line():
+def test_output_that_cannot_be_written_is_reported_in_one_line():
     with Path("/dev/full").open("w") as full, run(PRINTING, stdout=full) as process:
         assert process.stderr.read() == "error: [Errno 28] No space left on device\n"
     assert process.returncode == 2
 
 
 @pytest.mark.parametrize("name", ["nowhere", "x" * 300])
-def test_a_file_that_cannot_be_opened_is_told_in_one_line_with_its_name(name):
+def test_a_file_that_cannot_be_opened_is_reported_in_one_line_with_its_name(name):
     with run(OPENING, name, stdout=subprocess.PIPE) as process:
         error = process.stderr.read()
     assert error.startswith(f"error: {name}: ")
@@ -55,17 +55,17 @@ run_command(main)
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "reported"),
     [
         ("ShardError('shard 3 is damaged')", 2, "error: shard 3 is damaged"),
         ("SystemExit(85)", 85, ""),
         ("RuntimeError('a fault of ours')", 1, "RuntimeError: a fault of ours"),
     ],
 )
-def test_what_cannot_be_printed_does_not_hide_how_a_command_ended(error, code, told):
+def test_lost_output_does_not_hide_how_a_command_ended(error, code, reported):
     with Path("/dev/full").open("w") as full, run(FAILING, error, stdout=full) as process:
         lines = process.stderr.read().splitlines() or [""]
-    assert (process.returncode, lines[-1]) == (code, told)
+    assert (process.returncode, lines[-1]) == (code, reported)
 
 
 def test_a_command_may_run_without_a_standard_output():

@@ -1,4 +1,4 @@
-"""What a user has at a Python prompt after `import md2dist`."""
+"""The public names of `import md2dist`, as used at a Python prompt."""
 
 import subprocess
 import sys
@@ -69,10 +69,10 @@ def test_an_array_is_predicted_as_its_image_is(folder, image):
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.float32)])
-def test_an_array_that_is_no_image_is_refused(folder, array):
+def test_an_array_that_is_not_an_image_is_refused(folder, array):
     with pytest.raises(ShapeError, match=r"expected uint8 of \(H, W, 3\)"):
         md2dist.load_model(folder).predict(array)
 
 
-def test_type_checkers_are_told_that_the_package_is_typed():
+def test_the_package_is_marked_as_typed():
     assert (Path(md2dist.__file__).parent / "py.typed").exists()

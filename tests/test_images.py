@@ -52,7 +52,7 @@ def test_jpeg_keeps_full_chroma_and_is_close():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_whatever_the_file_holds_becomes_rgb(tmp_path, mode):
+def test_all_8_bit_modes_become_rgb(tmp_path, mode):
     path = tmp_path / "frame.png"
     smooth_frame().convert(mode).save(path)
     assert decode_frame(path.read_bytes(), path.name).mode == "RGB"
@@ -70,7 +70,7 @@ def test_more_than_8_bits_per_channel_are_refused_not_clipped(tmp_path, mode):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("keep", [0, 20, 0.5])
-def test_a_truncated_image_is_an_error_that_names_it_in_reproducible_words(suffix, keep):
+def test_a_truncated_image_is_an_error_with_its_name_and_a_reproducible_message(suffix, keep):
     content = encode_frame(smooth_frame(), suffix, quality=95)
     content = content[: int(keep * len(content)) if keep < 1 else keep]
     with pytest.raises(KittiDataError, match=rf"0000000003\.{suffix} is broken") as caught:
@@ -89,7 +89,7 @@ def test_intrinsics_keep_the_outer_edges_of_the_image():
     np.testing.assert_allclose(scaled @ ray, [-0.5, -0.5, 1], rtol=1e-12)
 
 
-def test_intrinsics_follow_what_lanczos_does_to_a_bright_spot():
+def test_intrinsics_follow_a_bright_spot_resized_with_lanczos():
     pixels = np.full((96, 160, 3), 100, np.uint8)  # grey, so that no negative lobe is clipped
     pixels[40:44, 100:104] = 200  # centred at (101.5, 41.5)
     resized = np.asarray(resize_frame(Image.fromarray(pixels), 32, 64), float)[..., 0] - 100

@@ -73,16 +73,16 @@ def test_the_loss_of_each_scale_agrees_with_its_twin(options):
     predictions, batch = random_scene(settings.use_predictive_mask)
     output = compute_loss(predictions, batch, settings)
     losses, warped, auto_mask = reference.scale_losses(
-        [x[:, 0].detach().numpy() for x in predictions.disparities],
-        [x.detach().numpy() for x in predictions.masks] or None,
-        predictions.T_source_target.detach().numpy(),
-        Batch(*(x.numpy() for x in batch)),
+        [x[:, 0].detach().cpu().numpy() for x in predictions.disparities],
+        [x.detach().cpu().numpy() for x in predictions.masks] or None,
+        predictions.T_source_target.detach().cpu().numpy(),
+        Batch(*(x.cpu().numpy() for x in batch)),
         settings,
     )
-    assert np.allclose(output.scale_losses, losses, rtol=1e-10, atol=0)
+    assert np.allclose(output.scale_losses.cpu(), losses, rtol=1e-10, atol=0)
     assert torch.equal(output.loss.detach(), output.scale_losses.mean())
-    assert np.allclose(output.warped, warped, rtol=0, atol=1e-10)
-    assert np.array_equal(output.auto_mask, auto_mask)
+    assert np.allclose(output.warped.cpu(), warped, rtol=0, atol=1e-10)
+    assert np.array_equal(output.auto_mask.cpu(), auto_mask)
     assert output.auto_mask.all() != settings.use_auto_mask
 
 

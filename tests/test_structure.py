@@ -11,7 +11,8 @@ SOURCES = sorted((ROOT / "md2dist").rglob("*.py"))
 TRACKED_FOLDERS = ("md2dist", "launch", "shard_tools", "tests")
 FLOORS = {
     "errors": 0, "records": 0, "geometry": 0, "networks": 0, "losses": 0, "conventions": 0,
-    "console": 1, "storage": 1, "process_map": 1, "config_merge": 1, "data.images": 1,
+    "console": 1, "storage": 1, "process_map": 1, "parent_process": 1, "config_merge": 1,
+    "data.images": 1,
     "data.kitti": 2, "data.shards": 2, "distributed": 2, "synthetic": 2, "config": 2,
     "data.packing": 3, "data.inspection": 3, "data.loading": 3,
     "evaluation": 3, "runs": 3, "objective": 3,
@@ -24,6 +25,7 @@ FLOORS = {
 STRANGERS = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
 HEAVY = {"deepspeed": {"training"}, "wandb": {"runs"}}  # only these rooms import them
 MOST_FILES_OF_A_FOLDER = 20
+MOST_PARAMETERS = 8
 
 
 def imported_modules(path):
@@ -94,6 +96,19 @@ def test_no_folder_holds_more_than_20_files():
     folders = {path.parent for folder in TRACKED_FOLDERS for path in (ROOT / folder).rglob("*.py")}
     sizes = {str(folder): len(list(folder.glob("*.py"))) for folder in folders}
     assert {folder: n for folder, n in sizes.items() if n > MOST_FILES_OF_A_FOLDER} == {}
+
+
+def parameters_of(path):
+    """Name and number of parameters of each function, `self` and `cls` aside."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            yield node.name, len([name for name in named if name.arg not in ("self", "cls")])
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_function_takes_more_than_8_parameters(path):
+    assert [name for name, count in parameters_of(path) if count > MOST_PARAMETERS] == []
 
 
 def test_the_floors_of_the_architecture_are_these():

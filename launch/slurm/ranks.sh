@@ -1,26 +1,26 @@
-# Starts the ranks of a SLURM job: as many as it has tasks, GPUs or nodes.
+# Starts the ranks of a SLURM job: one per task, GPU or node.
 #
-# The batch scripts source this, and are submitted from the project's folder. Tasks count where sbatch
-# was asked for them, else GPUs. The ranks share the CPUs of the job evenly.
+# Sourced by the batch scripts, which are submitted from the project's folder. There are as many
+# ranks as tasks if sbatch was given tasks, else as GPUs. They share the CPUs of the job evenly.
 
 ranks=${SLURM_NTASKS:-$((SLURM_NNODES * ${SLURM_GPUS_ON_NODE:-1}))}
 cpus=$((SLURM_NNODES * SLURM_CPUS_ON_NODE / ranks))
 if [ "$cpus" -eq 0 ]; then
     echo "error: this job has $SLURM_CPUS_ON_NODE CPUs per node, too few for $ranks ranks on" \
-        "$SLURM_NNODES nodes; give sbatch --cpus-per-gpu 8, or --exclusive for whole nodes" >&2
+        "$SLURM_NNODES nodes; pass --cpus-per-gpu 8 to sbatch, or --exclusive for whole nodes" >&2
     exit 2
 fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$cpus}" PYTHONUNBUFFERED=1
 
-start_ranks() { # SCRIPT WORDS...: gives the highest exit code of the ranks
-    # When the first one has left, the others have half a minute for it: they may be saving.
+start_ranks() { # SCRIPT ARGUMENTS...: returns the highest exit code of the ranks
+    # After the first rank exits, the others have 30 s: they may be saving a checkpoint.
     srun --ntasks="$ranks" --cpus-per-task="$cpus" --kill-on-bad-exit=0 --wait=30 \
         python "$@" &
     local step=$!
-    # SLURM signals the ranks by itself; what reaches only this shell is passed on by srun, as USR1:
-    # of TERM, srun makes KILL.
+    # SLURM signals the ranks itself; srun forwards signals that reach only this shell. TERM is
+    # forwarded as USR1, because srun turns TERM into KILL.
     trap "kill -USR1 $step" USR1 TERM
-    while kill -0 "$step" 2>/dev/null; do # wait ends at a trap, too
+    while kill -0 "$step" 2>/dev/null; do # a trap ends wait, too
         wait "$step"
     done
     wait "$step"

@@ -1,4 +1,4 @@
-"""What the image formats of shards cost, timed through the code that packs and reads them."""
+"""Benchmark of the image formats of shards, through the code that packs and reads them."""
 
 import platform
 import statistics
@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, get_args
 
-import webdataset.writer  # noqa: F401  which packing imports late, and no clock shall count
+import webdataset.writer  # noqa: F401  packing imports it late, which would be timed
 
 from md2dist.data.images import ImageFormat
 from md2dist.data.kitti.splits import SplitLine
@@ -24,7 +24,7 @@ from md2dist.errors import ConfigError
 
 
 class _Trial(NamedTuple):
-    """One packing, and the reading of what came of it."""
+    """Times of one packing and of reading its shards."""
 
     num_images: int
     pack_seconds: float
@@ -35,29 +35,29 @@ class _Trial(NamedTuple):
 def bench_formats(
     tree: SourceTree, lines: Sequence[SplitLine], recipe: Recipe, num_repeats: int
 ) -> list[dict[str, Any]]:
-    """Packs the same samples in each format, turn by turn, and reads them back.
+    """Packs the same samples in each format, in turn, and reads them back.
 
-    Seconds are those of CPU time of this process, which is what one core delivers on a machine that
-    has other things to do. The shards lie in a temporary folder and are removed.
+    Times are CPU times of this process, so other processes of the machine do not matter. The shards
+    are written to a temporary folder and removed.
 
     Args:
-        tree: of KITTI.
+        tree: the KITTI tree.
         lines: the samples.
-        recipe: how they are packed, but for the format of their images.
-        num_repeats: packings in each format.
+        recipe: their recipe, except for the image format.
+        num_repeats: number of packings in each format.
 
     Returns:
         Figures per format: medians, over the packings, of the distinct images packed in a second,
         from the camera's files to the manifest; over the samples, of the milliseconds to read and
-        decode one with all its views; the bytes of a sample; and what they were measured with.
+        decode one with all its views; the bytes of a sample; and the conditions of the measurement.
 
     Raises:
         ConfigError: if there is nothing to time.
-        KittiDataError: if a file of a sample is missing or broken.
+        KittiDataError: if a file of a sample is missing or damaged.
     """
     if num_repeats < 1 or not lines:
         raise ConfigError(
-            f"--repeats {num_repeats}, and {len(lines)} samples: expected 1 or more of both"
+            f"--repeats {num_repeats}, and {len(lines)} samples: expected >= 1 of both"
         )
     trials: dict[ImageFormat, list[_Trial]] = defaultdict(list)
     for _ in range(num_repeats):

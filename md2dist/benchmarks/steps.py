@@ -1,4 +1,4 @@
-"""How fast data and steps are, timed through the code that training runs."""
+"""Benchmarks of loading and of training steps, through the code of training."""
 
 import copy
 import platform
@@ -14,6 +14,7 @@ from md2dist.config import CheckpointConfig, Config
 from md2dist.conventions import STEREO_BASELINE
 from md2dist.data.loading.collate import recipe_intrinsics
 from md2dist.data.loading.loader import make_loader
+from md2dist.data.shards.recipe import view_names
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.model import MonodepthModel
@@ -27,36 +28,29 @@ from md2dist.training.step import TrainingStep
 
 
 def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
-    """Times the way from shards to collated uint8 batches, in this process on one core.
+    """Times loading from shards to collated uint8 batches, in this process on one core.
 
     Args:
         config: names the shards; the micro-batch and the views are the run's own.
-        num_batches: micro-batches that are timed, after one that is not.
+        num_batches: number of timed micro-batches, after one that is not.
 
     Returns:
-        The samples per second of CPU time, which is what one core delivers on a machine that has
-        other things to do; and what they were measured with.
+        Samples per second of CPU time, which other processes of the machine do not change, and the
+        conditions of the measurement.
 
     Raises:
-        Md2distError: whatever is wrong with the settings or the shards.
+        Md2distError: if the settings or the shards are invalid.
     """
     _check_repeats(num_batches)
     fresh = replace(config, checkpoint=CheckpointConfig(resume="never"))
-    setup = set_up_run(fresh, world_size=1)
+    setup = set_up_run(fresh)
     data, plan = config.data, setup.plan
     loader = make_loader(
         setup.train_set,
         setup.order,
-        frame_offsets=data.frame_offsets,
-        use_stereo=data.use_stereo,
-        micro_batch_size=plan.micro_batch_size,
-        num_accum=plan.grad_accum_steps,
-        rank=0,
-        world_size=1,
-        start_step=0,
-        end_step=num_batches + 1,
-        num_workers=0,
-        prefetch_batches=data.prefetch_batches,
+        setup.topology,
+        views=view_names(data.frame_offsets, data.use_stereo),
+        steps=range(num_batches + 1),
     )
     batches = iter(loader)
     next(batches)
@@ -75,19 +69,19 @@ def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
 
 
 def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
-    """Times whole training steps against the four networks alone, turn by turn in one run.
+    """Times whole training steps and the four networks alone, in turn.
 
     A step is all that `TrainingStep` does: augmentation, networks, losses, backward, optimizer.
     The networks alone are their forward and backward pass and the optimizer, in the same types.
 
     Args:
         config: sizes, views, precision and batch; no shards are read.
-        num_steps: steps of each kind that are timed, after some that are not.
-        world: this process, connected, alone.
+        num_steps: number of timed steps of each kind, after some that are not.
+        world: this process, connected; a single one.
 
     Returns:
         Median seconds of both, their ratio, samples per second, peak device memory in GiB (0 on a
-        CPU), and what they were measured with.
+        CPU), and the conditions of the measurement.
     """
     _check_repeats(num_steps)
     plan = plan_batches(config.optim, world.world_size)
@@ -122,7 +116,7 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
 def _train_on_noise(
     model: MonodepthModel, config: Config, plan: BatchPlan, device: torch.device
 ) -> Callable[[], None]:
-    """Gives a function that trains the networks for one step with a loss that costs nothing."""
+    """Returns a function that trains the networks for one step with a trivial loss."""
     data = config.data
     shape = (plan.micro_batch_size, 3, data.height, data.width)
     memory_format = choose_memory_format(model.dtype, device)
@@ -145,7 +139,7 @@ def _train_on_noise(
 
 def _check_repeats(num: int) -> None:
     if num < 1:
-        raise ConfigError(f"{num} timed repetitions; at least 1 is needed for a median")
+        raise ConfigError(f"{num} timed repetitions; expected >= 1")
 
 
 def _random_frames(config: Config, batch_size: int) -> FrameBatch:
@@ -174,7 +168,7 @@ def _time(call: Callable[[], Any], device: torch.device) -> float:
 
 
 def _describe(config: Config, batch_size: int) -> dict[str, Any]:
-    """What a figure depends on."""
+    """Returns the conditions of a measurement."""
     data = config.data
     return {
         "size": f"{data.width}x{data.height}",

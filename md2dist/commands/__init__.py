@@ -1,1 +1,1 @@
-"""The commands, one file each; the programs in launch/ and shard_tools/ call their `main()`."""
+"""Command-line programs, one file each; launch/ and shard_tools/ call their `main()`."""

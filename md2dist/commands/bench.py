@@ -1,4 +1,4 @@
-"""Times packing (formats), loading (data) or training (step) through the code that users run."""
+"""Benchmarks packing (formats), data loading (data) or training steps (step)."""
 
 import argparse
 from pathlib import Path
@@ -11,33 +11,37 @@ Row = dict[str, Any]
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Reads the command line; ``run`` is the function of the chosen benchmark."""
+    """Parses the command line; `run` is the function of the chosen benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
-    formats = benchmarks.add_parser("formats", help="packing and reading in each image format")
+    formats = benchmarks.add_parser("formats", help="time packing and reading in each image format")
     formats.set_defaults(run=time_formats, repeats=5)
     add = formats.add_argument
-    add("--kitti-root", type=Path, nargs="+", required=True, help="as for make_shards.py")
-    add("--split", required=True, help="as for make_shards.py; rules skip drives without speeds")
-    add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
-    add("--samples", type=int, default=64, help="the first so many of the split")
-    data = benchmarks.add_parser("data", help="the way from shards to batches")
+    add("--kitti-root", type=Path, nargs="+", required=True,
+        help="folders of KITTI, as for make_shards.py")  # fmt: skip
+    add("--split", required=True,
+        help="split, as for make_shards.py; rules skip drives without speeds")  # fmt: skip
+    add("--splits-dir", type=Path, help="folder of NAME/PART_files.txt, used instead of a download")
+    add("--samples", type=int, default=64, help="number of samples, from the start of the split")
+    data = benchmarks.add_parser("data", help="time data loading, from shards to batches")
     data.set_defaults(run=time_data, repeats=20)
-    step = benchmarks.add_parser("step", help="a training step, and its networks alone")
+    step = benchmarks.add_parser("step", help="time a training step, and its networks alone")
     step.set_defaults(run=time_step, repeats=20)
     for benchmark in (data, step):
         add = benchmark.add_argument
-        add("--config", nargs="+", default=[], metavar="FILE", help="later ones win")
-        add("overrides", nargs="*", metavar="key=value", help="e.g. precision.dtype=bf16")
+        add("--config", nargs="+", default=[], metavar="FILE",
+            help="YAML config files; later ones override earlier ones")  # fmt: skip
+        add("overrides", nargs="*", metavar="key=value",
+            help="settings that override the files, e.g. precision.dtype=bf16")  # fmt: skip
     for benchmark in (formats, data, step):
         add = benchmark.add_argument
-        add("--repeats", type=int, help="timed packings, batches or steps")
-        add("--output", type=Path, help="write the figures as JSON")
+        add("--repeats", type=int, help="number of timed packings, batches or steps")
+        add("--output", type=Path, help="JSON file for the figures")
     return parser.parse_args()
 
 
 def time_formats(arguments: argparse.Namespace) -> list[Row]:
-    """Packs mono+stereo samples at 640x192 in each format."""
+    """Times packing and reading of mono+stereo samples at 640x192 in each image format."""
     from md2dist.benchmarks.formats import bench_formats
     from md2dist.data.kitti.layout import open_kitti
     from md2dist.data.kitti.named_splits import load_split, name_split
@@ -58,7 +62,7 @@ def time_formats(arguments: argparse.Namespace) -> list[Row]:
 
 
 def time_data(arguments: argparse.Namespace) -> Row:
-    """Reads batches of a run's training shards."""
+    """Times reading batches from a run's training shards."""
     from md2dist.benchmarks.steps import bench_data
     from md2dist.config import load_words
 
@@ -66,7 +70,7 @@ def time_data(arguments: argparse.Namespace) -> Row:
 
 
 def time_step(arguments: argparse.Namespace) -> Row:
-    """Trains on noise."""
+    """Times training steps on random images."""
     from md2dist.benchmarks.steps import bench_step
     from md2dist.config import load_words
     from md2dist.distributed.world import init_distributed, shutdown_distributed
@@ -80,7 +84,7 @@ def time_step(arguments: argparse.Namespace) -> Row:
 
 
 def main() -> None:
-    """Runs one benchmark; prints a Markdown table."""
+    """Runs one benchmark and prints a Markdown table."""
     arguments = parse_arguments()
     if arguments.output:
         prepare_file(arguments.output)

@@ -1,9 +1,9 @@
-"""The whole path in minutes: render drives, pack them, train, evaluate, draw a depth picture.
+"""End-to-end demo in minutes: render drives, pack, train, evaluate, draw a depth picture.
 
     python launch/demo.py --output demo_output
 
-Every stage is a command that users run, printed before it runs. The held-out drive comes from
-another world than the training drives.
+Each stage is an ordinary command, printed before it runs. The held-out drive is rendered in a
+different world than the training drives.
 """
 
 import argparse
@@ -31,12 +31,16 @@ TRAINING_DRIVES, TRAINING_FRAMES, HELD_OUT_FRAMES, SCAN_EVERY = 8, 40, 40, 4
 
 
 def main() -> None:
-    """Runs the stages and ends with a summary."""
+    """Runs all stages and prints a summary."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("demo_output"))
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of configs/demo.yaml")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo_output"), help="folder for all results"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings that override configs/demo.yaml"
+    )
     arguments = parser.parse_args()
     start = time.monotonic()
     output = arguments.output
@@ -97,7 +101,7 @@ def make_shards(output: Path, shards: Path) -> None:
 
 
 def train(shards: Path, run: Path, overrides: list[str]) -> None:
-    """Trains on two GPUs, on the one there is, or on two CPU ranks; replaces an earlier run."""
+    """Trains on up to two GPUs, or on two CPU ranks without a GPU; replaces an earlier run."""
     shutil.rmtree(run, ignore_errors=True)
     num_ranks = min(torch.cuda.device_count(), 2) or 2
     run_program(
@@ -109,25 +113,25 @@ def train(shards: Path, run: Path, overrides: list[str]) -> None:
 
 
 def shorten() -> list[str]:
-    """Trains for two epochs on a CPU that computes in float32, several times as slowly."""
+    """Returns overrides: two epochs on a CPU without bf16, which is several times slower."""
     if torch.cuda.is_available() or choose_dtype("auto") != torch.float32:
         return []
     print(
-        "\nThis CPU has no bf16 instructions: two epochs, which leave the ratio at about 0.65. "
-        "optim.num_epochs=7 takes all, for about 0.55, in a quarter of an hour."
+        "\nThis CPU has no bf16 instructions: training two epochs, for a ratio of about 0.65. "
+        "optim.num_epochs=7 trains all, for about 0.55, in a quarter of an hour."
     )
     return ["optim.num_epochs=2"]
 
 
 def draw(output: Path, run: Path) -> Path:
-    """Predicts one held-out image and returns the picture of it."""
+    """Predicts the depth of one held-out image and returns the path of its picture."""
     image = next((output / "kitti" / "held_out").glob("*/*_sync/image_02/data/0000000020.*"))
     call("predict", "--checkpoint", run, "--input", image, "--output", output / "depth")
     return output / "depth" / f"{image.stem}_picture.png"
 
 
 def abs_rel(baseline: RowProfile, dataset: ShardDataset) -> float:
-    """Evaluates a baseline, which predicts true metres."""
+    """Returns the abs_rel of a baseline, which predicts metric depth."""
     report = evaluate_depth(baseline, dataset, protocol="eigen", scaling=1.0)
     return report.metrics.abs_rel
 
@@ -138,10 +142,10 @@ def call(command: str, *words: object) -> None:
 
 
 def run_program(program: str, *words: object) -> None:
-    """Prints a command line and runs it; the demo ends where it fails."""
+    """Prints a command line and runs it; exits with its code if it fails."""
     command = [program, *map(str, words)]
     print("\n$ " + shlex.join(command), flush=True)
-    # The programs of this environment, whatever the PATH says.
+    # The program of this environment, regardless of PATH.
     executable = Path(sys.executable).with_name(program)
     result = subprocess.run([executable, *command[1:]], check=False)
     if result.returncode:

@@ -1,4 +1,4 @@
-"""Downloads the published archives of KITTI raw: all 66, 175 GB, or those of some drives."""
+"""Downloads the KITTI raw archives: all 66 (175 GB), or those of selected drives."""
 
 import shlex
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
@@ -11,17 +11,17 @@ from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, 
 
 
 def main() -> None:
-    """Asks for the sizes, then downloads one archive after another."""
+    """Requests all sizes, then downloads the archives one by one."""
     parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the zip files")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the zip files")
     parser.add_argument(
         "--drives",
         nargs="+",
         default=["*"],
         metavar="DRIVE",
-        help="dates or drives, with * for anything; calibration comes along",
+        help="dates or drives to download, with * as a wildcard; includes their calibration",
     )
-    parser.add_argument("--base-url", default=BASE_URL, help="a mirror")
+    parser.add_argument("--base-url", default=BASE_URL, help="URL of the server or of a mirror")
     options = parser.parse_args()
     archives = plan_download(options.output, list_archives(options.drives), options.base_url)
     total = sum(archive.num_bytes for archive in archives)

@@ -1,14 +1,15 @@
-"""Evaluates a model's depth on shards that carry ground truth.
+"""Evaluates a model's depth on shards with ground truth.
 
     python launch/evaluate.py --checkpoint runs/mono_stereo --shards shards/eigen_test
 
-Under `deepspeed`, `torchrun` or `srun` the ranks share the images; the figures stay the same.
+Under `deepspeed`, `torchrun` or `srun`, the ranks split the images among themselves; the metrics
+are the same as with one rank.
 """
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from md2dist.commands.options import add_checkpoint, add_dtype
 from md2dist.console import print_error, run_command
@@ -19,8 +20,13 @@ from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.signals import EXIT_PREEMPTED
 from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import World, init_distributed, shutdown_distributed, sum_over_ranks
-from md2dist.evaluation.depth import DepthReport, EvaluationInterrupted, evaluate_depth
-from md2dist.evaluation.depth_metrics import read_scaling
+from md2dist.evaluation.depth import (
+    DepthReport,
+    EvaluationInterrupted,
+    evaluate_depth,
+    with_flip_postprocess,
+)
+from md2dist.evaluation.depth_metrics import ProtocolName, Scaling, read_scaling
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.model import MonodepthModel
 from md2dist.networks.precision import name_dtype
@@ -28,13 +34,35 @@ from md2dist.prediction.predictor import frames_predictor
 from md2dist.storage.results import prepare_file, write_json
 from md2dist.weights import find_model, load_model
 
-REMEDY = (  # for ranks at odds: a run that goes on saves new checkpoints, and machines differ
-    "give --checkpoint the folder of one checkpoint, --dtype a type, and all ranks the same shards"
+REMEDY = (  # a run in training saves new checkpoints, and machines resolve `auto` differently
+    "pass the folder of one checkpoint to --checkpoint, a type to --dtype, and the same shards on "
+    "all ranks"
 )
 
 
+class EvaluationTitle(NamedTuple):
+    """Settings and data that determine the metrics, named as in the JSON file."""
+
+    protocol: ProtocolName
+    scaling: Scaling
+    dtype: str
+    flip_postprocess: bool
+    checkpoint: str  # as given
+    checkpoint_folder: str
+    step: int | None  # None for published weights
+    shards: str  # as given
+    shard_digest: str
+
+    def __str__(self) -> str:
+        """Returns one line for the terminal."""
+        words = [self.protocol, f"scaling {self.scaling}", self.dtype]
+        words += ["flip post-processing"] * self.flip_postprocess
+        words += [self.checkpoint] + [f"step {self.step}"] * (self.step is not None)
+        return ", ".join(words)
+
+
 def main() -> None:
-    """Parses the arguments, evaluates, prints a table row."""
+    """Evaluates with the other ranks, prints a table with one row."""
     arguments = parse_arguments()
     world = init_distributed()
     try:
@@ -42,20 +70,20 @@ def main() -> None:
             with exit_on_all_ranks(world):
                 model, dataset, title = prepare(arguments, world)
             with exit_on_all_ranks(world):
-                check_agreement(world, REMEDY, **title)
+                check_agreement(world, REMEDY, **title._asdict())
                 report = evaluate(arguments, model, dataset, title, world, watchdog)
     finally:
         shutdown_distributed()
     if world.is_main:
-        print(f"{describe(title)}\n\n{report.as_markdown()}")
+        print(f"{title}\n\n{report.as_markdown()}")
         if arguments.output:
-            write_json(arguments.output, title | report.as_dict())
+            write_json(arguments.output, title._asdict() | report.as_dict())
 
 
 def prepare(
     arguments: argparse.Namespace, world: World
-) -> tuple[MonodepthModel, ShardDataset, dict[str, Any]]:
-    """Opens the model and the shards, and tells what will be measured, and how."""
+) -> tuple[MonodepthModel, ShardDataset, EvaluationTitle]:
+    """Opens the model and the shards, and decides protocol, scaling and type."""
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
     folder, step = find_model(arguments.checkpoint)
@@ -73,17 +101,17 @@ def prepare(
         use_stereo=False,
     )
     scalings = {"auto": default_scaling(model.use_stereo), "median": "median"}
-    title = {
-        "protocol": choose_protocol(dataset.manifest.recipe, arguments.shards, arguments.protocol),
-        "scaling": read_scaling(arguments.scaling, scalings),
-        "dtype": name_dtype(model.dtype),
-        "flip_postprocess": arguments.flip_postprocess,
-        "checkpoint": str(arguments.checkpoint),
-        "checkpoint_folder": folder.name,
-        "step": step,
-        "shards": arguments.shards,
-        "shard_digest": dataset.manifest.digest,
-    }
+    title = EvaluationTitle(
+        protocol=choose_protocol(dataset.manifest.recipe, arguments.shards, arguments.protocol),
+        scaling=read_scaling(arguments.scaling, scalings),
+        dtype=name_dtype(model.dtype),
+        flip_postprocess=arguments.flip_postprocess,
+        checkpoint=str(arguments.checkpoint),
+        checkpoint_folder=folder.name,
+        step=step,
+        shards=arguments.shards,
+        shard_digest=dataset.manifest.digest,
+    )
     return model, dataset, title
 
 
@@ -91,41 +119,32 @@ def evaluate(
     arguments: argparse.Namespace,
     model: MonodepthModel,
     dataset: ShardDataset,
-    title: dict[str, Any],
+    title: EvaluationTitle,
     world: World,
     watchdog: Watchdog,
 ) -> DepthReport:
-    """Measures the model together with the other ranks."""
+    """Evaluates the model together with the other ranks."""
 
     def is_stopping() -> bool:
         watchdog.report_progress("evaluating")
         return watchdog.is_stopping()
 
+    predict = frames_predictor(model)
     try:
         return evaluate_depth(
-            frames_predictor(model),
+            with_flip_postprocess(predict) if title.flip_postprocess else predict,
             dataset,
-            protocol=title["protocol"],
-            scaling=title["scaling"],
-            rank=world.rank,
-            world_size=world.world_size,
+            protocol=title.protocol,
+            scaling=title.scaling,
+            topology=world.topology(),
             sum_over_ranks=sum_over_ranks,
             batch_size=arguments.batch_size,
-            use_flip_postprocess=arguments.flip_postprocess,
             is_stopping=is_stopping,
         )
     except EvaluationInterrupted:
         if world.is_main:
-            print_error("stopped before all images were measured; there are no figures")
+            print_error("stopped before all images were evaluated; no metrics were computed")
         sys.exit(EXIT_PREEMPTED)
-
-
-def describe(title: dict[str, Any]) -> str:
-    """Puts on one line what decides the figures, for people."""
-    words = [title["protocol"], f"scaling {title['scaling']}", title["dtype"]]
-    words += ["flip post-processing"] * title["flip_postprocess"]
-    words += [title["checkpoint"]] + [f"step {title['step']}"] * (title["step"] is not None)
-    return ", ".join(words)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -135,31 +154,33 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_checkpoint(parser)
     parser.add_argument(
-        "--shards", required=True, help="folder, or address, of shards packed with --ground-truth"
+        "--shards", required=True, help="folder or address of shards packed with --ground-truth"
     )
     parser.add_argument(
         "--protocol",
         choices=["eigen", "eigen_benchmark"],
-        help="eigen: projected scans, cropped, below 80 m; eigen_benchmark: annotated depth, every "
-        "known pixel; the default is the one that fits the shards",
+        help="eigen: projected scans, cropped, below 80 m; eigen_benchmark: annotated depth, all "
+        "valid pixels; default: the protocol of the shards' ground truth",
     )
     parser.add_argument(
         "--scaling",
         default="auto",
-        help="median (per image), or a factor of the depth; auto: 5.4 for models trained with "
+        help="median (per image), or a factor for the depth; auto: 5.4 for models trained with "
         "stereo, else median",
     )
-    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--output", type=Path, help="JSON file for the metrics")
     parser.add_argument(
         "--flip-postprocess",
         action="store_true",
-        help="average with the prediction of the mirrored image",
+        help="average with the prediction for the mirrored image",
     )
     add_dtype(parser)
-    parser.add_argument("--batch-size", type=int, default=8, help="images per forward pass")
-    parser.add_argument("--cache-dir", help="where to keep what is fetched, as data.cache_dir")
     parser.add_argument(
-        "--cache-gb", type=float, default=50.0, help="bound of it, as data.cache_gb"
+        "--batch-size", type=int, default=8, help="number of images per forward pass"
+    )
+    parser.add_argument("--cache-dir", help="folder for fetched shards, as data.cache_dir")
+    parser.add_argument(
+        "--cache-gb", type=float, default=50.0, help="cache size in GB, as data.cache_gb"
     )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # of the launcher
     return parser.parse_args()

@@ -1,9 +1,10 @@
-"""Writes a trained model as the published files.
+"""Exports a trained model in the format of the published weights.
 
     python launch/export.py --checkpoint runs/mono_stereo --output published
 
-Writes encoder.pth and depth.pth, and pose_encoder.pth and pose.pth where the model has a pose
-network. evaluate.py and predict.py take the folder as --checkpoint, network.init_from takes it too.
+Writes encoder.pth and depth.pth, and pose_encoder.pth and pose.pth if the model has a pose
+network. The folder is accepted as --checkpoint of evaluate.py and predict.py, and as
+network.init_from.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from md2dist.weights.published import describe_omissions
 
 
 def main() -> None:
-    """Parses the arguments, exports, prints the name of each file and what they do not hold."""
+    """Exports the model; prints the path of each file, then what is not exported."""
     arguments = parse_arguments()
     refuse_address(arguments.output)
     model = load_model(arguments.checkpoint)
@@ -28,13 +29,16 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_checkpoint(parser)
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder for the files; same names are replaced"
+        "--output",
+        type=Path,
+        required=True,
+        help="folder for the files, which replace existing ones",
     )
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Shows what a folder of shards holds: a data-set card, and a contact sheet of random samples."""
+"""Prints a dataset card of a folder of shards; draws a contact sheet of random samples."""
 
 import argparse
 from pathlib import Path
@@ -9,17 +9,17 @@ from md2dist.data.shards.dataset import ShardDataset
 
 
 def main() -> None:
-    """Prints the card, and draws the sheet on request."""
+    """Prints the card; draws the contact sheet if --picture is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("folder", help="of index.json and the shards, or its address (http, https, s3, pipe)")
-    add("--picture", type=Path, metavar="OUT.png", help="draw a contact sheet")
-    add("--samples", type=int, default=4, help="on the sheet")
-    add("--seed", type=int, default=0, help="of the choice of samples")
+    add("folder", help="folder of index.json and shards, or its address (http, https, s3, pipe)")
+    add("--picture", type=Path, metavar="OUT.png", help="file for a contact sheet of samples")
+    add("--samples", type=int, default=4, help="number of samples on the sheet")
+    add("--seed", type=int, default=0, help="seed of the choice of samples")
     options = parser.parse_args()
     print(describe_shards(options.folder))
     if options.picture:
-        # Imported late: drawing needs torch, which takes a second that the card does not.
+        # Imported here: only drawing needs torch, whose import takes a second.
         from md2dist.prediction.contact_sheet import draw_random_samples
         from md2dist.prediction.image_files import write_picture
 

@@ -1,4 +1,4 @@
-"""The program `md2dist`: all commands by name."""
+"""The program `md2dist`, which runs all commands by name."""
 
 import ast
 import importlib
@@ -14,7 +14,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Runs the command that the first argument names, with the arguments behind it."""
+    """Runs the command named by the first argument, with the remaining arguments."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         sys.stdout.write(describe_commands())
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def describe_commands() -> str:
-    """Lists the commands with the first line of their docstrings, without importing them."""
+    """Returns a list of the commands with the first lines of their docstrings; imports none."""
     lines = ["usage: md2dist COMMAND ...", "", "commands:"]
     for name in COMMANDS:
         source = Path(__file__).with_name(f"{name}.py").read_text()

@@ -1,4 +1,4 @@
-"""The options by which commands take a trained model."""
+"""Command-line options that select a trained model and its precision."""
 
 import argparse
 from pathlib import Path
@@ -21,6 +21,6 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="in which the networks compute; auto: as precision.dtype of the run says (auto there: "
-        "bf16 where this machine has instructions for it, else fp32), published weights in fp32",
+        help="data type of the networks; auto: precision.dtype of the run (if auto: bf16 if "
+        "this machine has bf16 instructions, else fp32), fp32 for published weights",
     )

@@ -1,7 +1,7 @@
 """Packs a KITTI split into WebDataset shards: resized once, shuffled, with a manifest.
 
-Stopped at any moment, the same command goes on where it stopped. Many machines share the work as
-tasks, each with the same options and its own --task-index; --merge then finishes it:
+An interrupted packing resumes with the same command. Several machines share the work as tasks,
+each with the same options and its own --task-index; --merge then completes the packing:
 
     make_shards.py ... --task-index $SLURM_ARRAY_TASK_ID --num-tasks 8
     make_shards.py ... --num-tasks 8 --merge
@@ -23,45 +23,49 @@ from md2dist.data.shards.recipe import Recipe
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--kitti-root", type=Path, nargs="+", required=True,
-        help="folders of KITTI raw, odometry, annotated depth; zips or extracted")  # fmt: skip
-    add("--split", required=True, help="a file, or a name: eigen_zhou/train, rule/train")
-    add("--splits-dir", type=Path, help="of NAME/PART_files.txt, instead of downloading them")
+        help="folders of KITTI raw, odometry or annotated depth, as zips or extracted")  # fmt: skip
+    add("--split", required=True, help="split file, or a name such as eigen_zhou/train, rule/train")
+    add("--splits-dir", type=Path, help="folder of NAME/PART_files.txt, used instead of a download")
     add("--output", required=True, help="folder for the shards and index.json")
-    add("--height", type=int, default=192, help="rows, a multiple of 32")
-    add("--width", type=int, default=640, help="columns, a multiple of 32")
+    add("--height", type=int, default=192, help="image height in pixels, a multiple of 32")
+    add("--width", type=int, default=640, help="image width in pixels, a multiple of 32")
     add("--size", choices=["resized", "native"], default="resized",
-        help="native: the original sizes, whatever --height and --width say")  # fmt: skip
-    add("--frame-offsets", type=int, nargs="*", default=[-1, 1], help="neighbours to pack")
-    add("--stereo", action=argparse.BooleanOptionalAction, default=True, help="the other camera")
-    add("--image-format", choices=["png", "jpg", "webp"], default="png", help="jpg is lossy")
-    add("--quality", type=int, default=95, help="of jpg, 1 to 100")
-    add("--samples-per-shard", type=int, default=256, help="fewer in the last shard")
+        help="image size; native: as in KITTI, ignoring --height and --width")  # fmt: skip
+    add("--frame-offsets", type=int, nargs="*", default=[-1, 1],
+        help="offsets of the neighbouring frames to pack")  # fmt: skip
+    add("--stereo", action=argparse.BooleanOptionalAction, default=True,
+        help="pack the image of the other camera")  # fmt: skip
+    add("--image-format", choices=["png", "jpg", "webp"], default="png",
+        help="format of the packed images; jpg is lossy")  # fmt: skip
+    add("--quality", type=int, default=95, help="quality of jpg images, 1 to 100")
+    add("--samples-per-shard", type=int, default=256,
+        help="number of samples per shard; the last may have fewer")  # fmt: skip
     add("--order", choices=["shuffled", "sequential"], default="shuffled",
-        help="of the samples; sequential: as in the split, for evaluation and video")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the shuffled order")
-    add("--processes", type=int, default=1, help="that work at the same time")
-    add("--num-tasks", type=int, default=1, help="that share the packing; each packs its shards")
-    add("--task-index", type=int, default=0, help="which of the tasks this is, from 0")
-    add("--merge", action="store_true", help="finish what all tasks have packed")
+        help="sample order; sequential: as in the split, for evaluation and video")  # fmt: skip
+    add("--seed", type=int, default=0, help="seed of the shuffled order")
+    add("--processes", type=int, default=1, help="number of worker processes")
+    add("--num-tasks", type=int, default=1, help="number of tasks that share the shards")
+    add("--task-index", type=int, default=0, help="index of this task, from 0")
+    add("--merge", action="store_true", help="complete the packing after all tasks have finished")
     add("--ground-truth", choices=["none", "velodyne", "annotated"], default="none",
         help="velodyne: for protocol eigen, annotated: for eigen_benchmark")  # fmt: skip
-    add("--skip-bad", action="store_true", help="leave out samples with missing or broken files")
+    add("--skip-bad", action="store_true", help="skip samples with missing or damaged files")
     add("--overwrite", action="store_true", help="replace the shards in the output folder")
     return parser.parse_args()
 
 
 def print_progress(progress: Progress, options: argparse.Namespace) -> None:
-    """Says what a task has done."""
+    """Prints the number of shards and images that a task has packed."""
     print(
         f"task {options.task_index} of {options.num_tasks}: {progress.num_shards} shards packed, "
-        f"{progress.num_kept} of them before"
+        f"{progress.num_kept} of them earlier"
     )
     if progress.num_images:
         rate = progress.num_images / progress.image_seconds
@@ -69,7 +73,7 @@ def print_progress(progress: Progress, options: argparse.Namespace) -> None:
 
 
 def print_summary(manifest: Manifest, shards: Path) -> None:
-    """Says what lies in the folder of shards, and what to do with it."""
+    """Prints a summary of the packed shards and the next command."""
     megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
     for line, reason in manifest.skipped:
         print(f"skipped {line}: {reason}")
@@ -81,14 +85,14 @@ def print_summary(manifest: Manifest, shards: Path) -> None:
 
 
 def next_command(recipe: Recipe, shards: Path) -> str:
-    """The command that makes use of shards with these views."""
+    """Returns the command that uses shards with these views."""
     mode = "mono" * bool(recipe.frame_offsets), "stereo" * recipe.use_stereo
     config = "_".join(filter(None, mode))
     if recipe.height is None:
         opening = f"ShardDataset({str(shards)!r})[0]"
         return f"from md2dist.data.shards import ShardDataset; {opening}"
     if min(recipe.height, recipe.width or 0) < SMALLEST_SIZE:
-        return f"networks take {SMALLEST_SIZE} rows and columns or more; pack again to use them"
+        return f"the networks need height and width >= {SMALLEST_SIZE}; pack larger images to train"
     if not config:
         return shlex.join(
             ["python", "launch/evaluate.py", "--checkpoint", "RUN", "--shards", str(shards)]
@@ -102,7 +106,7 @@ def next_command(recipe: Recipe, shards: Path) -> str:
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
-    """Finds all that the command line asks for."""
+    """Checks the options, opens KITTI and the split, and plans the shards."""
     is_native = options.size == "native"
     recipe = Recipe(
         split=name_split(options.split),
@@ -134,7 +138,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
 
 
 def main() -> None:
-    """Plans, packs, merges, and says what came of it."""
+    """Plans, packs and merges; prints a summary."""
     options = parse_arguments()
     plan, output = make_plan(options), Path(options.output)
     if not options.merge:
@@ -154,7 +158,7 @@ def main() -> None:
         )
         print_summary(manifest, output)
     else:
-        print("next: the other tasks, then the same command with --merge, without --task-index")
+        print("next: run the other tasks, then this command with --merge and without --task-index")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Predicts the depth of an image, or of each image of a folder.
+"""Predicts the depth of an image, or of each image in a folder.
 
     python launch/predict.py --checkpoint runs/mono_stereo --input street.jpg --output depths
 
-Writes NAME_depth.png (16 bit, 1/256 m) or NAME_depth.npy (float32, m), NAME_disparity.png (in
-colour) and NAME_picture.png (the image beside it).
+Writes NAME_depth.png (16 bit, 1/256 m) or NAME_depth.npy (float32, m), NAME_disparity.png (colour)
+and NAME_picture.png (the image beside its disparity).
 """
 
 import argparse
@@ -21,19 +21,19 @@ from md2dist.weights import load_model
 
 
 def main() -> None:
-    """Parses the arguments, predicts, prints the name of each depth file."""
+    """Predicts depth and prints the path of each depth file."""
     arguments = parse_arguments()
     images = find_images(arguments.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(arguments.checkpoint, device, arguments.dtype)
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
-        print("This model was trained without stereo: its depth has no scale, 1 is not a metre.")
+        print("This model was trained without stereo: its depth is relative, not in metres.")
         if arguments.format == "png":
             print(
-                "It may be tens of times smaller than in metres, and the steps of the PNG, 1/256, "
-                "are coarse for it: use --format npy, or --scale FACTOR, for example the median "
-                "ratio that evaluate.py tells."
+                "Values may be tens of times smaller than metres, and the PNG's step of 1/256 is "
+                "coarse for them: use --format npy, or --scale FACTOR, for example the median "
+                "ratio that evaluate.py prints."
             )
     for path in predict_files(
         model, images, arguments.output, factor=factor, depth_format=arguments.format
@@ -42,23 +42,23 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_checkpoint(parser)
     parser.add_argument(
-        "--input", type=Path, required=True, help="an image, or a folder of png and jpg images"
+        "--input", type=Path, required=True, help="image, or folder of png and jpg images"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument(
-        "--format", choices=["png", "npy"], default="png", help="of the depth (default: png)"
+        "--format", choices=["png", "npy"], default="png", help="depth file format (default: png)"
     )
     parser.add_argument(
         "--scale",
         default="auto",
-        help="factor of the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 makes "
-        "metres for KITTI's cameras and baseline, other cameras need a factor of their own",
+        help="factor for the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 gives "
+        "metres for KITTI's cameras and baseline, other cameras need their own factor",
     )
     add_dtype(parser)
     return parser.parse_args()

@@ -1,29 +1,39 @@
-"""Renders synthetic drives with exact geometry into KITTI raw's layout."""
+"""Renders synthetic drives with exact geometry in the layout of KITTI raw."""
 
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from pathlib import Path
 
 from md2dist.console import run_command
-from md2dist.synthetic.drives import render_drives
+from md2dist.synthetic.drives import DriveSettings, render_drives
 
 
 def main() -> None:
-    """Parses the command line and renders."""
+    """Parses the command line and renders the drives."""
     parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="root of the KITTI tree")
-    parser.add_argument("--drives", type=int, default=2, help="streets, one drive through each")
-    parser.add_argument("--frames", type=int, default=60, help="stereo frames of a drive")
-    parser.add_argument("--width", type=int, default=1242, help="pixels")
-    parser.add_argument("--height", type=int, default=375, help="pixels")
-    parser.add_argument("--seed", type=int, default=0, help="of the world")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--image-format", choices=("png", "jpg"), default="png")
-    parser.add_argument("--scan-every", type=int, default=1, help="frames between scans; 0: none")
-    parser.add_argument("--azimuth-step", type=float, default=0.3, help="of the scanner, degrees")
-    parser.add_argument("--overwrite", action="store_true", help="replace drives that are there")
+    parser.add_argument(
+        "--drives", type=int, default=2, help="number of drives, each in its own street"
+    )
+    parser.add_argument("--frames", type=int, default=60, help="number of stereo frames per drive")
+    parser.add_argument("--width", type=int, default=1242, help="image width in pixels")
+    parser.add_argument("--height", type=int, default=375, help="image height in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the world")
+    parser.add_argument("--processes", type=int, default=1, help="number of worker processes")
+    parser.add_argument(
+        "--image-format", choices=("png", "jpg"), default="png", help="format of the images"
+    )
+    parser.add_argument(
+        "--scan-every",
+        type=int,
+        default=1,
+        help="interval between laser scans in frames; 0: no scans",
+    )
+    parser.add_argument(
+        "--azimuth-step", type=float, default=0.3, help="azimuth step of the scanner in degrees"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing drives")
     options = parser.parse_args()
-    drives = render_drives(
-        options.output,
+    settings = DriveSettings(
         num_drives=options.drives,
         num_frames=options.frames,
         height=options.height,
@@ -32,8 +42,9 @@ def main() -> None:
         scan_every=options.scan_every,
         azimuth_step=options.azimuth_step,
         image_format=options.image_format,
-        processes=options.processes,
-        overwrite=options.overwrite,
+    )
+    drives = render_drives(
+        options.output, settings, processes=options.processes, overwrite=options.overwrite
     )
     print(f"{len(drives)} drives of {options.frames} stereo frames: {drives[0].parent}")
 

@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a folder of shards; exit code 1 if anything is."""
+"""Checks a folder of shards and lists all faults; exit code 1 if there are any."""
 
 import argparse
 import sys
@@ -11,14 +11,14 @@ from md2dist.data.shards.manifest import read_manifest
 
 
 def main() -> None:
-    """Checks the shards and lists the faults."""
+    """Checks the shards and prints the faults."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("folder", help="of index.json and the shards, or its address (http, https, s3, pipe)")
-    add("--decode", choices=["all", "sample", "none"], default="all", help="which images to decode")
-    add("--against", metavar="EVAL_FOLDER", help="shards that must share no frame")
-    add("--seed", type=int, default=0, help="of the choice that --decode sample makes")
-    add("--processes", type=int, default=1, help="shards checked at the same time")
+    add("folder", help="folder of index.json and shards, or its address (http, https, s3, pipe)")
+    add("--decode", choices=["all", "sample", "none"], default="all", help="images to decode")
+    add("--against", metavar="EVAL_FOLDER", help="folder of shards that must share no frame")
+    add("--seed", type=int, default=0, help="seed of the choice of --decode sample")
+    add("--processes", type=int, default=1, help="number of worker processes")
     options = parser.parse_args()
     num_bytes = sum(shard.num_bytes for shard in read_manifest(options.folder).shards)
     with tqdm(total=num_bytes, unit="B", unit_scale=True) as bar:

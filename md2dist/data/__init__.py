@@ -1,1 +1,1 @@
-"""KITTI on one side, batches on the other: packing, reading, ordering and augmenting samples."""
+"""Data pipeline from KITTI files to batches: packing, inspection, shards and loading."""

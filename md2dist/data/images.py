@@ -1,4 +1,4 @@
-"""Frames between the camera's file and the shard: decode, resize, encode."""
+"""Decoding, resizing and encoding of frames for shards."""
 
 import io
 from typing import Literal
@@ -11,8 +11,8 @@ from md2dist.errors import ImageError, KittiDataError
 ImageFormat = Literal["png", "jpg", "webp"]
 
 # Mean over 21 KITTI frames at 640x192, one core: kB, ms to encode, ms to decode, dB against the
-# original. Run-length matching finds all that deflate finds in filtered pixels; chroma at half
-# size costs more than any quality wins back.
+# original. On filtered pixels, run-length matching compresses as well as deflate; no quality
+# setting makes up for the error of subsampled chroma.
 #   png, level 1             251   8.9  3.4        jpg 95, chroma 4:4:4   89   0.6  0.9   38.9
 #   png, level 6             230  20.2  3.1        jpg 95, chroma 4:2:0   62   0.4  0.6   34.5
 #   png, run lengths         230   7.0  3.1        jpg 100, chroma 4:2:0 122   0.5  0.9   35.8
@@ -23,8 +23,8 @@ _RUN_LENGTHS = 3  # zlib's Z_RLE
 def decode_frame(content: bytes, name: str) -> Image.Image:
     """Decodes an image file to RGB.
 
-    Arguments and errors are those of `decode_pixels`; more than 8 bits per channel are an error
-    too.
+    Arguments and errors are those of `decode_pixels`; an image with more than 8 bits per channel
+    is an error, too.
     """
     try:
         return convert_to_rgb(decode_pixels(content, name))
@@ -36,7 +36,7 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
     """Converts an image of any mode with 8 bits per channel to RGB.
 
     Raises:
-        ImageError: of deeper modes, of which Pillow would make white all that exceeds 255.
+        ImageError: for modes of more bits, whose values above 255 Pillow would clip.
     """
     if image.mode.startswith(("I", "F")):  # integers of 16 or 32 bits, floating point
         raise ImageError(f"its mode is {image.mode}; expected 8 bits per channel")
@@ -44,21 +44,21 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def decode_pixels(content: bytes, name: str) -> Image.Image:
-    """Decodes an image file in whatever mode it has.
+    """Decodes an image file in its own mode.
 
     Args:
-        content: of the file.
-        name: of the file, for messages.
+        content: contents of the file.
+        name: name of the file, for messages.
 
     Raises:
-        KittiDataError: if it is no image, or a broken one.
+        KittiDataError: if it is not an image, or a damaged one.
     """
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
         return image
-    except UnidentifiedImageError:  # whose message tells an address in memory
-        reason = "it begins as no image does"
+    except UnidentifiedImageError:  # its message contains a memory address
+        reason = "not an image file"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error)
     raise _broken(name, reason)
@@ -69,20 +69,20 @@ def _broken(name: str, reason: str) -> KittiDataError:
 
 
 def resize_frame(frame: Image.Image, height: int, width: int) -> Image.Image:
-    """Resizes with Lanczos, as the published recipe does.
+    """Resizes an image with a Lanczos filter, as the published recipe does.
 
-    Mirroring commutes with it bit for bit, so a packed frame may be flipped later.
+    Mirroring and resizing commute bit for bit, so a packed frame may be flipped later.
     """
     return frame.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def encode_frame(frame: Image.Image, image_format: ImageFormat, quality: int) -> bytes:
-    """Encodes an RGB image: ``png`` and ``webp`` without loss, ``jpg`` with full chroma.
+    """Encodes an RGB image: ``png`` and ``webp`` losslessly, ``jpg`` with full chroma.
 
     Args:
         frame: the image.
         image_format: ``png``, ``jpg`` or ``webp``.
-        quality: 1..100, of ``jpg`` alone.
+        quality: 1..100, for ``jpg`` only.
     """
     stream = io.BytesIO()
     if image_format == "png":
@@ -97,16 +97,16 @@ def encode_frame(frame: Image.Image, image_format: ImageFormat, quality: int) ->
 def resize_intrinsics(
     K: np.ndarray, native: tuple[int, int], packed: tuple[int, int]
 ) -> np.ndarray:
-    """Carries intrinsics along when an image is resized.
+    """Adapts intrinsics to a resized image.
 
     Args:
-        K: (3, 3), pixels of the native image.
-        native: its height and width.
-        packed: height and width after resizing.
+        K: (3, 3) intrinsics in pixels of the native image.
+        native: height and width of the native image, pixels.
+        packed: height and width after resizing, pixels.
 
     Returns:
         K (3, 3) in pixels of the resized image. Pixel centres are at integers, and resizing keeps
-        the image's outer edges, which lie half a pixel outside the first and last centre.
+        the image's outer edges, half a pixel outside the first and last centre.
     """
     (native_height, native_width), (height, width) = native, packed
     scale = np.diag([width / native_width, height / native_height, 1.0])

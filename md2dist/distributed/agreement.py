@@ -14,14 +14,14 @@ from md2dist.errors import Md2distError
 
 @contextmanager
 def raise_on_all_ranks(world: World) -> Iterator[None]:
-    """Makes an error of use on any rank be raised on all of them.
+    """Raises an error of any rank on all of them.
 
     Args:
         world: this process; every rank must enter and leave the block.
 
     Raises:
-        Md2distError: the own error where all ranks that had one had the same, else one of its kind
-            that tells every distinct message and who had it.
+        Md2distError: this rank's error if all ranks have the same; otherwise one of the same type
+            with the messages of all ranks.
     """
     error: Md2distError | None = None
     try:
@@ -41,14 +41,14 @@ def raise_on_all_ranks(world: World) -> Iterator[None]:
 
 @contextmanager
 def exit_on_all_ranks(world: World) -> Iterator[None]:
-    """Makes an error of use on any rank end all of them, printed once and by the main rank alone.
+    """Ends all ranks on an error of any of them, printed once by the main rank.
 
     Args:
         world: this process; every rank must enter and leave the block.
 
     Raises:
-        Md2distError: if this process is alone. Several leave with exit code 2, after the main one
-            has messages every distinct message and who had it.
+        Md2distError: with a single process. Several exit with code 2, after the main rank has
+            printed the messages of all ranks.
     """
     try:
         with raise_on_all_ranks(world):
@@ -56,29 +56,29 @@ def exit_on_all_ranks(world: World) -> Iterator[None]:
     except Md2distError as error:
         if world.world_size == 1:
             raise
-        if world.is_main:  # at once: the launcher ends the others when the first one has left
+        if world.is_main:  # first: the launcher ends the others when one has exited
             print_error(str(error))
         sys.exit(2)
 
 
-def check_agreement(world: World, remedy: str, **facts: object) -> None:
-    """Compares facts that must be the same on all ranks, since each found them by itself.
+def check_agreement(world: World, remedy: str, **values: object) -> None:
+    """Compares values that must be the same on all ranks, each of which determined them itself.
 
     Args:
         world: this process; every rank must call.
-        remedy: what to do where they differ.
-        **facts: by name, with a comparable text.
+        remedy: remedy if they differ, for the message.
+        **values: values by name, compared as text.
 
     Raises:
-        Md2distError: naming the first fact that differs, and two ranks with their values.
+        Md2distError: naming the first value that differs, and two ranks with theirs.
     """
     if world.world_size == 1:
         return
-    for rank, others in enumerate(_gather({name: str(facts[name]) for name in facts}, world)):
+    for rank, others in enumerate(_gather({name: str(values[name]) for name in values}, world)):
         for name, value in others.items():
-            if value != str(facts[name]):
+            if value != str(values[name]):
                 raise Md2distError(
-                    f"the ranks disagree on {name}: rank {world.rank} has {facts[name]}, rank "
+                    f"the ranks disagree on {name}: rank {world.rank} has {values[name]}, rank "
                     f"{rank} has {value}; {remedy}"
                 )
 

@@ -1,4 +1,4 @@
-"""The devices that the ranks compute on."""
+"""Devices of the ranks."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,13 @@ from md2dist.distributed.world import World
 
 
 def describe_devices(world: World) -> str:
-    """Says what the ranks compute on, for people; they are taken to be alike."""
+    """Describes the devices of all ranks, assuming that they are the same."""
     is_cuda = world.device.type == "cuda"
     name = torch.cuda.get_device_name(world.device) if is_cuda else "CPU"
     return f"{world.world_size} x {name}, {world.node_size} on this node"
 
 
 def has_unusable_gpu(device: torch.device) -> bool:
-    """Whether the machine shows a GPU that torch does not, though no variable hides it."""
+    """Whether the machine has a GPU that torch does not find, though no variable hides it."""
     is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return device.type == "cpu" and not is_hidden and Path("/dev/nvidiactl").exists()

@@ -1,77 +1,59 @@
-"""How a job ends before its time: one reason for all ranks, and no process left behind."""
+"""Failure of a job: one reason for all ranks, and no process left running."""
 
 import faulthandler
-import json
 import multiprocessing
 import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import NamedTuple, NoReturn, TextIO
 
 import torch.distributed as dist
 
-_KEY = "failure"
 _BOUND_S = 5.0
 
 
 class Failure(NamedTuple):
-    """Why a job ends before its time."""
+    """Reason of a failed job."""
 
     message: str
     exit_code: int = 1
-    shows_stacks: bool = False  # of all threads of all ranks
-
-
-def announce_failure(store: Any, failure: Failure) -> Failure:
-    """Tells all ranks that the job has failed.
-
-    Args:
-        store: of torch.distributed, the same for all ranks.
-        failure: the reason as this rank sees it.
-
-    Returns:
-        The first one that was announced, which holds for all.
-    """
-    return Failure(*json.loads(store.compare_set(_KEY, "", json.dumps(failure))))
-
-
-def read_failure(store: Any) -> Failure | None:
-    """Gives the failure that has been announced, if any."""
-    return Failure(*json.loads(store.get(_KEY))) if store.check([_KEY]) else None
+    shows_stacks: bool = False  # whether all ranks print the stacks of their threads
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether an exception says that another rank has gone, rather than what is wrong here."""
-    is_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)  # it has no type of its own
+    """Whether an exception is the consequence of another rank's exit."""
+    is_gloo = isinstance(error, RuntimeError) and "gloo" in str(
+        error
+    )  # gloo has no exception type of its own
     return is_gloo or isinstance(error, dist.DistError)
 
 
 def show_stacks(log_file: TextIO | None) -> None:
-    """Prints what every thread of this process is doing, on the terminal and to a log file."""
+    """Prints the stacks of all threads of this process to the terminal and to a log file."""
     for file in (sys.stderr, log_file):
         if file is not None:
             faulthandler.dump_traceback(file, all_threads=True)
 
 
 def call_bounded(action: Callable[[], None]) -> None:
-    """Calls a function, and goes on without it where it takes too long."""
+    """Calls a function, and continues without it if it takes too long."""
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
     thread.join(_BOUND_S)
 
 
 def kill_children() -> None:
-    """Kills the processes that this one has forked, such as loader workers.
+    """Kills the child processes, such as loader workers.
 
-    A worker that hangs would be waited for without end.
+    Python would wait for a hanging worker forever.
     """
     for child in multiprocessing.active_children():
         child.kill()
 
 
 def end_process(exit_code: int) -> NoReturn:
-    """Ends this process, whatever its main thread is waiting for."""
+    """Ends this process, even while its main thread waits."""
     kill_children()
     sys.stderr.flush()
     os._exit(exit_code)

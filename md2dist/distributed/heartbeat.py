@@ -1,69 +1,61 @@
-"""Who is alive and whether anything moves, judged from the heartbeats of the ranks."""
+"""Heartbeats: detection of dead ranks and of hangs."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Heartbeat(NamedTuple):
-    """What a rank says of itself about twice a second."""
+    """State of a rank, written about twice a second."""
 
-    count: int  # grows while the process lives
-    progress: int  # grows while its work goes on
-    activity: str  # for people
+    count: int  # increases while the process is alive
+    progress: int  # increases while it makes progress
+    activity: str  # current activity, for messages
     host: str  # host and process id
-
-    def encode(self) -> str:
-        """Gives the beat as text."""
-        return json.dumps(self)
-
-    @classmethod
-    def decode(cls, text: str | bytes) -> "Heartbeat":
-        """Reads what `encode` gave."""
-        return cls(*json.loads(text))
 
 
 class HeartbeatMonitor:
-    """Compares the beats of one look with those of the looks before.
+    """Compares the heartbeats of an update with those before.
 
-    It counts looks and not seconds: a machine that has slept as a whole has lost nobody.
+    It counts updates instead of seconds, so that a suspended machine has no dead ranks afterwards.
 
     Args:
-        dead_after: looks without a beat after which a rank is given up.
+        dead_after: number of updates without a new heartbeat after which a rank is dead.
     """
 
     def __init__(self, dead_after: int):
         self._dead_after = dead_after
         self._beats: dict[int, Heartbeat] = {}
         self._silent_updates: defaultdict[int, int] = defaultdict(int)
-        self.stalled_updates = 0  # in a row, in which no rank has made progress
+        self.stalled_updates = 0  # updates in a row without progress on any rank
 
     def update(self, beats: Mapping[int, Heartbeat]) -> None:
-        """Takes note of the newest beat of each rank."""
-        is_still = True
+        """Takes the newest heartbeat of each rank."""
+        is_stalled = True
         for rank, beat in beats.items():
             last = self._beats.get(rank)
             is_silent = last is not None and last.count == beat.count
             self._silent_updates[rank] = self._silent_updates[rank] + 1 if is_silent else 0
-            is_still = is_still and last is not None and last.progress == beat.progress
-        self.stalled_updates = self.stalled_updates + 1 if is_still else 0
+            is_stalled = is_stalled and last is not None and last.progress == beat.progress
+        self.stalled_updates = self.stalled_updates + 1 if is_stalled else 0
         self._beats = dict(beats)
 
     def dead(self) -> list[int]:
-        """Lists the ranks that have been silent for too long."""
-        return [rank for rank, looks in self._silent_updates.items() if looks >= self._dead_after]
+        """Lists the dead ranks."""
+        return [rank for rank, count in self._silent_updates.items() if count >= self._dead_after]
 
     def describe_dead(self) -> str:
-        """Names them, with what they were doing."""
+        """Describes the dead ranks with their last activities."""
         return " and ".join(
             f"rank {rank} ({self._beats[rank].host}, {self._beats[rank].activity})"
             for rank in self.dead()
         )
 
     def describe_work(self) -> str:
-        """Tells what the ranks are doing, those that do the same together."""
+        """Describes the activities of all ranks, grouped."""
         ranks = defaultdict(list)
         for rank, beat in self._beats.items():
             ranks[beat.activity].append(str(rank))
-        return "; ".join(f"rank {', '.join(those)}: {doing}" for doing, those in ranks.items())
+        return "; ".join(
+            f"rank {', '.join(names)}: {activity}" for activity, names in ranks.items()
+        )

@@ -1,24 +1,24 @@
-"""All ranks hold the same weights and buffers, bit for bit; here it is looked at."""
+"""Checks that all ranks hold bit-identical weights and buffers."""
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-_ODD = 0x9E3779B97F4A7C15 - (1 << 64)  # spreads what it multiplies over 64 bits
+_ODD = 0x9E3779B97F4A7C15 - (1 << 64)  # a product with it spreads over 64 bits
 
 
 class ReplicaError(RuntimeError):
-    """The ranks have drifted apart: a fault of the program or of a device."""
+    """The ranks hold different weights, by a fault of the program or of a device."""
 
 
 def check_replicas(model: nn.Module) -> None:
     """Compares a digest of every weight and buffer over the ranks; all of them call it.
 
     Args:
-        model: the same on all ranks, if all is well.
+        model: expected to be the same on all ranks.
 
     Raises:
-        ReplicaError: on all ranks, naming one that differs and its first tensor that does.
+        ReplicaError: on all ranks, naming a rank that differs and its first different tensor.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
@@ -31,13 +31,13 @@ def check_replicas(model: nn.Module) -> None:
         if differs:
             raise ReplicaError(
                 f"rank {rank} and rank 0 hold different values of {list(state)[differs[0]]} (and "
-                f"{len(differs) - 1} other tensors); nothing was saved. Go on from the last "
-                "checkpoint, and if it happens again look for a faulty device"
+                f"{len(differs) - 1} other tensors); nothing was saved. Resume from the last "
+                "checkpoint; if it happens again, check for a faulty device"
             )
 
 
 def digest(tensor: torch.Tensor) -> torch.Tensor:
-    """Condenses a float32 or int64 tensor, bits and positions, into one int64 on its device."""
+    """Hashes the bits and positions of a float32 or int64 tensor (any shape) to an int64 ()."""
     bits = tensor.detach().contiguous().view(-1).view(torch.int32).long()
     positions = torch.arange(1, len(bits) + 1, device=bits.device)
     mixed = (bits + positions * _ODD) * _ODD

@@ -1,23 +1,23 @@
-"""How a process is told to stop: by a signal, or by the end of its launcher."""
+"""Stop requests: signals, and the end of the launcher."""
 
 import os
 import signal
 import socket
 from pathlib import Path
 
-EXIT_PREEMPTED = 85  # "saved, start me again"
+EXIT_PREEMPTED = 85  # saved; the same command resumes
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-_NODE_LAUNCHER = b"deepspeed.launcher.launch"  # the process of `deepspeed` on each node
+_NODE_LAUNCHER = b"deepspeed.launcher.launch"  # process of `deepspeed` on each node
 
 
 class SignalReceiver:
-    """Receives the signals that ask to stop, at once, whatever the main thread is doing.
+    """Receives stop signals at once, even while the main thread is blocked.
 
     A Python handler runs between two instructions of the main thread, which may wait in a
-    collective for ever; what Python writes to the wakeup descriptor comes at once. Forked children
-    keep both, so a signal that hits one of them counts too, and does not end it.
+    collective forever; Python writes to the wakeup descriptor at once. Forked children inherit
+    both, so a signal to one of them counts as well, and does not end it.
 
-    It is made in the main thread.
+    It must be created in the main thread.
     """
 
     def __init__(self):
@@ -28,7 +28,7 @@ class SignalReceiver:
             signal.signal(number, _do_nothing)
 
     def wait(self, seconds: float) -> list[signal.Signals]:
-        """Waits for signals; an empty list says that the time is over."""
+        """Waits for signals; returns an empty list at the timeout."""
         self._receiver.settimeout(seconds)
         try:
             received = self._receiver.recv(64)
@@ -37,9 +37,9 @@ class SignalReceiver:
         return [signal.Signals(number) for number in received if number in _SIGNALS]
 
     def close(self) -> None:
-        """Ends the reception; those that schedulers and launchers send are ignored from here on.
+        """Stops receiving; signals of schedulers and launchers are ignored from here on.
 
-        Else one of them could hit the last moments of this process and change its exit code.
+        Otherwise a late signal could change the exit code of this process.
         """
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGUSR1):
@@ -48,13 +48,12 @@ class SignalReceiver:
 
 
 class LauncherMonitor:
-    """The processes of a launcher above this one, which nobody else would miss.
+    """Detects the end of the launcher's processes, which would leave this process running.
 
-    DeepSpeed's are two: `deepspeed`, and its `launch` on each node. One that is killed leaves its
-    children running.
+    DeepSpeed has two: `deepspeed`, and its `launch` on each node.
 
     Args:
-        is_launched: whether there is a launcher at all; a process on its own may outlive its shell.
+        is_launched: whether there is a launcher; a process without one may outlive its shell.
     """
 
     def __init__(self, is_launched: bool):
@@ -69,8 +68,8 @@ class LauncherMonitor:
     def is_gone(self) -> bool:
         """Whether any of them has ended.
 
-        One that ended before this object was made is missed where the reaper of orphans shares its
-        session, as the first process of a container may.
+        If one ended before this object was created, it is not detected when the process that
+        adopts orphans is in the same session, as the first process of a container may be.
         """
         return any(
             _parent_of(child) != parent or _is_adopted(child, parent)
@@ -79,7 +78,7 @@ class LauncherMonitor:
 
 
 def _do_nothing(*_: object) -> None:
-    """A handler that is not the default one, which would end the process."""
+    """Replaces the default handler, which would end the process."""
 
 
 def _read_process(pid: int, name: str) -> bytes:
@@ -97,8 +96,8 @@ def _parent_of(pid: int) -> int:
 def _is_adopted(child: int, parent: int) -> bool:
     """Whether a process has another parent than the one that started it.
 
-    A process is born in the session of its parent. Where the sessions differ, either it opened one
-    of its own, or it has been handed over to a reaper of orphans.
+    A process starts in the session of its parent. If the sessions differ, it has either opened its
+    own, or been adopted after its parent's end.
     """
     try:
         session = os.getsid(child)

@@ -1,21 +1,21 @@
-"""What srun tells a process, under the names that torch.distributed reads."""
+"""Variables of srun under the names that torch.distributed reads."""
 
 import re
 from collections.abc import Mapping
 
-_FIRST_PORT, _NUM_PORTS = 10000, 20000  # below those that systems give to outgoing connections
-_STEPS_PER_JOB = 16  # that may run at the same time without sharing a port
+_FIRST_PORT, _NUM_PORTS = 10000, 20000  # below the ports of outgoing connections
+_STEPS_PER_JOB = 16  # steps of a job that can run at the same time without a common port
 
 
 def torch_names(environment: Mapping[str, str]) -> dict[str, str]:
-    """Translates the variables of a job step; those of a batch script, which is none, are ignored.
+    """Translates the variables of a job step; those of a batch script are ignored.
 
     Args:
-        environment: of this process.
+        environment: environment of this process.
 
     Returns:
         RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE; for several processes MASTER_ADDR and
-        MASTER_PORT too, the same on all of them. Nothing outside of a job step.
+        MASTER_PORT as well, the same on all of them. Empty outside of a job step.
     """
     if "SLURM_STEP_ID" not in environment:
         return {}
@@ -42,5 +42,5 @@ def _expand_counts(text: str) -> list[int]:
 
 
 def _first_host(text: str) -> str:
-    """Gives the first of SLURM's node names: that of ``node[03-05,07],login`` is ``node03``."""
+    """Returns the first of SLURM's node names: that of ``node[03-05,07],login`` is ``node03``."""
     return re.sub(r"\[(\w+)[^]]*\]", r"\1", text).split(",")[0]

@@ -1,8 +1,8 @@
-"""The watch of a job: threads in every rank through which all of them stop, fail and end together.
+"""Watchdog: threads in every rank through which all ranks stop, fail and exit together.
 
-About twice a second a rank gives a sign of life to the job's key-value store and looks whether
-anybody has asked to stop, whether the job has failed somewhere, and whether rank 0, which keeps the
-store, is still there. Rank 0 looks after all others.
+About twice a second, each rank writes a heartbeat to the job's key-value store and checks whether a
+stop was requested, whether the job has failed, and whether rank 0, which hosts the store, is alive.
+Rank 0 checks the heartbeats of all other ranks.
 """
 
 import faulthandler
@@ -16,84 +16,81 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, TextIO
+from typing import NoReturn, Self, TextIO
 
 import torch.distributed as dist
 
 from md2dist.console import print_error
+from md2dist.distributed.channel import Channel
 from md2dist.distributed.failure import (
     Failure,
-    announce_failure,
     call_bounded,
     end_process,
     is_lost_connection,
     kill_children,
-    read_failure,
     show_stacks,
 )
 from md2dist.distributed.heartbeat import Heartbeat, HeartbeatMonitor
 from md2dist.distributed.signals import LauncherMonitor, SignalReceiver
-from md2dist.distributed.step_barrier import ask_to_stop, read_stop
-from md2dist.distributed.world import World, barrier, connect_store
+from md2dist.distributed.world import World, barrier
 from md2dist.errors import Md2distError
 
 logger = logging.getLogger(__name__)
 
 _PERIOD_S = 0.5
-_DEAD_LOOKS = 30
-_DEAD_S = _DEAD_LOOKS * _PERIOD_S  # launchers kill the ranks of a node 30 s after one has died
-_START_S = 1800.0  # a start may read weights and shards over a slow network
+_DEAD_UPDATES = 30
+_DEAD_S = _DEAD_UPDATES * _PERIOD_S  # less than the 30 s after which launchers kill a node's ranks
+_START_S = 1800.0  # at the start, weights and shards may come over a slow network
 
 
 class Watchdog:
-    """Watches, with those of the other ranks, over the job while it is entered.
+    """Watches the job, together with the watchdogs of the other ranks, inside its `with` block.
 
-    An exception that leaves the block ends all ranks, as a rank that dies and a standstill do.
+    An exception that leaves the block ends all ranks, as do a dead rank and a hang.
 
     Args:
-        world: this process, connected; all ranks make a watch, in their main thread.
+        world: this process, connected; all ranks create a watchdog in their main thread.
     """
 
     def __init__(self, world: World):
         self._world = world
-        self._store: Any = connect_store(timeout_s=_DEAD_S)
+        self._channel = Channel.connect(timeout_s=_DEAD_S)
         self._signals, self._launcher = SignalReceiver(), LauncherMonitor(world.is_launched)
-        self._monitor = HeartbeatMonitor(_DEAD_LOOKS)
-        self._place = f"process {os.getpid()} on {socket.gethostname()}"
+        self._monitor = HeartbeatMonitor(_DEAD_UPDATES)
+        self._host = f"process {os.getpid()} on {socket.gethostname()}"
         self._count, self._progress, self._activity = 0, 0, "starting"
         self._interrupted_at: float | None = None
         self._stopping, self._left = threading.Event(), threading.Event()
-        self._unanswered_looks = 0
-        self._reason = ""  # for which this rank asks all to stop
+        self._unanswered_updates = 0
+        self._reason = ""  # reason of this rank to request a stop
         self._threads = [
             threading.Thread(target=target, daemon=True)
             for target in (self._receive, self._exchange)
         ]
-        self._all_are_here = False
         self._hang_timeout_s = _START_S
         self._on_failure: Callable[[str], None] = lambda message: None
         self._log_file: TextIO | None = None
 
     def report_to(self, log_path: Path, on_failure: Callable[[str], None]) -> None:
-        """Leaves word in the run's folder, too, from here on.
+        """Reports failures to the run's folder as well from now on.
 
         Args:
-            log_path: where the stacks of this rank's threads go, beside the terminal.
-            on_failure: called with the reason, on rank 0, or on all others if rank 0 is gone.
+            log_path: file for the stacks of this rank's threads, beside the terminal.
+            on_failure: called with the reason on rank 0, or on all others if rank 0 is dead.
         """
         self._log_file, self._on_failure = log_path.open("a"), on_failure
 
     def set_hang_timeout(self, seconds: float) -> None:
-        """Ends the job after a time without progress on any rank; it is half an hour before."""
+        """Sets the time without progress after which the job ends; 30 minutes before this call."""
         self._hang_timeout_s = seconds
 
     def report_progress(self, activity: str) -> None:
-        """Takes note of progress, and of what this rank is doing from here on."""
+        """Reports progress, and the current activity of this rank."""
         self._activity = activity
         self._progress += 1
 
     def is_stopping(self) -> bool:
-        """Whether any rank has been asked to stop."""
+        """Whether a stop was requested on any rank."""
         return self._stopping.is_set()
 
     def __enter__(self) -> Self:
@@ -108,13 +105,13 @@ class Watchdog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or isinstance(error, SystemExit):  # on all ranks alike
-            barrier()  # nobody is missed who is only faster
+        if error is None or isinstance(error, SystemExit):  # on all ranks
+            barrier()  # so that no faster rank is taken for dead
             self._leave()
             barrier()
             kill_children()
             return
-        if is_lost_connection(error):  # the threads find out who is gone, and end this process
+        if is_lost_connection(error):  # the threads find the dead rank, and end this process
             self._threads[-1].join(2 * _DEAD_S)
         self._leave()
         if isinstance(error, Md2distError):
@@ -122,7 +119,7 @@ class Watchdog:
         else:
             traceback.print_exception(error)
             failure = Failure(f"rank {self._world.rank} failed: {type(error).__name__}: {error}")
-        self._end(announce_failure(self._store, failure))
+        self._end(self._channel.announce_failure(failure))
 
     def _leave(self) -> None:
         self._left.set()
@@ -132,99 +129,93 @@ class Watchdog:
         self._signals.close()
 
     def _receive(self) -> None:
-        """Receives signals, and sees whether the store is silent: not every wait for it ends."""
+        """Receives signals, and ends the process if the store does not answer."""
         while not self._left.is_set():
             received = self._signals.wait(_PERIOD_S)
             for number in received:
                 self._take_signal(number)
-            self._unanswered_looks += not received
-            if self._unanswered_looks >= _DEAD_LOOKS:
+            self._unanswered_updates += not received
+            if self._unanswered_updates >= _DEAD_UPDATES:
                 self._end_without_main()
 
     def _take_signal(self, number: signal.Signals) -> None:
-        self._reason = self._reason or f"rank {self._world.rank} has received {number.name}"
+        self._reason = self._reason or f"rank {self._world.rank} received {number.name}"
         if number == signal.SIGINT:
             now = time.monotonic()
             self._interrupted_at = self._interrupted_at or now
-            if now - self._interrupted_at > 2:  # not the echo of the first one by a launcher
+            if now - self._interrupted_at > 2:  # not the copy of the first one from a launcher
                 print_error("interrupted twice; nothing was saved")
                 end_process(130)
 
     def _exchange(self) -> None:
-        """Exchanges with the other ranks what there is to know."""
+        """Exchanges heartbeats, stop requests and failures with the other ranks."""
         try:
             while not self._left.wait(_PERIOD_S):
-                self._look()
-                self._unanswered_looks = 0
+                self._update()
+                self._unanswered_updates = 0
         except dist.DistError:
             self._end_without_main()
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         if self._launcher.is_gone():
-            self._reason = self._reason or f"the launcher of rank {self._world.rank} has ended"
+            self._reason = self._reason or f"the launcher of rank {self._world.rank} exited"
         if self._reason:
-            ask_to_stop(self._store, self._reason)
-        reason = read_stop(self._store)
+            self._channel.request_stop(self._reason)
+        reason = self._channel.stop_reason()
         if reason and not self.is_stopping():
             logger.info("stopping: %s", reason)
             self._stopping.set()
         self._beat()
-        failure = read_failure(self._store)
-        if failure is None and (found := self._look_after_others()):
-            failure = announce_failure(self._store, found)
+        failure = self._channel.failure()
+        if failure is None and (found := self._check_others()):
+            failure = self._channel.announce_failure(found)
         if failure is not None:
             self._end(failure)
 
     def _beat(self) -> None:
         self._count += 1
-        beat = Heartbeat(self._count, self._progress, self._activity, self._place)
-        self._store.set(_beat_key(self._world.rank), beat.encode())
-        if self._log_file is not None:  # written without Python's help, should it be held up
+        beat = Heartbeat(self._count, self._progress, self._activity, self._host)
+        self._channel.set_heartbeat(self._world.rank, beat)
+        if self._log_file is not None:  # written even if Python itself hangs
             faulthandler.dump_traceback_later(_DEAD_S, file=self._log_file)
 
-    def _look_after_others(self) -> Failure | None:
+    def _check_others(self) -> Failure | None:
         ranks = range(self._world.world_size) if self._world.is_main else [0]
-        keys = [_beat_key(rank) for rank in ranks]
-        self._all_are_here = self._all_are_here or self._store.check(keys)
-        if not self._all_are_here:
+        beats = self._channel.heartbeats(ranks)
+        if beats is None:
             return None
-        texts = self._store.multi_get(keys)
-        self._monitor.update(dict(zip(ranks, map(Heartbeat.decode, texts), strict=True)))
+        self._monitor.update(beats)
         if self._monitor.dead():
             if not self._world.is_main:
                 self._end_without_main()
-            return Failure(f"{self._monitor.describe_dead()} was killed or is held up")
+            return Failure(f"{self._monitor.describe_dead()} died or stopped responding")
         if (
             self._world.is_main
             and self._monitor.stalled_updates * _PERIOD_S >= self._hang_timeout_s
         ):
             return Failure(
-                f"nothing has moved for {self._hang_timeout_s:g} s (log.hang_timeout_s); "
+                f"no progress on any rank for {self._hang_timeout_s:g} s (log.hang_timeout_s); "
                 f"{self._monitor.describe_work()}; logs/rank-N.log show the stacks of all threads",
                 shows_stacks=True,
             )
         return None
 
     def _end(self, failure: Failure) -> NoReturn:
-        """Ends this process; rank 0 speaks."""
+        """Ends this process; rank 0 prints the reason."""
         if failure.shows_stacks:
             show_stacks(self._log_file)
         if self._world.is_main:
             print_error(failure.message)
             call_bounded(lambda: self._on_failure(failure.message))
-            time.sleep(4 * _PERIOD_S)  # the store ends with it; the others shall read the reason
+            time.sleep(4 * _PERIOD_S)  # the store ends with it; others read it first
         else:
             logger.info("ended: %s", failure.message)
         end_process(failure.exit_code)
 
     def _end_without_main(self) -> NoReturn:
-        """Ends this process after the death of rank 0; one rank of each node speaks."""
-        message = "rank 0, which keeps the job together, was killed or is held up"
+        """Ends this process after the death of rank 0; one rank per node prints the reason."""
+        message = "rank 0 died or stopped responding"
         if self._world.local_rank == 0 or self._world.rank == 1:
             print_error(message)
         call_bounded(lambda: self._on_failure(message))
         end_process(1)
-
-
-def _beat_key(rank: int) -> str:
-    return f"beat {rank}"

@@ -1,50 +1,56 @@
-"""The processes of a job: who this one is, and the few things that all of them do together."""
+"""The processes of a job: rank, rendezvous, and collective operations."""
 
 import os
 import random
 import socket
-import uuid
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from md2dist.distributed.channel import name_meeting, read_meeting
 from md2dist.distributed.slurm import torch_names
+from md2dist.distributed.topology import Topology
 from md2dist.errors import ConfigError
 
 
 class World(NamedTuple):
-    """This process among the processes of the job."""
+    """Place and device of this process among the processes of the job."""
 
     rank: int  # 0 .. world_size - 1 over all nodes
     local_rank: int  # 0 .. on this node
     world_size: int
     device: torch.device
     node_size: int = 1  # ranks on this node
-    is_launched: bool = False  # by a launcher, whose end is this process's end
+    is_launched: bool = False  # whether a launcher started it; the process ends with it
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one process that writes files and speaks."""
+        """Whether this is the process that writes files and prints messages."""
         return self.rank == 0
 
+    def topology(self) -> Topology:
+        """Returns the place of this process as a plain value."""
+        return Topology(self.rank, self.world_size, self.local_rank, self.node_size)
 
-_PATIENCE = timedelta(minutes=30)  # of a collective; the watch of the job looks closer
-_meeting = ""  # a name for this meeting of the processes, the same for all and never used before
+
+_PATIENCE = timedelta(minutes=30)  # of a collective; the watchdog reacts sooner
 
 
 def read_world() -> World:
-    """Reads rank and size as a launcher or srun has set them; alone without one.
+    """Reads rank and size from the variables of a launcher or srun; a single process without.
 
     Returns:
-        The world; its device is this local rank's GPU where there is one, else the CPU.
+        The world; its device is the GPU of this local rank, if any, else the CPU.
     """
     is_launched = "RANK" in os.environ
     if not is_launched:
-        os.environ.update(torch_names(os.environ) | os.environ)  # what is set already wins
+        os.environ.update(
+            torch_names(os.environ) | os.environ
+        )  # variables that are set take precedence
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     use_cuda = torch.cuda.is_available()
     return World(
@@ -60,17 +66,17 @@ def read_world() -> World:
 
 
 def init_distributed() -> World:
-    """Connects this process with the others, over NCCL on GPUs and gloo on CPUs.
+    """Connects this process with the others: NCCL on GPUs, gloo on CPUs.
 
     Returns:
-        The world, connected; `shutdown_distributed` ends the connection.
+        The world, connected until `shutdown_distributed`.
     """
     world = read_world()
     _share_cores(world)
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
     else:
-        # Told so, DeepSpeed neither searches for accelerators nor warns of their absence.
+        # With it, DeepSpeed neither searches for accelerators nor warns of their absence.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if world.world_size == 1:
         os.environ.setdefault("RANK", "0")
@@ -84,59 +90,33 @@ def init_distributed() -> World:
             "with deepspeed, torchrun or srun, or export MASTER_ADDR (where rank 0 runs) and "
             "MASTER_PORT"
         )
-    # The watch of the job ends ranks that have lost another one, and says why; NCCL's own watchdog
-    # would abort them before it could.
+    # Our watchdog ends ranks that have lost another one, with the reason; NCCL's own watchdog would
+    # abort them before.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     backend = "nccl" if world.device.type == "cuda" else "gloo"
     store, rank, world_size = next(
         rendezvous("env://", world.rank, world.world_size, timeout=_PATIENCE)
     )
     if world.is_main:
-        store.set("meeting", uuid.uuid4().hex)
+        name_meeting(store)
     dist.init_process_group(
         backend, store=store, timeout=_PATIENCE, rank=rank, world_size=world_size
     )
-    # No variable would do: torchrun counts restarts on each node by itself. Nor would a broadcast:
-    # nobody watches over the ranks yet.
-    global _meeting
-    _meeting = store.get("meeting").decode()
+    read_meeting(store)
     return world
 
 
-def connect_store(timeout_s: float = 300.0) -> Any:
-    """Opens a connection of its own to the key-value store through which the processes met.
-
-    A launcher that starts them once more may keep the store; what the earlier ones left in it is
-    not seen. `init_distributed` must have been called.
-
-    Args:
-        timeout_s: time after which an operation fails with a `torch.distributed.DistError`.
-
-    Returns:
-        A store of torch.distributed for the use of one thread.
-    """
-    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
-        os.environ["MASTER_ADDR"],
-        int(os.environ["MASTER_PORT"]),
-        is_master=False,
-        timeout=timedelta(seconds=timeout_s),
-    )
-    return dist.PrefixStore(  # pyright: ignore[reportPrivateImportUsage]
-        f"md2dist/{_meeting}", store
-    )
-
-
 def shutdown_distributed() -> None:
-    """Ends the connection with the other processes, where there is one."""
+    """Closes the connection with the other processes, if any."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
-    """Adds up a tensor over all ranks; without a connection it is returned as it is.
+    """Sums a tensor over all ranks; without a connection, returns it unchanged.
 
     Args:
-        tensor: the same shape and type on every rank, on any device.
+        tensor: of the same shape and type on every rank, on any device.
 
     Returns:
         The sum, the same on every rank and on the tensor's own device.
@@ -150,16 +130,16 @@ def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def barrier() -> None:
-    """Returns when every rank has come here."""
+    """Waits until every rank has called it."""
     if dist.is_initialized():
         dist.barrier()
 
 
 def find_free_port() -> int:
-    """Finds a port of this machine on which nobody listens.
+    """Finds a free port of this machine.
 
-    It lies below those that a system gives to outgoing connections, which could take it before its
-    user listens; and it is another one in every process, whatever the seeds.
+    It is below the ports of outgoing connections, one of which could take it before it is used, and
+    differs between processes, whatever the seeds.
     """
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
@@ -169,6 +149,6 @@ def find_free_port() -> int:
 
 
 def _share_cores(world: World) -> None:
-    """Divides the node's cores among its ranks, unless the user did: launchers do not."""
+    """Divides the node's cores among its ranks, unless the user did; launchers do not."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.node_size))

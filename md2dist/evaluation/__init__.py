@@ -1,4 +1,4 @@
-"""Depth metrics and odometry errors, as the field measures them."""
+"""Evaluation: depth metrics and odometry errors."""
 
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.evaluation.depth_metrics import evaluate_image

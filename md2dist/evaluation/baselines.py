@@ -1,4 +1,4 @@
-"""What a model has to beat: depth that does not look at the image.
+"""Baselines: depth predictions that do not use the image.
 
 Both baselines are the exact minimisers of the mean abs_rel over their training images. With the
 error |d - gt| / gt, averaged per image and then over images, the best depth is a weighted median.
@@ -19,7 +19,7 @@ from md2dist.evaluation.depth_metrics import ProtocolName, valid_pixels
 class RowProfile:
     """A predictor for `evaluate_depth` with one depth per row; evaluate it with a scaling of 1.
 
-    Rows are relative: the profile stretches over the image, whatever its height.
+    Rows are relative: the profile is stretched to the height of the image.
     """
 
     depths: NDArray[np.float64]  # (R,) true metres, top row first
@@ -31,30 +31,30 @@ class RowProfile:
 
 
 def fit_constant(dataset: ShardDataset, *, protocol: ProtocolName = "eigen") -> RowProfile:
-    """Finds the one depth with the least mean abs_rel over all images.
+    """Fits the constant depth with the least mean abs_rel over all images.
 
     Args:
-        dataset: training shards with ground truth.
+        dataset: training shards with ground true.
         protocol: as for `evaluate_image`.
 
     Raises:
-        ShardError: if there is no ground truth.
-        EvaluationError: if no pixel of an image counts.
+        ShardError: if there is no ground true.
+        EvaluationError: if an image has no valid pixel.
     """
     return _fit_rows(dataset, 1, protocol)
 
 
 def fit_row_profile(dataset: ShardDataset, *, protocol: ProtocolName = "eigen") -> RowProfile:
-    """Finds the depth of each row with the least mean abs_rel over all images.
+    """Fits the depth of each row with the least mean abs_rel over all images.
 
-    Rows are those of the first image's ground truth; rows without any take the nearest known depth
-    or lie between their neighbours. Arguments and errors are those of `fit_constant`.
+    Rows are those of the first image's ground true; rows without valid pixels are
+    interpolated between their neighbours. Arguments and errors are those of `fit_constant`.
     """
     return _fit_rows(dataset, len(read_ground_truth(dataset[0])), protocol)
 
 
 def weighted_median(values: NDArray[np.floating], weights: NDArray[np.floating]) -> float:
-    """Gives a minimiser of sum(weights * |x - values|), the smallest among the values.
+    """Returns a minimiser of sum(weights * |x - values|), the smallest among the values.
 
     Args:
         values: (N,), at least one.
@@ -78,14 +78,14 @@ def _fit_rows(dataset: ShardDataset, num_rows: int, protocol: ProtocolName) -> R
 def _gather_points(
     dataset: ShardDataset, num_rows: int, protocol: ProtocolName
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]:
-    """Gives row, depth in m and share in the mean abs_rel of every pixel that counts, each (P,)."""
+    """Returns row, depth in m and weight in the mean abs_rel of every valid pixel, each (P,)."""
     rows, depths, weights = [], [], []
     for index in range(len(dataset)):
-        truth = read_ground_truth(dataset[index])
-        mask = valid_pixels(truth, protocol)
-        height = len(truth)
+        true = read_ground_truth(dataset[index])
+        mask = valid_pixels(true, protocol)
+        height = len(true)
         row = np.nonzero(mask)[0]
-        depth = truth[mask]
+        depth = true[mask]
         rows.append(((2 * row + 1) * num_rows // (2 * height)).astype(np.int32))
         depths.append(depth)
         weights.append(1 / (len(depth) * depth.astype(np.float64)))

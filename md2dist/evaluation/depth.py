@@ -1,4 +1,4 @@
-"""Depth metrics over a whole set of shards, shared among any number of ranks."""
+"""Depth metrics of all images of a folder of shards, divided among ranks."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from md2dist.data.shards.dataset import Sample, ShardDataset
+from md2dist.distributed.topology import Topology
 from md2dist.errors import EvaluationError, ShardError
 from md2dist.evaluation.depth_metrics import (
     DepthMetrics,
@@ -24,7 +25,7 @@ Predictor = Callable[[torch.Tensor], torch.Tensor]
 
 
 class DepthReport(NamedTuple):
-    """The metrics of a set of images."""
+    """Metrics of a set of images."""
 
     metrics: DepthMetrics  # means over the images
     num_images: int
@@ -32,7 +33,7 @@ class DepthReport(NamedTuple):
     ratio_std: float  # standard deviation of these ratios, divided by their median
 
     def as_dict(self) -> dict[str, float]:
-        """Gives all numbers under their names, flat."""
+        """Returns all numbers by name."""
         return self.metrics._asdict() | {
             "num_images": self.num_images,
             "median_ratio": self.median_ratio,
@@ -40,7 +41,7 @@ class DepthReport(NamedTuple):
         }
 
     def as_markdown(self) -> str:
-        """Gives a table with one row, its columns ordered as in the papers."""
+        """Returns a table with one row, its columns ordered as in the papers."""
         names = [*DepthMetrics._fields, "images", "median ratio", "ratio std"]
         values = [f"{value:.3f}" for value in (*self.metrics, self.median_ratio, self.ratio_std)]
         values.insert(len(self.metrics), str(self.num_images))
@@ -49,7 +50,7 @@ class DepthReport(NamedTuple):
 
 
 class EvaluationInterrupted(Exception):  # noqa: N818, as KeyboardInterrupt
-    """An evaluation was broken off as it was asked to; it says nothing."""
+    """Raised when an evaluation was stopped on request."""
 
 
 def evaluate_depth(
@@ -58,73 +59,67 @@ def evaluate_depth(
     *,
     protocol: ProtocolName,
     scaling: Scaling,
-    rank: int = 0,
-    world_size: int = 1,
+    topology: Topology = Topology(),
     sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
     batch_size: int = 8,
-    use_flip_postprocess: bool = False,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> DepthReport:
     """Evaluates a predictor on every sample of a data set, each exactly once.
 
-    Batches are cut before they are dealt to the ranks, so their composition, and with it every
-    figure, is the same for any number of ranks. The ranks meet once, at the end.
+    Batches are formed before they are distributed to the ranks, so their composition, and with it
+    every metric, is the same for any number of ranks. The ranks synchronise once, at the end.
 
     Args:
         predict: maps frames (B, H, W, 3) uint8 to scaled disparity (B, 1, h, w) in 1/m.
-        dataset: shards that were packed with ground truth.
+        dataset: shards with ground truth.
         protocol: as for `evaluate_image`.
         scaling: as for `evaluate_image`.
-        rank: of this process.
-        world_size: number of processes that share the work; each calls this function.
-        sum_over_ranks: adds up a tensor over them.
+        topology: this rank and the number of ranks that share the work; each calls this function.
+        sum_over_ranks: sums a tensor over the ranks.
         batch_size: images per call of `predict`.
-        use_flip_postprocess: average with the prediction of the mirrored image.
-        is_stopping: asked before each batch whether to break off.
+        is_stopping: called before each batch; True interrupts the evaluation.
 
     Returns:
         The report, the same on every rank.
 
     Raises:
-        ShardError: if there are no samples, or some rank finds no ground truth or cannot read its
-            samples; raised on every rank, and what happened is told by the rank that met it.
-        EvaluationError: if some image cannot be compared; raised on every rank alike.
-        EvaluationInterrupted: if a rank was asked to stop; raised on every rank alike.
+        ShardError: if there are no samples, or a rank finds no ground truth or cannot read its
+            samples; raised on every rank, with the reason on the rank concerned.
+        EvaluationError: if an image cannot be evaluated; raised on every rank.
+        EvaluationInterrupted: if a rank is stopping; raised on every rank.
     """
     if batch_size < 1:
-        raise EvaluationError(f"a batch of {batch_size} images; expected at least 1")
+        raise EvaluationError(f"batch size {batch_size}: expected >= 1")
     if len(dataset) == 0:
-        raise ShardError("the shards hold no samples; pack again with another split")
+        raise ShardError("the shards have no samples; pack again with another split")
     check_protocol(protocol)
     table = torch.zeros(len(dataset), len(DepthMetrics._fields) + 1, dtype=torch.float64)
     batches = [
         range(start, min(start + batch_size, len(dataset)))
         for start in range(0, len(dataset), batch_size)
-    ][rank::world_size]
-    coming = dataset.samples([index for batch in batches for index in batch], world_size)
+    ][topology.rank :: topology.world_size]
+    coming = dataset.samples([index for batch in batches for index in batch], topology.world_size)
     failure = None
     for indices in batches:
         if is_stopping():
             break
         try:
             samples = list(islice(coming, len(indices)))
-            truths = [read_ground_truth(sample) for sample in samples]
-        except ShardError as error:  # raised here, it would leave the others waiting for the sum
+            ground_truths = [read_ground_truth(sample) for sample in samples]
+        except ShardError as error:  # raising here would leave the other ranks waiting for the sum
             failure = error
             table[indices] = torch.inf
             break
         frames = torch.from_numpy(np.stack([sample.frames["0"] for sample in samples]))
         disparities = predict(frames)
-        if use_flip_postprocess:
-            disparities = blend_mirrored(disparities, predict(frames.flip(2)).flip(3))
-        for index, truth, disparity in zip(indices, truths, disparities, strict=True):
-            row = _evaluate_image(disparity[0], truth, protocol, scaling)
+        for index, ground_truth, disparity in zip(indices, ground_truths, disparities, strict=True):
+            row = _evaluate_image(disparity[0], ground_truth, protocol, scaling)
             table[index] = torch.tensor(row, dtype=torch.float64)
     table = sum_over_ranks(table)
     if failure is not None:
         raise failure
     _refuse_failures(table, dataset)
-    if not table.any(1).all():  # no image that was looked at has a row of zeros
+    if not table.any(1).all():  # an evaluated image has no row of zeros
         raise EvaluationInterrupted
     metrics = DepthMetrics(*table[:, :-1].mean(0).tolist())
     ratios = table[:, -1].numpy()
@@ -133,28 +128,37 @@ def evaluate_depth(
 
 
 def read_ground_truth(sample: Sample) -> np.ndarray:
-    """Gives a sample's depth in m, (H, W) at native size, 0 where unknown.
+    """Returns a sample's depth (H, W) in m at native size, 0 where unknown.
 
     Raises:
-        ShardError: if it was packed without.
+        ShardError: if it has none.
     """
     if sample.ground_truth is None:
         raise ShardError(
-            f"sample {sample.key} carries no ground truth; "
+            f"sample {sample.key} has no ground truth; "
             "pack the shards again with --ground-truth velodyne or annotated"
         )
     return sample.ground_truth
 
 
-def blend_mirrored(plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
-    """Joins the predictions of an image and of its mirror image.
+def with_flip_postprocess(predict: Predictor) -> Predictor:
+    """Returns a predictor that blends the predictions of an image and of its mirror image."""
 
-    The left border, where the plain prediction sees no second view, is taken from the mirrored
-    one, the right border from the plain one, the middle is the mean of both.
+    def predict_both(frames: torch.Tensor) -> torch.Tensor:
+        return blend_mirrored(predict(frames), predict(frames.flip(2)).flip(3))
+
+    return predict_both
+
+
+def blend_mirrored(plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+    """Blends the predictions of an image and of its mirror image.
+
+    The left border, which the other camera does not see, is taken from the mirrored prediction, the
+    right border from the plain one; the middle is the mean of both.
 
     Args:
         plain: (..., W) scaled disparity, 1/m.
-        mirrored: the same of the mirror image, mirrored back.
+        mirrored: (..., W), that of the mirror image, mirrored back.
 
     Returns:
         (..., W) scaled disparity, 1/m.
@@ -169,14 +173,14 @@ def blend_mirrored(plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
 
 
 def _evaluate_image(
-    disparity: torch.Tensor, truth: np.ndarray, protocol: ProtocolName, scaling: Scaling
+    disparity: torch.Tensor, ground_truth: np.ndarray, protocol: ProtocolName, scaling: Scaling
 ) -> tuple[float, ...]:
-    """Gives the seven metrics and the median ratio; NaN where the image cannot be compared.
+    """Returns the seven metrics and the median ratio; NaN if the image cannot be evaluated.
 
-    An exception here would leave the other ranks waiting for the sum; NaN passes through it.
+    An exception would leave the other ranks waiting for the sum; NaN passes through it.
     """
     try:
-        predicted, true = match_depths(disparity, truth, protocol)
+        predicted, true = match_depths(disparity, ground_truth, protocol)
     except EvaluationError:
         return (float("nan"),) * (len(DepthMetrics._fields) + 1)
     factor = depth_factor(predicted, true, scaling)
@@ -185,11 +189,11 @@ def _evaluate_image(
 
 def _refuse_failures(table: torch.Tensor, dataset: ShardDataset) -> None:
     if table.isinf().any():
-        raise ShardError("another rank cannot read its samples; its own message says why")
+        raise ShardError("another rank cannot read its samples; its message has the reason")
     failed = table.isnan().any(1).nonzero().flatten().tolist()
     if failed:
         raise EvaluationError(
             f"{len(failed)} of {len(dataset)} images cannot be evaluated, the first is "
             f"{dataset[failed[0]].key}: its prediction is not positive and finite, "
-            "or no pixel of its ground truth counts"
+            "or its ground truth has no valid pixel"
         )

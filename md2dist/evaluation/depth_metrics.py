@@ -1,7 +1,7 @@
-"""The seven metrics of one depth map against sparse ground truth, in float64.
+"""Depth metrics of one image against sparse ground truth, in float64.
 
-Three steps, each a function: `match_depths` picks the pixels that count, `median_ratio` finds the
-scale that a monocular prediction lacks, `measure_depths` compares. `evaluate_image` is all three.
+`match_depths` selects the valid pixels, `median_ratio` finds the scale that a monocular prediction
+lacks, `measure_depths` compares; `evaluate_image` does all three.
 """
 
 import math
@@ -52,15 +52,15 @@ def evaluate_image(
         ground_truth: (H, W) in m, 0 where unknown.
         protocol: ``eigen`` (projected velodyne, cropped, below 80 m) or ``eigen_benchmark``
             (annotated depth, every known pixel).
-        scaling: ``median`` brings the prediction's median to that of the ground truth; a number
+        scaling: ``median`` scales the prediction to the median of the ground truth; a number
             multiplies the depth instead (5.4 for models trained with stereo).
 
     Returns:
-        The seven metrics, means over the pixels that count.
+        The seven metrics, means over the valid pixels.
 
     Raises:
         ShapeError: if one of the maps is not two-dimensional.
-        EvaluationError: if no pixel counts, the prediction is not positive and finite, or the
+        EvaluationError: if no pixel is valid, the prediction is not positive and finite, or the
             protocol or the scaling is unknown.
 
     Source: Eigen et al., NeurIPS 2014, section 4.1; scaling: Zhou et al., CVPR 2017, section 4.1.
@@ -72,30 +72,30 @@ def evaluate_image(
 def match_depths(
     scaled_disparity: Map, ground_truth: Map, protocol: ProtocolName = "eigen"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gives predicted and true depth, each (P,) in m, of the P pixels that count.
+    """Returns predicted and true depth, each (P,) in m, of the P valid pixels.
 
     Arguments and errors are those of `evaluate_image`.
     """
     disparity = _to_float64(scaled_disparity, "scaled_disparity")
-    truth = _to_float64(ground_truth, "ground_truth")
-    mask = valid_pixels(truth, protocol)
-    # Half-pixel centres and no antialiasing, as OpenCV's INTER_LINEAR.
+    true = _to_float64(ground_truth, "ground_truth")
+    mask = valid_pixels(true, protocol)
+    # Half-pixel centres without antialiasing, as in OpenCV's INTER_LINEAR.
     resized = interpolate(
         torch.from_numpy(disparity)[None, None],
-        size=truth.shape,
+        size=true.shape,
         mode="bilinear",
         align_corners=False,
     )
     chosen = resized[0, 0].numpy()[mask]
     if not (np.isfinite(chosen) & (chosen > 0)).all():
         raise EvaluationError("the scaled disparity must be positive and finite everywhere")
-    return 1 / chosen, truth[mask]
+    return 1 / chosen, true[mask]
 
 
 def valid_pixels(
     ground_truth: NDArray[np.floating], protocol: ProtocolName = "eigen"
 ) -> NDArray[np.bool_]:
-    """Says which pixels count.
+    """Returns the mask of valid pixels.
 
     Args:
         ground_truth: (H, W) in m, 0 where unknown.
@@ -105,7 +105,7 @@ def valid_pixels(
         (H, W), True at least once.
 
     Raises:
-        EvaluationError: if no pixel counts or the protocol is unknown.
+        EvaluationError: if no pixel is valid, or the protocol is unknown.
     """
     check_protocol(protocol)
     mask = np.zeros(ground_truth.shape, dtype=bool)
@@ -119,14 +119,14 @@ def valid_pixels(
         mask[:] = ground_truth > 0
     if not mask.any():
         raise EvaluationError(
-            f"no pixel of the ground truth {ground_truth.shape} counts under protocol {protocol}: "
-            "depth in metres was expected, 0 where unknown"
+            f"no pixel of the ground truth {ground_truth.shape} is valid for protocol {protocol}; "
+            "expected depth in m, 0 where unknown"
         )
     return mask
 
 
 def check_protocol(protocol: str) -> None:
-    """Checks a protocol's name.
+    """Checks the name of a protocol.
 
     Raises:
         EvaluationError: if there is no such protocol.
@@ -137,14 +137,14 @@ def check_protocol(protocol: str) -> None:
 
 
 def median_ratio(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
-    """Gives the factor, median(true) / median(predicted), that aligns a monocular prediction."""
+    """Returns median(true) / median(predicted), the scale of a monocular prediction; each (P,)."""
     return float(np.median(true) / np.median(predicted))
 
 
 def depth_factor(
     predicted: NDArray[np.floating], true: NDArray[np.floating], scaling: Scaling
 ) -> float:
-    """Gives the number by which a scaling multiplies the predicted depths.
+    """Returns the factor by which a scaling multiplies the predicted depths, each (P,) in m.
 
     Raises:
         EvaluationError: if the scaling is neither ``median`` nor a positive number.
@@ -157,14 +157,14 @@ def depth_factor(
 
 
 def read_scaling(text: str, words: Mapping[str, Word]) -> Word | float:
-    """Reads a command's scaling: one of some words, or a positive number.
+    """Parses the scaling of a command: one of some words, or a positive number.
 
     Args:
-        text: what the user wrote.
-        words: what each word stands for.
+        text: the argument of the option.
+        words: value of each word.
 
     Raises:
-        EvaluationError: for anything else.
+        EvaluationError: if it is neither.
     """
     if text in words:
         return words[text]

@@ -1,4 +1,4 @@
-"""The short-snippet trajectory error with which self-supervised odometry is reported."""
+"""Trajectory error of 5-frame snippets, the odometry metric of self-supervised methods."""
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ SNIPPET_FRAMES = 5
 def snippet_ate(
     pred_T: NDArray[np.floating] | torch.Tensor, gt_poses: NDArray[np.floating] | torch.Tensor
 ) -> NDArray[np.float64]:
-    """Measures how far predicted positions lie from the true ones within each 5-frame window.
+    """Measures the distance of predicted from true positions in each 5-frame window.
 
-    Every frame but the last begins a window; the last three windows are shorter. A single scale
-    per window is fitted, since monocular translation has none.
+    Every frame but the last starts a window; the last three windows are shorter. One scale per
+    window is fitted, since monocular translation has none.
 
     Args:
         pred_T: (N-1, 4, 4), point transforms of frame i to frame i+1, in any scale.
@@ -52,14 +52,14 @@ def snippet_ate(
 
 
 def _relative_transforms(poses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turns N camera-to-world poses into the N-1 point transforms frame -> next frame."""
+    """Converts camera-to-world poses (N, 3, 4) to transforms (N-1, 4, 4) to the next frame."""
     world_from_camera = np.tile(np.eye(4), (len(poses), 1, 1))
     world_from_camera[:, :3] = poses
     return np.linalg.inv(world_from_camera[1:]) @ world_from_camera[:-1]
 
 
 def _positions(transforms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Chains n transforms and returns the n+1 translations, the first at the origin."""
+    """Chains transforms (n, 4, 4); returns positions (n+1, 3), the first at the origin."""
     chain = np.eye(4)
     positions = [chain[:3, 3]]
     for transform in transforms:
@@ -69,7 +69,7 @@ def _positions(transforms: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _aligned_error(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    # Both begin at the origin, so the usual shift to a common start is done already.
+    # Both (n+1, 3) start at the origin, so no shift to a common start is needed.
     power = np.sum(predicted**2)
     scale = np.sum(true * predicted) / power if power > 0 else 0.0
     return float(np.sqrt(np.sum((scale * predicted - true) ** 2)) / len(true))

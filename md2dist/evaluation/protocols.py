@@ -1,4 +1,4 @@
-"""Which evaluation protocol goes with which ground truth, and how to pack shards for it."""
+"""Evaluation protocols: the one for each ground truth, and the command that packs its shards."""
 
 from pathlib import Path
 
@@ -19,16 +19,16 @@ def choose_protocol(
     wanted: ProtocolName | None = None,
     remedy: str | None = None,
 ) -> ProtocolName:
-    """Gives the protocol by which a folder of shards is evaluated.
+    """Returns the protocol for a folder of shards.
 
     Args:
-        recipe: of the shards.
-        folder: where they lie, for messages.
-        wanted: what the user asks for; None takes the one that fits the ground truth.
-        remedy: what to do where there is none; None: pack a test split.
+        recipe: recipe of the shards.
+        folder: their folder, for messages.
+        wanted: requested protocol; None selects the one for the ground truth.
+        remedy: remedy if there is no ground truth; None: packing a test split.
 
     Raises:
-        ShardError: if the shards carry no ground truth, or not that of the protocol.
+        ShardError: if the shards have no ground truth, or not that of the protocol.
     """
     fitting = _PROTOCOLS.get(recipe.ground_truth)
     if fitting and wanted in (None, fitting):
@@ -46,7 +46,7 @@ def choose_protocol(
 
 
 def validation_remedy(height: int, width: int) -> str:
-    """Says how to pack shards to validate on in training, which must not be those of a test.
+    """Returns the remedy that packs validation shards, other than those of a test split.
 
     Args:
         height: rows of the images in pixels.

@@ -1,7 +1,7 @@
-"""The pinhole camera: where the pixels of the target lie in the sources.
+"""Pinhole camera: projection of the target's pixels into the sources.
 
-There is no matrix product in here: a GPU that is allowed TF32 would round its factors to 11 bits
-and move the pixels by tenths of one.
+It uses no matrix product: with TF32 enabled, a GPU would round its factors to 11 bits and shift the
+pixels by tenths of a pixel.
 """
 
 import torch
@@ -12,9 +12,9 @@ EPSILON = 1e-7
 def reproject(depth: torch.Tensor, K: torch.Tensor, T_source_target: torch.Tensor) -> torch.Tensor:
     """Projects the pixels of the target, at their depths, into each source.
 
-    The pixel (x, y) sees the ray r = ((x - cx) / fx, (y - cy) / fy, 1). Its point at depth z is
+    The ray of pixel (x, y) is r = ((x - cx) / fx, (y - cy) / fy, 1). Its point at depth z is
     z r, which is projected to K (z R r + t) for T_source_target = [R | t]. A point in or behind the
-    source's image plane yields coordinates without meaning.
+    source's image plane yields meaningless coordinates.
 
     Source: Zhou et al., CVPR 2017, equation 2.
 
@@ -36,7 +36,7 @@ def reproject(depth: torch.Tensor, K: torch.Tensor, T_source_target: torch.Tenso
     ray_x = (columns - cx) / fx  # (B, 1, 1, 1, W)
     ray_y = (rows[:, None] - cy) / fy  # (B, 1, 1, H, 1)
 
-    # With K in units of the coordinates returned, these lack but the shift by 1 at the end.
+    # With K in units of the returned coordinates, only the shift by 1 is left to the end.
     unit_K = torch.cat((K[:, :1] * (2 / (width - 1)), K[:, 1:2] * (2 / (height - 1)), K[:, 2:]), 1)
     projection = (unit_K[:, None, :, :, None] * T_source_target[:, :, None, :3]).sum(-2)
     along_x, along_y, along_z, epipole = projection[..., None].split(1, dim=-2)  # (B, S, 3, 1, 1)
@@ -46,5 +46,16 @@ def reproject(depth: torch.Tensor, K: torch.Tensor, T_source_target: torch.Tenso
 
 
 def divide_intrinsics(K: torch.Tensor, scale: int) -> torch.Tensor:
-    """Returns the intrinsics (B, 3, 3) of the image at a scale, in its pixels."""
+    """Returns intrinsics at a scale of the pyramid, by plain division.
+
+    The published recipe divides the first two rows, principal point included. `resize_intrinsics`
+    in `data/images` keeps the edges of the image in place instead (half-pixel centres).
+
+    Args:
+        K: (B, 3, 3), in pixels of scale 0.
+        scale: number of halvings.
+
+    Returns:
+        (B, 3, 3), in pixels of that scale.
+    """
     return torch.cat((K[:, :2] / 2**scale, K[:, 2:]), dim=1)

@@ -1,10 +1,10 @@
-"""From the network's disparity to depth."""
+"""Conversion of the network's disparity to depth."""
 
 import torch
 
 
 def scale_disparity(disparity: torch.Tensor, min_depth: float, max_depth: float) -> torch.Tensor:
-    """Maps disparity linearly onto inverse depth.
+    """Maps disparity linearly to inverse depth.
 
     Source: Godard et al., ICCV 2019, section 4, "depth = 1 / (a disparity + b)".
 
@@ -21,5 +21,5 @@ def scale_disparity(disparity: torch.Tensor, min_depth: float, max_depth: float)
 
 
 def disparity_to_depth(disparity: torch.Tensor, min_depth: float, max_depth: float) -> torch.Tensor:
-    """Returns the depth in m that belongs to a disparity in (0, 1); see `scale_disparity`."""
+    """Returns the depth in m of a disparity in (0, 1), of any shape; see `scale_disparity`."""
     return 1 / scale_disparity(disparity, min_depth, max_depth)

@@ -1,4 +1,4 @@
-"""Rigid motions: axis-angle and translation in, 4x4 transforms out."""
+"""Rigid motions: 4x4 transforms from axis-angle and translation."""
 
 import torch
 from torch.nn import functional
@@ -7,7 +7,7 @@ EPSILON = 1e-7
 
 
 def axis_angle_to_rotation(axis_angle: torch.Tensor) -> torch.Tensor:
-    """Turns rotation vectors into rotation matrices.
+    """Converts rotation vectors to rotation matrices.
 
     Source: Rodrigues' formula, R = cos(a) I + (1 - cos(a)) u u^T + sin(a) [u]_x.
 
@@ -15,7 +15,7 @@ def axis_angle_to_rotation(axis_angle: torch.Tensor) -> torch.Tensor:
         axis_angle: (..., 3), the axis times the angle in radians.
 
     Returns:
-        Rotations (..., 3, 3); the identity, with a gradient of zero, for a vector of zero.
+        Rotations (..., 3, 3); the identity with zero gradient for a zero vector.
     """
     angle = torch.linalg.vector_norm(axis_angle, dim=-1, keepdim=True)
     axis = axis_angle / (angle + EPSILON)
@@ -29,7 +29,7 @@ def axis_angle_to_rotation(axis_angle: torch.Tensor) -> torch.Tensor:
 
 
 def build_transform(axis_angle: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
-    """Builds the transform that rotates first and translates then.
+    """Builds transforms that rotate first, then translate.
 
     Args:
         axis_angle: (..., 3), in radians.

@@ -1,11 +1,11 @@
-"""Changes of resolution between the scales."""
+"""Resizing between the scales of the pyramid."""
 
 import torch
 from torch.nn import functional
 
 
 def upsample(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Enlarges maps bilinearly; half-pixel centres (``align_corners=False``).
+    """Upsamples maps bilinearly with half-pixel centres (``align_corners=False``).
 
     Args:
         maps: (B, C, h, w).
@@ -13,7 +13,7 @@ def upsample(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
         width: columns of the result.
 
     Returns:
-        (B, C, height, width); `maps` itself where the size is right already.
+        (B, C, height, width); `maps` itself if it has this size.
     """
     if maps.shape[-2:] == (height, width):
         return maps
@@ -21,7 +21,7 @@ def upsample(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def downsample(images: torch.Tensor, scale: int) -> torch.Tensor:
-    """Shrinks images to a scale by the means of 2^scale x 2^scale pixels.
+    """Downsamples images to a scale by averaging 2^scale x 2^scale pixels.
 
     Args:
         images: (..., C, H, W).

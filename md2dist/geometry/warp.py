@@ -1,27 +1,27 @@
-"""Sampling of the sources where the pixels of the target lie in them."""
+"""Warping: bilinear sampling of the sources at the projected pixels of the target."""
 
 import torch
 from torch.nn import functional
 
 
 def warp(images: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
-    """Samples images bilinearly; outside, the nearest border pixel counts.
+    """Samples images bilinearly, with border pixels repeated outside.
 
     Source: Jaderberg et al., "Spatial Transformer Networks", NeurIPS 2015, section 3.3.
 
     Args:
         images: (B, S, C, H, W).
-        coordinates: where to sample, (x, y) as `camera.reproject` returns them, (B, S, 2, h, w).
+        coordinates: (B, S, 2, h, w), (x, y) as `camera.reproject` returns them.
 
     Returns:
-        (B, S, C, h, w): at each place the image's colour at that place's coordinates. On a CPU, one
-        coordinate that is not a number makes the whole result, and its gradient, not a number.
+        (B, S, C, h, w), the images at these coordinates. On a CPU, a NaN coordinate makes the whole
+        result and its gradient NaN.
     """
     if crashes_on_cpu(coordinates):
         return warp(images, torch.zeros_like(coordinates)) + coordinates.sum().square()
     warped = functional.grid_sample(
         images.flatten(0, 1),
-        coordinates.flatten(0, 1).permute(0, 2, 3, 1),  # a view: reading planes is faster
+        coordinates.flatten(0, 1).permute(0, 2, 3, 1),  # a view: planar memory is read faster
         mode="bilinear",
         padding_mode="border",
         align_corners=True,
@@ -32,6 +32,6 @@ def warp(images: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
 def crashes_on_cpu(coordinates: torch.Tensor) -> bool:
     """Whether torch's CPU kernel would read far outside the images in its backward pass.
 
-    It does where a coordinate is not a number; CUDA's kernel does not, and is not waited for.
+    It does for NaN coordinates (B, S, 2, h, w). CUDA's kernel does not, so it is not synchronised.
     """
     return not coordinates.is_cuda and bool(torch.isnan(coordinates.detach().sum()))

@@ -1,1 +1,1 @@
-"""The loss of Monodepth2: photometric error, its reduction over the sources, and smoothness."""
+"""Losses of Monodepth2: photometric error, its reduction over the sources, smoothness."""

@@ -1,4 +1,4 @@
-"""A loss whose gradient is computed together with it, so that nothing else stays in memory."""
+"""Losses whose gradient is computed in the forward pass, to free their memory at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,18 +10,18 @@ from torch.autograd.function import once_differentiable
 def differentiate_eagerly(
     function: Callable[..., tuple[torch.Tensor, ...]], *inputs: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """Calls a loss function and computes its gradient at once.
+    """Evaluates a loss function and its gradient at once.
 
-    The gradient of a scalar is known up to one factor as soon as the scalar is. So all that lies
-    between inputs and loss can be freed before the next loss is computed, which saves memory, and
-    on a CPU, where new memory is slow, time.
+    The gradient of a scalar is known, up to a factor, in the forward pass. So all tensors between
+    inputs and loss are freed before the next loss is computed. This saves memory, and time on a
+    CPU, where allocation is slow.
 
     Args:
-        function: returns a scalar loss, then tensors through which no gradient goes.
-        *inputs: its arguments; those that require a gradient get one.
+        function: returns a scalar loss (), then tensors without gradient.
+        *inputs: its arguments, of any shape; those that require a gradient receive one.
 
     Returns:
-        What the function returns.
+        The outputs of the function.
     """
     if not (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
         return function(*inputs)

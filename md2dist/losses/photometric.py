@@ -1,4 +1,4 @@
-"""How much two images differ, pixel by pixel: structural similarity and absolute difference."""
+"""Photometric error per pixel: structural similarity and absolute difference."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def photometric_error(
 
     Args:
         images: (B, S, C, H, W), in [0, 1].
-        target: (B, C, H, W), in [0, 1]; no gradient reaches it.
+        target: (B, C, H, W), in [0, 1]; receives no gradient.
         use_ssim: 0.85 SSIM error + 0.15 absolute difference; else the latter alone.
 
     Returns:
@@ -35,13 +35,14 @@ def photometric_error(
 
 
 class StructuralSimilarity(torch.autograd.Function):
-    """SSIM on 3x3 windows, in [-1, 1], with its derivative by hand.
+    """SSIM on 3x3 windows, in [-1, 1], with an explicit derivative.
 
     SSIM = (a1 a2) / (b1 b2) with a1 = 2 E[x] E[y] + C1, a2 = 2 cov(x, y) + C2,
-    b1 = E[x]^2 + E[y]^2 + C1 and b2 = var(x) + var(y) + C2. So x enters through three window means
-    alone, E[x], E[x^2] and E[x y]: the forward pass keeps the derivatives by these, the backward
-    pass spreads them over the windows. Most steps work in place, since on a CPU new memory costs
-    more than arithmetic. Beyond [-1, 1] lie rounding errors only: clamping leaves the gradient be.
+    b1 = E[x]^2 + E[y]^2 + C1 and b2 = var(x) + var(y) + C2. So SSIM
+    depends on x through three window means, E[x], E[x^2] and E[x y]: the forward pass keeps the
+    derivatives by these, the backward pass spreads them over the windows. Most operations are in
+    place, since on a CPU allocation costs more than arithmetic. Values outside [-1, 1] are rounding
+    errors, so clamping does not change the gradient.
 
     Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural
     Similarity", IEEE TIP 2004, equation 13.
@@ -49,7 +50,7 @@ class StructuralSimilarity(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Compares x (..., H, W) with y, which broadcasts against it and gets no gradient."""
+        """Compares x (..., H, W) with y, which is broadcast to it and receives no gradient."""
         mean_x, mean_y, two_y = _window_mean(x), _window_mean(y), 2 * y
         a1 = (mean_x * (2 * mean_y)).add_(C1)
         a2 = _window_mean(x * two_y).sub_(a1).add_(C1 + C2)
@@ -79,9 +80,9 @@ class StructuralSimilarity(torch.autograd.Function):
 
 
 def _window_mean(x: torch.Tensor) -> torch.Tensor:
-    """Averages 3x3 windows of (..., H, W), the border reflected.
+    """Averages 3x3 windows of (..., H, W) with a reflected border.
 
-    Sums of shifted views run several times faster on a CPU than avg_pool2d.
+    Sums of shifted views are several times faster on a CPU than avg_pool2d.
     """
     padded = functional.pad(x.flatten(0, -3), (1, 1, 1, 1), mode="reflect")
     rows = (padded[..., :-2] + padded[..., 1:-1]).add_(padded[..., 2:])
@@ -90,16 +91,16 @@ def _window_mean(x: torch.Tensor) -> torch.Tensor:
 
 
 def _spread_over_windows(grad: torch.Tensor) -> torch.Tensor:
-    """Applies the adjoint of `_window_mean`; changes `grad` in place.
+    """Applies the adjoint of `_window_mean` to (..., H, W); changes `grad` in place.
 
-    But for the border, whose neighbours count twice, averaging is symmetric: with border rows and
+    Averaging is symmetric except at the border, whose neighbours count twice: with border rows and
     columns doubled before and halved after, it is its own adjoint.
     """
     return _scale_border(_window_mean(_scale_border(grad, 2)), 0.5)
 
 
 def _scale_border(x: torch.Tensor, factor: float) -> torch.Tensor:
-    """Multiplies the first and the last row and column of (..., H, W) in place."""
+    """Multiplies the first and last row and column of (..., H, W) in place."""
     for line in (x[..., 0], x[..., -1], x[..., 0, :], x[..., -1, :]):
         line.mul_(factor)
     return x

@@ -1,4 +1,4 @@
-"""From errors per source to one error per pixel: minimum or mean, auto-mask, predictive mask."""
+"""Reduction of the errors of all sources: minimum or mean, auto-mask, predictive mask."""
 
 import torch
 from torch.nn import functional
@@ -15,25 +15,27 @@ def reduce_sources(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reduces the errors of all sources to one error per pixel.
 
-    A source that is occluded at a pixel has a large error there, and the minimum leaves it out. A
-    pixel that already looks best in an unwarped source (a static camera, an object that moves
-    along) gets that error, which carries no gradient: the auto-mask.
+    A source that is occluded at a pixel has a large error there, and the minimum ignores it. A
+    pixel that matches an unwarped source best (a static camera, an object moving with it) gets that
+    error, which has no gradient: the auto-mask.
 
     Source: Godard et al., ICCV 2019, section 3.2, equations 4 and 5.
 
     Args:
         reprojection_error: (B, S, H, W), warped sources against the target.
-        identity_error: (B, S, H, W), unwarped sources against the target; None: no auto-mask.
-        use_average: the mean over the sources instead of the minimum.
+        identity_error: (B, S, H, W), unwarped sources against the target; None disables the
+            auto-mask.
+        use_average: use the mean over the sources instead of the minimum.
         tie_noise: standard deviation of the noise on the identity error, which breaks ties.
-        generator: where the noise is drawn from; None: the device's default.
+        generator: generator of the noise; None: the device's default.
 
     Returns:
-        The error (B, H, W), and the auto-mask (B, H, W): True where a reprojection won.
+        The error (B, H, W), and the auto-mask (B, H, W): True where a warped source has the least
+        error.
     """
     if use_average:
         reprojection_error = reprojection_error.mean(1, keepdim=True)
-    error = reprojection_error.min(1).values  # its gradient goes to one source, also at ties
+    error = reprojection_error.min(1).values  # at ties, the gradient goes to one source
     if identity_error is None:
         return error, torch.ones_like(error, dtype=torch.bool)
     if use_average:
@@ -52,7 +54,7 @@ def reduce_sources(
 
 
 def predictive_mask_loss(mask: torch.Tensor) -> torch.Tensor:
-    """Keeps a predicted mask from leaving every pixel out.
+    """Penalises predictive masks that exclude pixels.
 
     Source: Zhou et al., CVPR 2017, section 3.3; weight of Godard et al., ICCV 2019, section 4.
 
@@ -60,7 +62,7 @@ def predictive_mask_loss(mask: torch.Tensor) -> torch.Tensor:
         mask: any shape, in (0, 1).
 
     Returns:
-        A scalar: 0.2 times the mean cross entropy between the mask and 1.
+        A scalar (): 0.2 times the mean cross entropy between the mask and 1.
     """
     entropy = functional.binary_cross_entropy(mask, torch.ones_like(mask))
     return PREDICTIVE_MASK_WEIGHT * entropy

@@ -1,4 +1,4 @@
-"""Disparity shall be smooth where the image is."""
+"""Edge-aware smoothness loss."""
 
 import torch
 
@@ -6,7 +6,7 @@ EPSILON = 1e-7
 
 
 def smoothness_loss(disparity: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Penalises gradients of the mean-normalised disparity, less so at edges of the image.
+    """Penalises gradients of the mean-normalised disparity, less at edges of the image.
 
     Source: Godard et al., ICCV 2019, equation 3; the normalisation is from Wang et al., "Learning
     Depth from Monocular Videos using Direct Methods", CVPR 2018.
@@ -16,7 +16,7 @@ def smoothness_loss(disparity: torch.Tensor, image: torch.Tensor) -> torch.Tenso
         image: (B, C, H, W), the target at this size.
 
     Returns:
-        A scalar: the mean over x-differences plus the mean over y-differences.
+        A scalar (): the mean over x-differences plus the mean over y-differences.
     """
     normalised = disparity / (disparity.mean((2, 3), keepdim=True) + EPSILON)
     errors = [
@@ -27,5 +27,5 @@ def smoothness_loss(disparity: torch.Tensor, image: torch.Tensor) -> torch.Tenso
 
 
 def _difference(maps: torch.Tensor, dim: int) -> torch.Tensor:
-    """Returns the absolute differences of neighbours along a dimension, one fewer than entries."""
+    """Returns absolute differences of neighbours of (B, C, H, W) along a dimension, one shorter."""
     return maps.diff(dim=dim).abs()

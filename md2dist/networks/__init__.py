@@ -1,1 +1,1 @@
-"""The networks of Monodepth2: ResNet encoders, the depth decoder and the pose decoder."""
+"""Networks of Monodepth2: ResNet encoders, depth decoder, pose decoder."""

@@ -1,4 +1,4 @@
-"""The depth decoder: encoder features in, a sigmoid map per scale out."""
+"""Depth decoder: one sigmoid map per scale from the encoder's features."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ class DepthDecoder(nn.Module):
             before.append(nn.Conv2d(in_channels, out_channels, 3))
             after.append(nn.Conv2d(out_channels + skip_channels, out_channels, 3))
         self.before = nn.ModuleList(before)  # convolutions before the upsampling, coarsest first
-        self.after = nn.ModuleList(after)  # convolutions after it, which see the skip as well
+        self.after = nn.ModuleList(after)  # convolutions after it, with the skip connection
         self.heads = nn.ModuleList(  # scale 0 first
             nn.Conv2d(width, num_outputs, 3) for width in reversed(DECODER_CHANNELS[-NUM_SCALES:])
         )
@@ -64,6 +64,6 @@ class DepthDecoder(nn.Module):
 
 
 def _pad_reflect(x: torch.Tensor) -> torch.Tensor:
-    """Mirrors one pixel around (B, C, H, W) without its edge; CPU autocast would pad in float32."""
+    """Pads (B, C, H, W) by one reflected pixel; CPU autocast would pad in float32."""
     with without_autocast(x):
         return functional.pad(x, (1, 1, 1, 1), mode="reflect")

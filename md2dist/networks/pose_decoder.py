@@ -1,4 +1,4 @@
-"""The pose decoder: the last feature of an image pair in, one motion out."""
+"""Pose decoder: one motion from the last feature of an image pair."""
 
 import torch
 from torch import nn
@@ -6,14 +6,14 @@ from torch.nn import functional
 
 from md2dist.networks.precision import upcast_half, without_autocast
 
-POSE_SCALE = 0.01  # lets training start near the identity
+POSE_SCALE = 0.01  # starts training near the identity
 
 
 class PoseDecoder(nn.Module):
-    """Four convolutions and a mean over the image.
+    """Pose decoder: four convolutions and a mean over the image.
 
-    The published network has 12 outputs, two motions, of which the first alone is used. The rows
-    of the second stay, so that published weights fit.
+    The published network has 12 outputs, two motions, of which only the first is used. The outputs
+    of the second are kept, so that published weights fit.
 
     Source: Godard et al., ICCV 2019, supplementary material, table of the pose network.
 
@@ -29,7 +29,7 @@ class PoseDecoder(nn.Module):
         self.head = nn.Conv2d(256, 12, 1)
 
     def forward(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decodes the motion between the two images that the pose encoder saw.
+        """Decodes the motion between the two images of the pose encoder.
 
         Args:
             feature: (B, in_channels, H / 32, W / 32), the last one of `ResNetEncoder`.

@@ -1,4 +1,4 @@
-"""The type in which networks compute, and full precision for their last layers."""
+"""Precision: type of the networks' computations, and full precision for their output layers."""
 
 import torch
 
@@ -6,13 +6,12 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_dtype(name: str) -> torch.dtype:
-    """Gives the type of a `precision.dtype`; for `auto`, the one that suits this machine.
+    """Returns the type of a `precision.dtype`; for `auto`, the fastest one of this machine.
 
-    Others than that of bf16 instructions compute with it, too, but emulated: on a CPU several tens
-    of times as slowly as in float32.
+    Devices without bf16 instructions emulate them: a CPU is tens of times slower than in float32.
 
     Args:
-        name: fp32, bf16, fp16, or auto: bf16 where its GPU or CPU has instructions for it, else
+        name: fp32, bf16, fp16, or auto: bf16 if the GPU or CPU has instructions for it, else
             fp32.
     """
     if name != "auto":
@@ -25,19 +24,19 @@ def choose_dtype(name: str) -> torch.dtype:
 
 
 def name_dtype(dtype: torch.dtype) -> str:
-    """Gives the `precision.dtype` that asks for a type: fp32, bf16 or fp16."""
+    """Returns the `precision.dtype` of a type: fp32, bf16 or fp16."""
     return next(name for name, known in _DTYPES.items() if known == dtype)
 
 
 def upcast_half(tensor: torch.Tensor) -> torch.Tensor:
-    """Raises float16 and bfloat16 to float32; float32 and float64 stay as they are."""
+    """Converts float16 and bfloat16 tensors of any shape to float32; others are unchanged."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def without_autocast(tensor: torch.Tensor) -> torch.autocast:
-    """Returns the context in which operations on the tensor's device keep their arguments' type.
+    """Returns a context in which operations on the tensor's device keep their arguments' type.
 
-    The logits of a half-precision convolution are rounded to its 8 or 11 significant bits, which
-    shifts the depth by up to 1.5 %: output layers run in here, on inputs raised by `upcast_half`.
+    Half-precision logits are rounded to 8 or 11 significant bits, which shifts the depth by up to
+    1.5 %; so output layers run in this context, on inputs converted by `upcast_half`.
     """
     return torch.autocast(tensor.device.type, enabled=False)

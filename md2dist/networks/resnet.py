@@ -8,14 +8,14 @@ IMAGE_STD = 0.225
 
 
 class ResNetEncoder(nn.Module):
-    """A ResNet without its classifier that yields one feature map per resolution.
+    """ResNet without its classifier; returns one feature per resolution.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.1; the
     stride of a bottleneck is in its 3x3 convolution.
 
     Args:
         num_layers: 18, 34, 50, 101 or 152.
-        num_images: images that are stacked along the channels: 1 for depth, 2 for pose.
+        num_images: number of images stacked along the channels: 1 for depth, 2 for pose.
 
     Attributes:
         channels: number of channels of the five features.
@@ -61,7 +61,7 @@ class ResNetEncoder(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut (18 and 34 layers)."""
+    """Two 3x3 convolutions with a shortcut (18 and 34 layers)."""
 
     expansion = 1
 
@@ -82,7 +82,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around a shortcut (50 layers and more)."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut (50 layers and more)."""
 
     expansion = 4
 
@@ -118,7 +118,7 @@ ARCHITECTURES: dict[int, tuple[Block, tuple[int, int, int, int]]] = {
 def _make_stage(
     block: Block, in_channels: int, width: int, num_blocks: int, stride: int
 ) -> nn.Sequential:
-    """Chains blocks; the first one changes resolution and channels, and so does its shortcut."""
+    """Chains blocks; the first one and its shortcut change resolution and channels."""
     out_channels = width * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:

@@ -1,1 +1,1 @@
-"""Depth of single images with a trained model, and pictures of it."""
+"""Prediction: depth of single images with a trained model, and pictures of it."""

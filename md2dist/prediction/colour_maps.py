@@ -1,4 +1,4 @@
-"""Disparity as colour, the way the field prints it."""
+"""Colour map of disparities."""
 
 from functools import cache
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def colour_disparity(disparity: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Paints disparities in magma: far is dark, near is bright.
+    """Colours disparities with magma: far is dark, near is bright.
 
-    The range goes from the least value to the 95th percentile, so that a few very near pixels do
-    not darken the rest.
+    The range is from the minimum to the 95th percentile, so that a few very near pixels do not
+    darken the rest.
 
     Args:
         disparity: (...) in any unit, typically (H, W).
@@ -26,8 +26,8 @@ def colour_disparity(disparity: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 @cache
 def _magma() -> NDArray[np.uint8]:
-    """The colour map as a table (256, 3)."""
-    # Imported late: it takes half a second, and only pictures need it.
+    """Returns the colour map as a table (256, 3) uint8."""
+    # Imported late: it takes half a second, and only pictures use it.
     from matplotlib import colormaps
 
     return colormaps["magma"](np.arange(256), bytes=True)[:, :3]

@@ -1,4 +1,4 @@
-"""A contact sheet: views and ground truth of some samples on one picture."""
+"""Contact sheet: views and ground truth of some samples in one picture."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,9 +20,9 @@ def draw_random_samples(dataset: ShardDataset, count: int, seed: int = 0) -> Pic
     """Draws a contact sheet of random samples, in the order of the shards.
 
     Args:
-        dataset: any folder of shards.
-        count: samples; all of them where there are fewer.
-        seed: of the choice.
+        dataset: a folder of shards.
+        count: number of samples, or fewer if the data set is smaller.
+        seed: seed of the choice.
 
     Returns:
         (H, W, 3) uint8.
@@ -32,7 +32,7 @@ def draw_random_samples(dataset: ShardDataset, count: int, seed: int = 0) -> Pic
         ShardError: if a sample is damaged.
     """
     if count < 1 or seed < 0:
-        raise ConfigError(f"--samples {count} --seed {seed}: expected 1 or more, and 0 or more")
+        raise ConfigError(f"--samples {count} --seed {seed}: expected >= 1 and >= 0")
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     samples = [dataset[i] for i in sorted(chosen.tolist())]
     recipe = dataset.manifest.recipe
@@ -40,11 +40,11 @@ def draw_random_samples(dataset: ShardDataset, count: int, seed: int = 0) -> Pic
 
 
 def contact_sheet(samples: Sequence[Sample], title: str) -> Picture:
-    """Draws samples below each other: views in temporal order, other camera, ground truth.
+    """Draws one row per sample: views in temporal order, other camera, ground truth.
 
     Args:
         samples: one or more, with the same views.
-        title: of the sheet.
+        title: title of the sheet.
 
     Returns:
         (H, W, 3) uint8, on white; all tiles have the shape of the first target.
@@ -62,8 +62,8 @@ def contact_sheet(samples: Sequence[Sample], title: str) -> Picture:
     pen.text((_MARGIN, _MARGIN), title, _INK, ImageFont.load_default(_TITLE))
     for column, heading in enumerate(columns):
         x = _MARGIN + column * (tile_width + _GAP)
-        place = x, top - _HEADING - 2 * _GAP
-        pen.text(place, heading, _GREY, ImageFont.load_default(_HEADING))
+        position = x, top - _HEADING - 2 * _GAP
+        pen.text(position, heading, _GREY, ImageFont.load_default(_HEADING))
         for y, row in zip(range(top, size[1], pitch), rows, strict=False):
             if heading in row:
                 tile = Image.fromarray(row[heading])
@@ -75,7 +75,7 @@ def contact_sheet(samples: Sequence[Sample], title: str) -> Picture:
 
 
 def _tiles(sample: Sample) -> Iterator[tuple[str, Picture]]:
-    """Yields a sample's pictures, each with the heading of its column."""
+    """Yields the headings of the columns with a sample's pictures (H, W, 3)."""
     for view in sorted(sample.frames.keys() - {"s"}, key=int):
         yield "target" if view == "0" else f"frame {view}", sample.frames[view]
     if "s" in sample.frames:

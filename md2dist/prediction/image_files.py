@@ -1,4 +1,4 @@
-"""The files on both sides of a prediction: images in, depth and pictures out."""
+"""Image files: reading images, writing depth and pictures."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
 def find_images(path: str | Path) -> list[Path]:
     """Lists one image, or the images of a folder sorted by name.
 
-    Subfolders and results of earlier predictions are left out.
+    Subfolders and results of earlier predictions are skipped.
 
     Raises:
-        ImageError: if the path does not exist or holds no image, or if two images share a name
-            and so would share the names of their results.
+        ImageError: if the path does not exist or has no image, or if two images would have the same
+            names of results.
     """
     path = Path(path)
     if path.is_file():
@@ -37,19 +37,19 @@ def find_images(path: str | Path) -> list[Path]:
         and file.is_file()
     )
     if not found:
-        raise ImageError(f"{path} holds no image; expected files {', '.join(IMAGE_SUFFIXES)}")
+        raise ImageError(f"{path} has no image; expected files {', '.join(IMAGE_SUFFIXES)}")
     by_stem: dict[str, Path] = {}
     for file in found:
         if by_stem.setdefault(file.stem, file) != file:
             raise ImageError(
-                f"{by_stem[file.stem].name} and {file.name} in {path} would share their results; "
-                "rename one of them"
+                f"{by_stem[file.stem].name} and {file.name} in {path} would have the same names of "
+                "results; rename one of them"
             )
     return found
 
 
 def read_image(path: Path) -> Image.Image:
-    """Reads an image as RGB, turned as its camera was held.
+    """Reads an image as RGB, rotated upright by its EXIF orientation.
 
     Raises:
         ImageError: if it cannot be read, or has more than 8 bits per channel.

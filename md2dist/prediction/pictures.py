@@ -1,4 +1,4 @@
-"""Pictures that show a prediction beside what it was made from."""
+"""Pictures of predictions beside their images."""
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ Picture = NDArray[np.uint8]
 
 
 def side_by_side(image: Picture, disparity: NDArray[np.floating]) -> Picture:
-    """Sets an image (H, W, 3) beside its coloured disparity (H, W): a picture (H, 2W, 3)."""
+    """Returns an image (H, W, 3) beside its coloured disparity (H, W): a picture (H, 2W, 3)."""
     return np.hstack([image, colour_disparity(disparity)])
 
 
 def depth_overlay(image: Picture, depth: NDArray[np.floating]) -> Picture:
-    """Draws sparse ground truth upon its image.
+    """Draws sparse ground truth over its image.
 
     Args:
         image: (h, w, 3) RGB; resized to the ground truth.
@@ -40,19 +40,20 @@ def depth_overlay(image: Picture, depth: NDArray[np.floating]) -> Picture:
 def training_panel(
     target: torch.Tensor, disparity: torch.Tensor, warped: torch.Tensor, auto_mask: torch.Tensor
 ) -> Picture:
-    """Shows one sample of a training step: target, disparity, warped sources, mask.
+    """Draws one sample of a training step: target, disparity, warped sources, mask.
 
     Args:
         target: (3, H, W) in [0, 1], any device.
         disparity: (1, H, W).
         warped: (S, 3, H, W) in [0, 1].
-        auto_mask: (H, W) bool, True (white) = the pixel counts.
+        auto_mask: (H, W) bool, True (white) where the pixel counts.
 
     Returns:
-        Tiles in reading order, two in a row, black where none is left: (ceil(S/2 + 1.5) H, 2W, 3).
+        Tiles in reading order, two per row, black if the number is odd:
+        (ceil(S/2 + 1.5) H, 2W, 3).
 
     Raises:
-        ShapeError: if the shapes do not fit together.
+        ShapeError: if the shapes are inconsistent.
     """
     sizes = check_shape(target, "3 H W", "target")
     check_shape(disparity, "1 H W", "disparity", **sizes)
@@ -68,6 +69,6 @@ def training_panel(
 
 
 def _to_picture(image: torch.Tensor) -> Picture:
-    """Turns (3, H, W) in [0, 1] into (H, W, 3) uint8."""
+    """Converts (3, H, W) in [0, 1] to (H, W, 3) uint8."""
     levels = (image.detach().float().clamp(0, 1) * 255).round().byte()
     return levels.permute(1, 2, 0).cpu().numpy()

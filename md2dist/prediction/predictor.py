@@ -1,4 +1,4 @@
-"""Depth from images of any size, with a trained model."""
+"""Prediction of image files with a trained model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -45,18 +45,18 @@ def predict_files(
     factor: float = 1.0,
     depth_format: Literal["png", "npy"] = "png",
 ) -> Iterator[Path]:
-    """Predicts images one after another and writes three files for each.
+    """Predicts images and writes three files for each.
 
     ``NAME_depth.png`` (16 bit, 1/256 m) or ``NAME_depth.npy`` (float32, m), ``NAME_disparity.png``
-    (coloured) and ``NAME_picture.png`` (the image beside it), all of the image's own size.
+    (coloured) and ``NAME_picture.png`` (beside the image), all at the image's size.
 
     Args:
         model: in eval mode.
         images: files with distinct names.
-        output: folder for the results; made where it is missing.
-        factor: multiplies the depth; `STEREO_FACTOR` makes metres of what a model trained with
-            stereo says. Monocular depth has no scale.
-        depth_format: of the depth file.
+        output: folder of the results; created if missing.
+        factor: factor of the depth; `STEREO_FACTOR` converts the depth of a model trained with
+            stereo to metres. Monocular depth has no scale.
+        depth_format: format of the depth file.
 
     Yields:
         The depth file of each image, once all three are written.

@@ -1,1 +1,1 @@
-"""What a run leaves on disk: its folder, log, checkpoints and W&B files."""
+"""Files of a run: its folder, logs, checkpoints and W&B files."""

@@ -1,69 +1,92 @@
 """Saving and loading of checkpoints, by all ranks together.
 
-A checkpoint is written under a hidden name and published when it is whole.
+A checkpoint is written under a hidden name and published once it is complete.
 """
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from md2dist.distributed.agreement import raise_on_all_ranks
 from md2dist.distributed.world import World, barrier
 from md2dist.errors import CheckpointError
 from md2dist.runs.checkpoint_folder import name_of, publish_checkpoint
+from md2dist.runs.resume_state import ResumeState
 
 _PARTIAL = ".partial-"
 
 
+class CheckpointEngine(Protocol):
+    """The part of a DeepSpeed engine that saves and loads."""
+
+    checkpoint_engine: Any  # writes a state dictionary to a path
+
+    def save_checkpoint(
+        self, save_dir: str, tag: str, client_state: dict[str, Any], save_latest: bool
+    ) -> Any:
+        """Writes weights, buffers, optimizer state and `client_state` into save_dir/tag."""
+
+    def load_checkpoint(
+        self, load_dir: str, tag: str, load_lr_scheduler_states: bool
+    ) -> tuple[str | None, Any]:
+        """Loads them; returns the path, or None if there is no checkpoint."""
+        ...
+
+
 def save_checkpoint(
-    engine: Any, folder: Path, facts: dict[str, Any], config_text: str, keep: int, world: World
+    engine: CheckpointEngine,
+    folder: Path,
+    state: ResumeState,
+    config_text: str,
+    keep: int,
+    world: World,
 ) -> Path:
-    """Saves the engine's weights and optimizer with the facts of the run; all ranks call it.
+    """Saves the engine's weights and optimizer with the resume state; all ranks call it.
 
     Args:
         engine: a DeepSpeed engine.
         folder: the run's `checkpoints` folder.
-        facts: plain values that a resume needs; at least `step`.
-        config_text: the run's resolved settings, kept inside.
-        keep: number of newest checkpoints that stay, beside the best one.
+        state: the resume state.
+        config_text: the run's settings, saved as `config.yaml`.
+        keep: number of newest checkpoints to keep, beside the best one.
         world: this process.
 
     Returns:
         The folder of the new checkpoint.
 
     Raises:
-        CheckpointError: on all ranks, if the disk refuses on any of them; what was there before is
-            still there, and nothing half-written.
+        CheckpointError: on all ranks, if writing fails on any of them; earlier checkpoints remain,
+            and nothing half-written.
     """
-    partial = folder / (_PARTIAL + name_of(facts["step"]))
+    partial = folder / (_PARTIAL + name_of(state.step))
     try:
         with _writing(folder, world):
             if world.is_main:
-                for left in folder.glob(f"{_PARTIAL}*"):  # by a life that ended while it saved
+                for left in folder.glob(f"{_PARTIAL}*"):  # by a start that ended while saving
                     shutil.rmtree(left, ignore_errors=True)
                 partial.mkdir(parents=True)
         with _writing(folder, world):
-            _save_states(engine, partial, facts)
+            _save_states(engine, partial, state)
         with _writing(folder, world):
             if world.is_main:
-                _check_parts(partial, facts)
+                _check_parts(partial, state)
                 (partial / "config.yaml").write_text(config_text)
-                publish_checkpoint(partial, facts, keep)
+                publish_checkpoint(partial, state, keep)
     except CheckpointError:
         if world.is_main:
             shutil.rmtree(partial, ignore_errors=True)
         barrier()
         raise
-    return folder / name_of(facts["step"])
+    return folder / name_of(state.step)
 
 
-def load_checkpoint(engine: Any, checkpoint: Path) -> None:
+def load_checkpoint(engine: CheckpointEngine, checkpoint: Path) -> None:
     """Loads weights, buffers and optimizer state into an engine; all ranks call it.
 
     Raises:
-        CheckpointError: if DeepSpeed finds nothing there (it would go on with random weights).
+        CheckpointError: if DeepSpeed finds no checkpoint; it would continue with random weights.
     """
     path, _ = engine.load_checkpoint(
         str(checkpoint.parent), tag=checkpoint.name, load_lr_scheduler_states=False
@@ -74,22 +97,25 @@ def load_checkpoint(engine: Any, checkpoint: Path) -> None:
 
 @contextmanager
 def _writing(folder: Path, world: World) -> Iterator[None]:
-    """Makes an error of the disk on any rank an error of use on all."""
+    """Turns a failed write on any rank into a CheckpointError on all."""
     with raise_on_all_ranks(world):
         try:
             yield
         except OSError as error:
             raise CheckpointError(
-                f"no checkpoint could be saved in {folder}: {error}; is there room on the disk?"
+                f"no checkpoint could be saved in {folder}: {error}; check its free space"
             ) from error
 
 
-def _save_states(engine: Any, partial: Path, facts: dict[str, Any]) -> None:
+def _save_states(engine: CheckpointEngine, partial: Path, state: ResumeState) -> None:
     writer = _Writer(engine.checkpoint_engine)
     engine.checkpoint_engine = writer
     try:
         engine.save_checkpoint(
-            str(partial.parent), tag=partial.name, client_state=facts, save_latest=False
+            str(partial.parent),
+            tag=partial.name,
+            client_state=state.to_json(),
+            save_latest=False,
         )
     finally:
         engine.checkpoint_engine = writer.wrapped
@@ -97,16 +123,16 @@ def _save_states(engine: Any, partial: Path, facts: dict[str, Any]) -> None:
         raise writer.error
 
 
-def _check_parts(partial: Path, facts: dict[str, Any]) -> None:
-    """Refuses what lacks the file of a rank, as on a network file system that lags behind."""
-    expected = facts["world_size"] if facts.get("zero_stage") else 0
+def _check_parts(partial: Path, state: ResumeState) -> None:
+    """Raises if a rank's file is missing, as on a network file system that lags behind."""
+    expected = state.world_size if state.zero_stage else 0
     found = len(list(partial.glob("*_optim_states.pt")))
     if found < expected:
         raise OSError(f"the optimizer states of {expected - found} ranks have not arrived")
 
 
 class _Writer:
-    """DeepSpeed's writer, with errors held back until all ranks have passed DeepSpeed's barriers.
+    """Wraps DeepSpeed's writer; errors are deferred until all ranks have passed its barriers.
 
     Raised at once, an error on one rank would leave the others waiting in the next barrier.
     """
@@ -123,5 +149,5 @@ class _Writer:
             self.wrapped.save(state_dict, path)
         except OSError as error:
             self.error = error
-        except RuntimeError as error:  # of torch's writer, which has no type of its own
+        except RuntimeError as error:  # torch's writer has no exception type of its own
             self.error = OSError(str(error).strip().partition("\n")[0])

@@ -1,21 +1,21 @@
-"""A run's folder of checkpoints: which are whole, which is the newest, which the best.
+"""A run's folder of checkpoints: publishing, verifying, finding the newest and the best.
 
-Each checkpoint is a folder `step-N` with a manifest: the facts of the run and a sha256 per file. A
-damaged one is passed over, loudly. `latest` names the newest, `best` points to the one whose depth
-was the best in validation.
+Each checkpoint is a folder `step-N` with a manifest: the resume state and a sha256 per file. A
+damaged one is skipped with a warning. `latest` names the newest; `best` is a link to the one with
+the best validation metrics.
 """
 
-import hashlib
 import json
 import logging
-import os
 import shutil
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from md2dist.errors import CheckpointError
-from md2dist.storage.atomic import atomic_write
+from md2dist.runs.resume_state import ResumeState
+from md2dist.storage.atomic import atomic_symlink, atomic_write, publish
+from md2dist.storage.hashing import hash_file
 
 logger = logging.getLogger(__name__)
 
@@ -23,19 +23,26 @@ MANIFEST_NAME = "manifest.json"
 _VALIDATION_NAME = "validation.json"  # written after the checkpoint, so not in its manifest
 
 
+class Checkpoint(NamedTuple):
+    """An undamaged checkpoint."""
+
+    folder: Path
+    state: ResumeState
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Lists the finished checkpoints of a run, newest first."""
+    """Lists the published checkpoints of a run, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
 
 
-def find_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+def find_checkpoint(folder: Path) -> Checkpoint | None:
     """Finds the newest undamaged checkpoint of a run.
 
     Args:
-        folder: the run's `checkpoints` folder; it may be absent.
+        folder: the run's `checkpoints` folder; it may not exist.
 
     Returns:
-        Its folder and its facts, or None where the run has no checkpoint at all.
+        The checkpoint, or None if the run has none.
 
     Raises:
         CheckpointError: if there are checkpoints and all of them are damaged.
@@ -43,9 +50,9 @@ def find_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     candidates = list_checkpoints(folder)
     for candidate in candidates:
         try:
-            return candidate, verify_checkpoint(candidate)
+            return Checkpoint(candidate, verify_checkpoint(candidate))
         except CheckpointError as error:
-            logger.warning("%s; falling back to the checkpoint before it", error)
+            logger.warning("%s; falling back to the previous checkpoint", error)
     if candidates:
         raise CheckpointError(
             f"all {len(candidates)} checkpoints in {folder} are damaged; restore one, or start "
@@ -54,51 +61,54 @@ def find_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def verify_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """Compares every file of a checkpoint with its manifest.
+def verify_checkpoint(checkpoint: Path) -> ResumeState:
+    """Verifies every file of a checkpoint against its manifest.
 
     Returns:
-        The facts that were saved with it.
+        The resume state saved with it.
 
     Raises:
-        CheckpointError: naming the first file that is missing or differs.
+        CheckpointError: if a file is missing or differs; names the first such file.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
-        facts, files = manifest["facts"], manifest["files"]
+        state, files = ResumeState.from_json(manifest["facts"]), manifest["files"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{checkpoint} has no readable {MANIFEST_NAME}") from None
+        raise CheckpointError(
+            f"{checkpoint} is damaged: {MANIFEST_NAME} is missing or invalid"
+        ) from None
     for name, expected in files.items():
         path = checkpoint / name
         if not path.is_file():
-            raise CheckpointError(f"{checkpoint} lacks {name}")
-        if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
-            raise CheckpointError(f"{path} is damaged: it differs from its sha256 in the manifest")
-    return facts
+            raise CheckpointError(f"{checkpoint} is damaged: {name} is missing")
+        if path.stat().st_size != expected["bytes"] or hash_file(path) != expected["sha256"]:
+            raise CheckpointError(
+                f"{path} is damaged: its size or sha256 differs from the manifest"
+            )
+    return state
 
 
-def publish_checkpoint(partial: Path, facts: dict[str, Any], keep: int) -> Path:
-    """Gives a written checkpoint its manifest, then its name, and removes what is not needed now.
+def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
+    """Writes the manifest of a checkpoint, renames it to its final name, and removes others.
 
-    Those are older ones, and damaged ones of later steps, which are being taken again.
+    Removed are surplus older checkpoints, and damaged ones of later steps, which will be repeated.
 
     Args:
-        partial: the folder in which it was written, beside its place.
-        facts: plain values that a resume needs; at least `step`.
-        keep: number of newest checkpoints that stay; the best one stays as well.
+        partial: the folder in which it was written, in the run's `checkpoints` folder.
+        state: the resume state.
+        keep: number of newest checkpoints to keep, beside the best one.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        OSError: if the disk refuses; then there is no checkpoint of this step.
+        OSError: if writing fails; there is no checkpoint of this step then.
     """
     folder = partial.parent
-    final = folder / name_of(facts["step"])
-    _seal(partial, facts)
+    final = folder / name_of(state.step)
+    _write_manifest(partial, state)
     shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _sync_folder(folder)
+    publish(partial, final)
     try:
         atomic_write(folder / "latest", f"{final.name}\n".encode())
     except OSError as error:
@@ -113,27 +123,24 @@ def publish_checkpoint(partial: Path, facts: dict[str, Any], keep: int) -> Path:
 
 
 def name_of(step: int) -> str:
-    """Names the checkpoint of a step."""
+    """Returns the name of the checkpoint of a step."""
     return f"step-{step:08d}"
 
 
 def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
-    """Keeps the metrics of a checkpoint inside it, and lets `best` point to the best of all.
+    """Writes the validation metrics into a checkpoint and updates the link `best`.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if writing fails.
     """
     atomic_write(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
     best = find_best(checkpoint.parent)
     if best is not None:
-        aside = checkpoint.parent / ".best"
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(best.name)
-        aside.replace(checkpoint.parent / "best")
+        atomic_symlink(checkpoint.parent / "best", best.name)
 
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
-    """Reads what `note_validation` kept; None where the checkpoint was not validated."""
+    """Reads the validation metrics; None if the checkpoint was not validated."""
     try:
         return json.loads((checkpoint / _VALIDATION_NAME).read_text())
     except (OSError, ValueError):
@@ -141,7 +148,7 @@ def read_validation(checkpoint: Path) -> dict[str, float] | None:
 
 
 def find_best(folder: Path) -> Path | None:
-    """Finds the validated checkpoint with the least abs_rel, the older one where two are equal."""
+    """Finds the validated checkpoint with the lowest abs_rel; the older one of equals."""
     scores = {}
     for checkpoint in reversed(list_checkpoints(folder)):
         metrics = read_validation(checkpoint)
@@ -150,30 +157,10 @@ def find_best(folder: Path) -> Path | None:
     return min(scores, key=scores.__getitem__, default=None)
 
 
-def _seal(partial: Path, facts: dict[str, Any]) -> None:
-    """Flushes every file to the disk and writes the manifest last."""
-    files = {}
-    for path in sorted(partial.iterdir()):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
-        _sync_file(path)
-    manifest = {"facts": facts, "files": files}
+def _write_manifest(partial: Path, state: ResumeState) -> None:
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+        for path in sorted(partial.iterdir())
+    }
+    manifest = {"facts": state.to_json(), "files": files}
     atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())
-    _sync_folder(partial)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

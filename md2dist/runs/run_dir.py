@@ -1,6 +1,5 @@
-"""The run's folder, and the log files of its processes."""
+"""A run's folder with its lock, and the log files of its processes."""
 
-import fcntl
 import logging
 import time
 from collections.abc import Iterator
@@ -10,41 +9,41 @@ from typing import TextIO
 
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
-from md2dist.storage.atomic import atomic_write, is_same_file
+from md2dist.storage.atomic import atomic_write
+from md2dist.storage.locks import is_same_file, try_lock
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE_S = 120.0  # on a network file system, the locks of a lost node live on for a while
-_locks: dict[Path, TextIO] = {}  # by folder; open until the end of the process, as the lock is
+_LOCK_TIMEOUT_S = 120.0  # a network file system keeps the locks of a lost node for a while
+_locks: dict[Path, TextIO] = {}  # by folder; open, and thus locked, until the process exits
 
 
 def lock_run_dir(run_dir: Path) -> None:
-    """Closes a run's folder, where there is one, to other trainings until this process ends.
+    """Locks a run's folder, if it exists, against other runs until this process exits.
 
     Args:
         run_dir: `log.run_dir`.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, another training stays at work in it, or
-            one has set the folder aside meanwhile and begun a new one.
+        ConfigError: if `log.run_dir` cannot be written, another run keeps using it, or another run
+            has renamed the folder meanwhile and started a new one.
     """
-    if run_dir.is_dir():
+    if run_dir.is_dir() and run_dir not in _locks:
         with _writing(run_dir):
             _lock(run_dir)
 
 
 def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
-    """Makes the run's folder, closed to others, and writes the settings to its `config.yaml`.
+    """Creates the run's folder, locks it, and writes the settings to its `config.yaml`.
 
     Args:
         run_dir: `log.run_dir`.
         settings: the content of `config.yaml`.
-        starts_over: sets the folder of an earlier run aside under another name; nothing of it is
-            lost.
+        starts_over: renames the folder of an earlier run; none of its files is lost.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, or another training has begun in it since
-            `lock_run_dir`, which did not find it.
+        ConfigError: if `log.run_dir` cannot be written, or another run has created it since
+            `lock_run_dir`, which found no folder.
     """
     config_file = run_dir / "config.yaml"
     with _writing(run_dir):
@@ -62,7 +61,7 @@ def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
 
 
 def start_logging(run_dir: str, world: World) -> None:
-    """Sends this process's messages to `logs/rank-N.log`, the important ones to the terminal."""
+    """Starts logging to `logs/rank-N.log` and to the terminal (other ranks: warnings only)."""
     folder = Path(run_dir) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     terminal = logging.StreamHandler()
@@ -87,42 +86,32 @@ def _writing(run_dir: Path) -> Iterator[None]:
 
 def _lock(run_dir: Path) -> None:
     file = (run_dir / ".lock").open("a")
-    deadline, is_told = time.monotonic() + _PATIENCE_S, False
-    while not _try_lock(file):
+    deadline, is_reported = time.monotonic() + _LOCK_TIMEOUT_S, False
+    while not try_lock(file, required=False):
         if time.monotonic() >= deadline:
             raise ConfigError(
-                f"another training is at work in log.run_dir={run_dir}; wait for its end, or give "
-                "this one another folder"
+                f"another run is using log.run_dir={run_dir}; wait until it ends, or set another "
+                "log.run_dir"
             )
-        if not is_told:
-            logger.warning("another training is at work in %s; waiting for its end", run_dir)
-            is_told = True
+        if not is_reported:
+            logger.warning("another run is using %s; waiting until it ends", run_dir)
+            is_reported = True
         time.sleep(1)
     _check_lock(run_dir, file)
     _locks[run_dir] = file
 
 
 def _check_lock(run_dir: Path, file: TextIO) -> None:
-    """Refuses a lock whose folder another training has set aside to begin a new one."""
-    if not is_same_file(file.fileno(), Path(file.name)):
+    """Refuses the lock of a folder that another run has renamed to start a new one."""
+    if not is_same_file(file, Path(file.name)):
         raise _begun_meanwhile(run_dir)
 
 
 def _begun_meanwhile(run_dir: Path) -> ConfigError:
     return ConfigError(
-        f"another training has begun in log.run_dir={run_dir} while this one started; wait for its "
-        "end, or give this one another folder"
+        f"another run has started in log.run_dir={run_dir} since this one was launched; wait until "
+        "it ends, or set another log.run_dir"
     )
-
-
-def _try_lock(file: TextIO) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process, not of those it forks
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError as error:
-        logger.warning("%s cannot be locked against others: %s", file.name, error.strerror)
-    return True
 
 
 def _free_name(run_dir: Path) -> Path:

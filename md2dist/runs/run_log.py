@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl, status.json, pictures, W&B and the progress bar."""
+"""Logging of a run: metrics.jsonl, status.json, pictures, W&B and the progress bar."""
 
 import json
 import logging
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """The voice of the main rank; every method is silent where `is_main` is false.
+    """Logger of the main rank; on other ranks, all methods but `fail` do nothing.
 
     Args:
         run_dir: the run's folder.
         wandb: the W&B run (a disabled one on the other ranks).
-        is_main: whether this process writes.
-        first_step: position at which the run goes on; later lines of an earlier life are dropped.
-        last_step: position at which it ends.
+        is_main: whether this process is the main rank.
+        first_step: step from which the run resumes; later lines of metrics.jsonl are removed.
+        last_step: step at which it ends.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class RunLog:
             self._bar.update(step - self._bar.n)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Writes one line of metrics.jsonl, the same to W&B, and the essence to the bar.
+        """Logs metrics to metrics.jsonl, W&B and the progress bar.
 
-        Values that are not finite become null, which JSON knows.
+        Non-finite values become null in metrics.jsonl, since JSON has none.
         """
         if not self._is_main:
             return
@@ -79,7 +79,7 @@ class RunLog:
         self.write_status("running")
 
     def log_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        """Keeps a (H, W, 3) uint8 picture in logs/ and shows it in W&B."""
+        """Writes a (H, W, 3) uint8 picture to logs/ and logs it to W&B."""
         if not self._is_main:
             return
         from PIL import Image
@@ -90,12 +90,12 @@ class RunLog:
         self._wandb.log_picture(name, picture, step)
 
     def write_status(self, state: str, message: str = "") -> None:
-        """Replaces status.json: running, preempted, finished or failed, and the step."""
+        """Writes status.json: the step and the state (running, preempted, finished or failed)."""
         if self._is_main:
             self._replace_status(state, message)
 
     def fail(self, message: str) -> None:
-        """Ends the log of a failed run, from any thread; any rank may if the main one is gone."""
+        """Closes the log of a failed run; thread-safe. Called by another rank if rank 0 died."""
         if self._is_main:
             self.close("failed", message)
         else:
@@ -103,7 +103,7 @@ class RunLog:
 
     def _replace_status(self, state: str, message: str) -> None:
         with self._status_lock:
-            if self._is_over:  # it has failed, which the thread of the steps may not know yet
+            if self._is_over:  # after a failure; the training thread may still write
                 return
             self._is_over = state != "running"
             self._write_status(state, message)
@@ -121,7 +121,7 @@ class RunLog:
             atomic_write(path, f"{json.dumps(status)}\n".encode())
 
     def close(self, state: str, message: str = "") -> None:
-        """Ends the log with the run's last state."""
+        """Writes the final state of the run and closes the log."""
         if not self._is_main:
             return
         self.write_status(state, message)
@@ -133,22 +133,22 @@ class RunLog:
 
 @contextmanager
 def _surviving_the_disk(path: Path) -> Iterator[None]:
-    """Tells that a file could not be written: a full disk costs words, not the training."""
+    """Logs a failed write; training continues."""
     try:
         yield
     except OSError as error:
-        logger.warning("%s could not be written: %s; the run goes on", path, error.strerror)
+        logger.warning("%s could not be written: %s; training continues", path, error.strerror)
 
 
 def _drop_lines_after(path: Path, step: int) -> None:
-    """Removes lines that a killed run wrote after its last checkpoint."""
+    """Removes the lines that an interrupted run wrote after its last checkpoint."""
     if not path.is_file():
         return
     kept = []
     for line in path.read_text().splitlines(keepends=True):
         try:
             is_kept = json.loads(line)["step"] <= step
-        except (ValueError, KeyError):  # a line cut short by the kill
+        except (ValueError, KeyError):  # a line truncated by a kill
             is_kept = False
         if is_kept:
             kept.append(line)

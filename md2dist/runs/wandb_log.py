@@ -1,4 +1,4 @@
-"""Weights & Biases, guarded: a dead or slow W&B never stops or slows the training."""
+"""Weights & Biases logging that never stops or slows the training if W&B fails."""
 
 import logging
 import os
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 class WandbLog:
-    """A run of W&B that swallows every failure of W&B after telling it once.
+    """A W&B run; after a failure it logs one warning and turns itself off.
 
     Args:
-        mode: online, offline, disabled, or auto (online where there is an account, else offline).
+        mode: online, offline, disabled, or auto (online with a W&B account, else offline).
         project: W&B project.
-        run_dir: the run's folder; W&B's files go to `logs/wandb` inside.
-        run_id: the id to go on with, or None for a new one.
-        settings: the resolved configuration, shown with the run.
+        run_dir: the run's folder; W&B writes its files to `logs/wandb` in it.
+        run_id: ID of the W&B run to resume, or None for a new one.
+        settings: the resolved configuration, logged with the run.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class WandbLog:
 
     @property
     def run_id(self) -> str | None:
-        """The id under which the run can be continued; None without W&B."""
+        """ID for resuming the W&B run; None if W&B is off."""
         return self._run.id if self._run is not None else None
 
     def log(self, metrics: dict[str, float], step: int) -> None:
@@ -50,7 +50,7 @@ class WandbLog:
             self._guard(lambda: self._run.log({name: wandb.Image(picture)}, step=step))
 
     def finish(self, exit_code: int) -> None:
-        """Ends the run."""
+        """Finishes the W&B run."""
         if self._run is not None:
             self._guard(lambda: self._run.finish(exit_code=exit_code))
 
@@ -71,30 +71,30 @@ class WandbLog:
             config=settings,
             settings=wandb.Settings(silent=True, init_timeout=60, finish_timeout=30, console="off"),
         )
-        if self._run.url:  # none offline
-            logger.info("the run in W&B: %s", self._run.url)
+        if self._run.url:  # None offline
+            logger.info("W&B run: %s", self._run.url)
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:  # whatever W&B does wrong is not the training's business
-            logger.warning("W&B is left out from here on: %s", error)
+        except Exception as error:  # no failure of W&B stops the training
+            logger.warning("W&B logging is off for the rest of this run: %s", error)
             self._run = None
 
 
 def check_account(mode: str) -> None:
-    """Looks for the account that W&B needs, before W&B would ask the terminal for one.
+    """Checks for the account that W&B needs, before W&B would prompt for one.
 
     Args:
-        mode: as of `WandbLog`.
+        mode: as for `WandbLog`.
 
     Raises:
-        ConfigError: if W&B is to be online, and there is none.
+        ConfigError: if W&B should be online and there is no account.
     """
     if _wanted_mode(mode) == "online" and not _has_account():
         source = "WANDB_MODE" if mode == "auto" else "log.wandb_mode"
         raise ConfigError(
-            f"{source}=online, but W&B has no account here; log in with `wandb login`, "
+            f"{source}=online, but no W&B account was found; log in with `wandb login`, "
             "set WANDB_API_KEY, or set log.wandb_mode=offline"
         )
 
@@ -104,12 +104,12 @@ def _wanted_mode(mode: str) -> str | None:
 
 
 def _has_account() -> bool:
-    """Asks W&B for an API key, which it seeks in the environment, in netrc and in its settings."""
+    """Returns whether W&B finds an API key in the environment, netrc or its settings."""
     try:
         import wandb
 
-        # Silent, since it would ask the server for the account's name only to tell it.
+        # Silent: otherwise it requests the account's name from the server to print it.
         wandb.setup(settings=wandb.Settings(silent=True, mode="online"))
         return wandb.login(prompt=False, verify=False)
-    except Exception:  # is told when the run starts
+    except Exception:  # reported when the run starts
         return True

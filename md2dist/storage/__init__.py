@@ -1,1 +1,1 @@
-"""Files and where they come from: this machine, web servers, S3, commands; whole or absent."""
+"""Storage: atomic files, locks, downloads, and stores on web servers, S3 and pipes."""

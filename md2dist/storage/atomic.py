@@ -1,50 +1,91 @@
-"""Files that are whole or absent, at whatever moment their writer is stopped."""
+"""Atomic file writes: a reader sees the old file or the new one, never a part of it.
+
+The content is written under a hidden temporary name in the same folder, flushed to disk, and then
+renamed. After a crash, the file is complete or absent.
+"""
 
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[BinaryIO]:
-    """Opens a new file that gets its name, or replaces an old one, when it is whole and on disk.
+    """Opens a new file that gets its name once the block has written all of it.
 
-    Any number of processes on any number of machines may write the same path at the same time:
-    the last one wins, and nobody reads a mixture.
+    Any number of processes on any number of machines may write the same path at the same time: the
+    last one wins, and no reader sees a mixture.
 
     Args:
-        path: the file's name in the end.
+        path: the final name; an existing file is replaced.
 
     Raises:
-        OSError: if it cannot be written; then nothing is left of it.
+        OSError: if the file cannot be written; an existing one stays, and no temporary file is
+            left.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    partial = _partial_name(path)
     try:
-        with aside.open("xb") as stream:
+        with partial.open("xb") as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
+        publish(partial, path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Writes a file at once or not at all.
+    """Writes a file completely or not at all.
 
     Raises:
-        OSError: if it cannot be written; an old file of that name stays.
+        OSError: if the file cannot be written; an existing one stays.
     """
     with atomic_open(path) as stream:
         stream.write(content)
 
 
-def is_same_file(descriptor: int, path: Path) -> bool:
-    """Whether an open file still has a name; another may have taken it, or removed the file."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
+def atomic_symlink(path: Path, target: str) -> None:
+    """Creates or replaces a symbolic link, so that it exists at every moment.
+
+    Raises:
+        OSError: if the link cannot be created; an existing one stays.
+    """
+    partial = _partial_name(path)
+    partial.symlink_to(target)
+    try:
+        partial.replace(path)
+    except OSError:
+        partial.unlink()
+        raise
+    _flush(path.parent)
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Renames a complete file, or a folder with all its files, after flushing it to disk.
+
+    Args:
+        partial: the temporary name, on the file system of `path`.
+        path: the final name; an existing file or empty folder is replaced.
+
+    Raises:
+        OSError: if the disk fails, or `path` is a folder that is not empty.
+    """
+    for part in (*partial.rglob("*"), partial):
+        _flush(part)
+    partial.replace(path)
+    _flush(path.parent)
+
+
+def _partial_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+
+
+def _flush(path: Path) -> None:
+    """Flushes a file, or the entries of a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,11 +1,13 @@
-"""A bounded folder of fetched files, whole or absent, shared by all processes of a node.
+"""Bounded cache of fetched files, shared by all processes of a node.
 
-Locks of the operating system do the sharing: a file that is being fetched is locked by its process,
-a file in use by all that have it open, and whoever dies lets go.
+File locks coordinate the processes: a process holds an exclusive lock on a file while it fetches
+it, and a shared lock on a file while it has it open. The locks of a process that dies are released.
+
+A fetched file is renamed once it is complete, but not flushed to disk: its readers check its bytes,
+and a file that a crash has damaged is fetched again.
 """
 
 import errno
-import fcntl
 import logging
 import os
 import time
@@ -16,18 +18,17 @@ from pathlib import Path
 from typing import TextIO
 
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import is_same_file
+from md2dist.storage.locks import is_same_file, lock, try_lock, unlock
 from md2dist.storage.retries import RetryPolicy, retry
 
 logger = logging.getLogger(__name__)
 
-_PART = ".part"  # ends the name of a file that is not whole yet
-_LEDGER = ".ledger"  # the file that counts the bytes of the others
-_BOUNDS = ".bounds"  # the folder of an empty file per bound, named after it, as old as its last use
-_SLACK = 0.05  # of the bound, made free at once, since making room looks at every file
+_PART = ".part"  # suffix of a file that is not complete yet
+_LEDGER = ".ledger"  # the file that counts the bytes of all others
+_SLACK = 0.05  # of the limit, freed in one go, since making room lists every file
 _LONG_UNUSED = 86400.0  # s
-_WHILE_REMOVED = RetryPolicy(num_tries=5, first_wait=0.01)  # by somebody who wants the room at once
-_OF_REMOVAL = (FileNotFoundError, FileExistsError)  # the other where it goes in a `mkdir`
+_WHILE_REMOVED = RetryPolicy(num_tries=5, first_wait=0.01)  # e.g. by `rm -r`
+_OF_REMOVAL = (FileNotFoundError, FileExistsError)  # the second is raised by `mkdir`
 
 
 class OpenFile:
@@ -42,13 +43,12 @@ class OpenFile:
 
 
 class ShardCache:
-    """Files by key, fetched once per node and kept while there is room.
+    """Cache of files by key, each fetched once per node and kept while there is room.
 
     Args:
-        folder: made where it does not exist; on a disk of this node.
-        max_bytes: of all files together. It is exceeded, with a warning, only while more than that
-            is in use. While others use the folder with a larger bound, and for a day after, theirs
-            holds: what they have fetched is not thrown away for a short job with a small bound.
+        folder: on a disk of this node; created if missing.
+        max_bytes: limit for all files together, which this object enforces when it adds a file. It
+            is exceeded, with a warning, only while the files in use are larger.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
@@ -58,23 +58,21 @@ class ShardCache:
     def open(self, key: str, num_bytes: int, fill: Callable[[BufferedRandom], None]) -> OpenFile:
         """Opens a file, which stays in the cache while it is open.
 
-        Where it is not there, it is filled, by one process while others wait for it. The folder may
-        be removed at any time; then it begins again, empty.
+        If it is not cached, one process fetches it while others wait. The folder may be removed at
+        any time; the cache then starts again, empty.
 
         Args:
-            key: a file name without a dot in front; the same bytes for everybody.
-            num_bytes: of the file.
-            fill: writes these bytes, or raises; then nothing is left.
+            key: a file name that does not start with a dot; it identifies the content.
+            num_bytes: size of the file.
+            fill: writes these bytes; if it raises, nothing is left in the cache.
 
         Raises:
-            ShardError: if the folder cannot be written, or its disk is full of other things.
+            ShardError: if the folder cannot be written, or other files fill its disk.
         """
         path = self.folder / key
 
         def attempt() -> OpenFile:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (self.folder / _BOUNDS).mkdir(exist_ok=True)
-            (self.folder / _BOUNDS / str(self.max_bytes)).touch()
             while True:
                 if file := _open_whole(path) or self._fill(path, num_bytes, fill):
                     return file
@@ -89,20 +87,21 @@ class ShardCache:
             ) from None
 
     def discard(self, file: OpenFile) -> None:
-        """Throws a damaged file out, unless a new one has its place; who has it open reads on."""
+        """Removes a damaged file, unless it has been replaced; open descriptors stay readable."""
         if is_same_file(file.descriptor, file.path):
-            logger.warning("%s has gone bad; it is fetched again", file.path)
+            logger.warning("%s is damaged; it is fetched again", file.path)
             file.path.unlink(missing_ok=True)
 
     def _fill(
         self, path: Path, num_bytes: int, fill: Callable[[BufferedRandom], None]
     ) -> OpenFile | None:
-        """Makes a file; None, after a while, where another process does it."""
+        """Fetches a file; None, after a wait, if another process has been fetching it."""
         part = path.with_name(path.name + _PART)
         file = OpenFile(path, os.open(part, os.O_RDWR | os.O_CREAT, 0o600))
-        if not _lock_alone(file):
-            # Shared, since its maker goes on using it: ends when the file is whole, or its maker.
-            fcntl.flock(file.descriptor, fcntl.LOCK_SH)
+        if not try_lock(file.descriptor):
+            # Shared, since its writer keeps using it: granted when it is complete, or its writer
+            # has died.
+            lock(file.descriptor, shared=True)
             return None
         if not is_same_file(file.descriptor, part):
             return None
@@ -113,28 +112,27 @@ class ShardCache:
             self._reserve(file, num_bytes)
             with open(file.descriptor, "r+b", closefd=False) as stream:
                 fill(stream)
-            if not is_same_file(file.descriptor, part):  # removed; another may lie there
+            if not is_same_file(file.descriptor, part):  # removed, perhaps replaced
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             part.replace(path)
         except BaseException:
             if is_same_file(file.descriptor, part):
                 part.unlink(missing_ok=True)
             raise
-        fcntl.flock(file.descriptor, fcntl.LOCK_SH)
+        lock(file.descriptor, shared=True)
         return file
 
     def _reserve(self, file: OpenFile, num_bytes: int) -> None:
-        """Takes room for a file, on the disk too: better a full disk now than in the middle."""
+        """Reserves room for a file, on the disk too, to detect a full disk before writing."""
         with self._locked_ledger() as ledger:
-            bound = self._common_bound()
-            # It may count too much, where somebody died or threw a file out, but never too little.
+            # After a crash or a removed file, the count may be too high, but it is never too low.
             counted = ledger.read()
-            total = int(counted) if counted else self._make_room(bound)
-            if total + num_bytes > bound:
-                total = self._make_room(int(bound * (1 - _SLACK)) - num_bytes)
-                if total + num_bytes > bound:
+            total = int(counted) if counted else self._make_room(self.max_bytes)
+            if total + num_bytes > self.max_bytes:
+                total = self._make_room(int(self.max_bytes * (1 - _SLACK)) - num_bytes)
+                if total + num_bytes > self.max_bytes:
                     logger.warning(
-                        "%s: the files in use, %.1f GB, are more than data.cache_gb allows",
+                        "%s: the files in use, %.1f GB, exceed data.cache_gb",
                         self.folder,
                         (total + num_bytes) / 1e9,
                     )
@@ -147,29 +145,23 @@ class ShardCache:
             ledger.truncate()
             ledger.write(str(total + num_bytes))
 
-    def _common_bound(self) -> int:
-        """Returns the largest bound of all that have lately used the folder."""
-        entries = os.scandir(self.folder / _BOUNDS)
-        bounds = [int(entry.name) for entry in entries if not _is_long_unused(entry.stat())]
-        return max([self.max_bytes, *bounds])
-
     @contextmanager
     def _locked_ledger(self) -> Iterator[TextIO]:
         with (self.folder / _LEDGER).open("a+") as ledger:
-            fcntl.flock(ledger, fcntl.LOCK_EX)
+            lock(ledger)
             try:
                 ledger.seek(0)
                 yield ledger
                 ledger.flush()
-            finally:  # closing it does not suffice while a process forked meanwhile has it open
-                fcntl.flock(ledger, fcntl.LOCK_UN)
+            finally:  # closing it is not enough: a process forked meanwhile may have it open
+                unlock(ledger)
 
     def _make_room(self, max_bytes: int) -> int:
-        """Throws out files that nobody uses until `max_bytes` are left; returns what is left."""
+        """Removes unused files until `max_bytes` are left; returns the bytes that are left."""
         files = []
         for entry in os.scandir(self.folder):
             if not entry.name.startswith("."):
-                with suppress(FileNotFoundError):  # another process ends a file without the ledger
+                with suppress(FileNotFoundError):  # a file is completed without the ledger
                     files.append((entry.path, entry.stat()))
         total = sum(stat.st_size for path, stat in files)
         for path, stat in sorted(files, key=_worth):
@@ -181,12 +173,12 @@ class ShardCache:
 
 
 def _worth(file: tuple[str, os.stat_result]) -> tuple[float, float]:
-    """Orders files by what they are worth keeping.
+    """Sort key of the eviction order.
 
-    Least of all what a dead process left, then what was not used for a day, the oldest first. Of
-    the others the one used last: each epoch needs every sample once, in another order, so this
-    one's next turn is the farthest, while throwing out the oldest would empty the cache just before
-    its files are needed again.
+    First come the parts that dead processes left, then files not used for a day, the oldest first.
+    Of the others, the most recently used comes first: each epoch reads every sample once, in
+    another order, so its next use is the farthest. Evicting the least recently used would remove
+    files shortly before their next use.
     """
     path, stat = file
     if path.endswith(_PART):
@@ -203,8 +195,8 @@ def _open_whole(path: Path) -> OpenFile | None:
         file = OpenFile(path, os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         return None
-    fcntl.flock(file.descriptor, fcntl.LOCK_SH)
-    if not is_same_file(file.descriptor, path):  # thrown out in this moment
+    lock(file.descriptor, shared=True)
+    if not is_same_file(file.descriptor, path):  # evicted after it was opened
         return None
     os.utime(file.descriptor)
     return file
@@ -213,24 +205,15 @@ def _open_whole(path: Path) -> OpenFile | None:
 def _remove_unused(path: Path) -> bool:
     with suppress(FileNotFoundError):
         file = OpenFile(path, os.open(path, os.O_RDONLY))
-        if not _lock_alone(file):
+        if not try_lock(file.descriptor):
             return False
         if is_same_file(file.descriptor, path):
             path.unlink()
     return True
 
 
-def _lock_alone(file: OpenFile) -> bool:
-    """Locks a file for this process alone; False where anybody else has a lock on it."""
-    try:
-        fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _allocate(file: OpenFile, num_bytes: int) -> bool:
-    """Takes room on the disk; False where there is not enough."""
+    """Allocates disk space for a file; False if there is not enough."""
     try:
         os.posix_fallocate(file.descriptor, 0, num_bytes)
     except OSError as error:

@@ -1,7 +1,5 @@
-"""Downloads that resume and retry, and give a file its name only when it is whole."""
+"""Downloads over HTTP that retry, resume, and name a file only once it is complete."""
 
-import fcntl
-import hashlib
 import os
 import re
 import ssl
@@ -17,7 +15,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from md2dist.errors import DownloadError
-from md2dist.storage.atomic import is_same_file
+from md2dist.storage.atomic import publish
+from md2dist.storage.hashing import hash_file
+from md2dist.storage.locks import is_same_file, lock, try_lock
 from md2dist.storage.retries import BACKGROUND, INTERACTIVE, RetryPolicy, retry
 
 _CHUNK = 1 << 18  # bytes
@@ -31,90 +31,105 @@ def download(
     path: Path,
     check: Callable[[Path], None],
     *,
+    wait: bool = False,
     retry_policy: RetryPolicy = BACKGROUND,
     on_bytes: Callable[[int], object] = lambda num_bytes: None,
 ) -> None:
-    """Downloads a file to its place, going on where an interrupted download stopped.
+    """Downloads a file, resuming an interrupted download.
 
-    Bytes gather in ``NAME.part`` beside it. Once they are as many as the server announced, and pass
-    the check, the file gets its name.
+    The bytes are written to ``NAME.part`` in the same folder. The file gets its name once it has
+    the size that the server announced, and passes the check.
 
     Args:
         url: http or https address.
-        path: the file's place; its folder is made.
-        check: raises `DownloadError` for a file that is not the one expected.
-        retry_policy: with a server that fails or stalls.
-        on_bytes: is told of bytes as they come; negative where they are forgotten again.
+        path: the destination; its folder is created.
+        check: raises `DownloadError` for a file that is not the expected one.
+        wait: while another process downloads the same file, wait and use its file, instead of
+            raising an error.
+        retry_policy: for a server that fails or stalls.
+        on_bytes: called with the number of bytes received; negative where they are discarded.
 
     Raises:
         DownloadError: if the server does not have the file, keeps failing, or sends another file;
-            if it cannot be written, or another process downloads it at this time.
+            if the file cannot be written, or another process is downloading it.
     """
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        # Written by position, not appended: where there are no locks, a second process would write
-        # the same bytes again.
-        with part.open("r+b") as stream:
-            _lock(stream, part)
-            on_bytes(stream.seek(0, os.SEEK_END))
-            attempt = partial(_receive, url, stream, retry_policy.timeout, on_bytes)
-            _with_retries(attempt, url, retry_policy, progress=stream.tell)
-            stream.flush()
-            os.fsync(stream.fileno())
-            try:
-                check(part)
-            except DownloadError as error:
-                part.unlink()
-                raise DownloadError(f"{url} is not the expected file: {error}") from None
-            part.replace(path)
+        # Written by position, not appended: where the file system has no locks, a second process
+        # writes the same bytes again.
+        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
+            is_free = try_lock(stream, required=False)
+            if wait and not is_free:
+                lock(stream, required=False)
+            if is_same_file(stream, part) and (is_free or wait):
+                on_bytes(stream.seek(0, os.SEEK_END))
+                attempt = partial(_receive, url, stream, retry_policy.timeout, on_bytes)
+                _with_retries(attempt, url, retry_policy, progress=stream.tell)
+                stream.flush()
+                try:
+                    check(part)
+                except DownloadError as error:
+                    part.unlink()
+                    raise DownloadError(f"{url} is not the expected file: {error}") from None
+                publish(part, path)
+                return
+        if not wait:
+            raise DownloadError(
+                f"another process is downloading {path}; wait for it to end, then repeat the "
+                "command"
+            )
+        if path.is_file():  # else the other process has removed a wrong file
+            with suppress(DownloadError):
+                check(path)
+                return
     except OSError as error:
         raise DownloadError(
             f"{path} cannot be written: {error}; make room or choose another folder"
         ) from None
+    download(url, path, check, wait=wait, retry_policy=retry_policy, on_bytes=on_bytes)
 
 
 def remote_size(url: str, retry_policy: RetryPolicy = INTERACTIVE) -> int:
-    """Asks a server for the size of a file, in bytes.
+    """Requests the size of a file from a server, in bytes.
 
     Raises:
-        DownloadError: if the server does not have the file, does not tell, or keeps failing.
+        DownloadError: if the server does not have the file, does not report its size, or keeps
+            failing.
     """
 
-    def with_retries() -> Message:
+    def request_headers() -> Message:
         request = Request(url, method="HEAD")
         with _reach(urlopen, request, timeout=retry_policy.timeout) as response:
             return response.headers
 
-    size = parse_number(_with_retries(with_retries, url, retry_policy)["Content-Length"])
+    size = parse_number(_with_retries(request_headers, url, retry_policy)["Content-Length"])
     if size is None:
-        raise DownloadError(f"{url}: the server does not tell the size; use another --base-url")
+        raise DownloadError(f"{url}: the server does not report the size; use another --base-url")
     return size
 
 
 def check_sha256(path: Path, expected: str) -> None:
-    """Compares a file with its checksum.
+    """Checks the sha256 of a file.
 
     Raises:
-        DownloadError: if they differ.
+        DownloadError: if it is another one.
     """
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = hash_file(path)
     if found != expected:
         raise DownloadError(f"its sha256 is {found}, expected {expected}")
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether another try may mend what a download over HTTP failed at."""
+    """Returns whether a retry may succeed after this error of an HTTP request."""
     if isinstance(error, HTTPError):
         return error.code >= 500 or error.code in (408, 429)
     return isinstance(error, NETWORK_ERRORS)
 
 
 def is_address(url: str) -> bool:
-    """Whether a web server can be asked for an address, as far as can be told without asking."""
-    with suppress(ValueError):  # about brackets that hold no IPv6 address, a port that is no number
+    """Returns whether a URL is a valid http or https address."""
+    with suppress(ValueError):  # for brackets without an IPv6 address, or a port that is no number
         parts = urlsplit(url)
         is_web = parts.scheme in ("http", "https")
         return bool(is_web and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url))
@@ -122,42 +137,20 @@ def is_address(url: str) -> bool:
 
 
 def parse_number(text: str | None) -> int | None:
-    """Reads a number of a header; None where there is none."""
+    """Parses the number in a header; None if there is none."""
     return int(text) if text and text.isdecimal() else None
 
 
-def _lock(stream: BinaryIO, part: Path) -> None:
-    """Keeps other downloads away from a file as long as it is open.
-
-    Where the file system knows no locks, nobody is kept out.
-
-    Raises:
-        DownloadError: if another one has it, or has ended with it since it was opened here.
-    """
-    try:
-        # Of the open file: a lock of the process would end where the check closes the file.
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = is_same_file(stream.fileno(), part)
-    except BlockingIOError:
-        is_ours = False
-    except OSError:
-        is_ours = True
-    if not is_ours:
-        raise DownloadError(
-            f"another download is at work on {part}; wait for its end, then repeat the command"
-        )
-
-
 def _reach(action: Callable[..., _Result], *args: object, **options: object) -> _Result:
-    """Does what only the network, and not the disk, can fail at.
+    """Calls a function in which only the network can fail, not the disk.
 
     Raises:
-        ValueError: where the server redirects to what is no address.
-        ConnectionError: where the system tells a fault of the network under another name.
+        ValueError: if the server redirects to an invalid address.
+        ConnectionError: if the system reports a network fault as a plain OSError.
     """
     try:
         return action(*args, **options)
-    except InvalidURL as error:  # an HTTPException, as if another try could mend it
+    except InvalidURL as error:  # an HTTPException, which would be retried
         raise ValueError(error) from None
     except NETWORK_ERRORS:
         raise
@@ -172,31 +165,31 @@ def _with_retries(
     progress: Callable[[], int] = lambda: 0,
 ) -> _Result:
     expected = (
-        "expected http:// or https://, where blanks and letters outside ASCII are written as %20, "
-        "%C3%A9 and the like"
+        "expected http:// or https://, with spaces and non-ASCII letters percent-encoded (%20, "
+        "%C3%A9)"
     )
     if not is_address(url):
-        raise DownloadError(f"{url} is no address of a file; {expected}")
+        raise DownloadError(f"{url} is not a valid address; {expected}")
     try:
         return retry(attempt, is_transient, retry_policy, progress)
     except NETWORK_ERRORS as error:
         if isinstance(error, HTTPError) and not is_transient(error):
             raise DownloadError(
-                f"{url}: the server answers {error.code} {error.reason}; check the address"
+                f"{url}: the server responds {error.code} {error.reason}; check the address"
             ) from None
         raise DownloadError(
             f"{url} cannot be downloaded, tried {retry_policy.num_tries} times: {error}; "
             "repeat the command later"
         ) from None
     except ValueError as error:  # its host cannot be encoded, or the server redirects to such a one
-        raise DownloadError(f"{url} leads to no address of a file ({error}); {expected}") from None
+        raise DownloadError(f"{url} leads to an invalid address ({error}); {expected}") from None
 
 
 def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int], object]) -> None:
-    """Gets what is missing at the stream's end, over one connection.
+    """Appends the missing bytes to a stream, over one connection.
 
     Raises:
-        ConnectionError: if the connection ends before the file does.
+        ConnectionError: if the connection ends before the file is complete.
     """
     start = stream.seek(0, os.SEEK_END)
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
@@ -205,18 +198,18 @@ def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int
     except HTTPError as error:
         if error.code != _RANGE_REFUSED or not start:
             raise
-        if _content_range(error.headers)[1] != start:  # there is no such end: begin anew
+        if _content_range(error.headers)[1] != start:  # the part is too long: start again
             _forget(stream, on_bytes)
             _receive(url, stream, timeout, on_bytes)
         return
     with response:
         first, total = _content_range(response.headers)
-        if response.status != 206:  # the whole file, asked for or not
+        if response.status != 206:  # the whole file, even if a range was requested
             first, total = 0, parse_number(response.headers["Content-Length"])
         if first != start:
             _forget(stream, on_bytes)
             if first != 0:
-                raise ConnectionError(f"asked for bytes {start} and on, got {first} and on")
+                raise ConnectionError(f"requested bytes {start}-, received bytes {first}-")
         while chunk := _reach(response.read, _CHUNK):
             stream.write(chunk)
             on_bytes(len(chunk))
@@ -225,7 +218,7 @@ def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int
 
 
 def _content_range(headers: Message) -> tuple[int | None, int | None]:
-    """First byte and size of the file, from ``bytes 5-9/10`` or ``bytes */10``."""
+    """Returns first byte and file size of a header ``bytes 5-9/10`` or ``bytes */10``."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", headers["Content-Range"] or "")
     return (parse_number(match[1]), parse_number(match[2])) if match else (None, None)
 

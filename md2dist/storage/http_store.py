@@ -1,4 +1,4 @@
-"""A folder of a web server as a store."""
+"""Store in a folder of a web server."""
 
 import re
 from collections.abc import Iterator
@@ -14,29 +14,29 @@ from md2dist.storage.store import CHUNK, ByteRange, StoreError
 
 _PARTIAL = 206  # status
 _MISSING = (404, 410)  # statuses
-_METHOD_REFUSED = (403, 405, 501)  # statuses; 403 where a signature holds for another method
+_METHOD_REFUSED = (403, 405, 501)  # statuses; 403 if a signature is valid for another method only
 
 
 class _RefusedError(StoreError):
-    """The server does not answer questions of this kind, whatever it has."""
+    """The server refuses the method, whether or not it has the file."""
 
 
 class HttpStore:
-    """A folder of a web server.
+    """Store in a folder of a web server.
 
     Args:
-        url: its address; a query, such as a signature, follows the file's name in every request.
+        url: address of the folder; a query, such as a signature, is kept in every request.
         timeout: s without a byte before a connection counts as broken.
 
     Raises:
-        ShardError: if the address is not that of a web server.
+        ShardError: if the URL is not a valid http or https address.
     """
 
     def __init__(self, url: str, timeout: float):
         if not is_address(url):
             raise ShardError(
-                f"{url} is no address of a web server; expected https://host/folder, where blanks "
-                "and letters outside ASCII are written as %20 and the like"
+                f"{url} is not a valid address; expected https://host/folder, with spaces and "
+                "non-ASCII letters percent-encoded (%20)"
             )
         self.url = url
         self._timeout = timeout
@@ -45,9 +45,7 @@ class HttpStore:
         """Yields the bytes of a file, or of a part of it."""
         with self._request(name, byte_range) as response:
             if byte_range and response.status != _PARTIAL:
-                raise StoreError(
-                    "the server ignores the range that is asked for", is_transient=True
-                )
+                raise StoreError("the server ignores the requested byte range", is_transient=True)
             missing = parse_number(response.headers["Content-Length"]) or 0
             while piece := response.read(CHUNK):
                 missing -= len(piece)
@@ -58,7 +56,7 @@ class HttpStore:
                 )
 
     def size(self, name: str) -> int | None:
-        """Returns the bytes of a file; None where the server does not tell."""
+        """Returns the size of a file in bytes; None if the server does not report it."""
         try:
             with self._request(name, method="HEAD") as response:
                 size = response.headers["Content-Length"]
@@ -70,7 +68,7 @@ class HttpStore:
         return int(found[0]) if found else None
 
     def has_ranges(self, name: str) -> bool:
-        """Tries whether the server gives parts of files."""
+        """Returns whether the server supports byte ranges, by requesting one."""
         with self._request(name, (0, 1)) as response:
             return response.status == _PARTIAL
 
@@ -86,7 +84,7 @@ class HttpStore:
             with urlopen(request, timeout=self._timeout) as response:
                 yield response
         except HTTPError as error:
-            reason = f"the server answers {error.code} {error.reason}"
+            reason = f"the server responds {error.code} {error.reason}"
             if method == "HEAD" and error.code in _METHOD_REFUSED:
                 raise _RefusedError(reason, is_transient=False) from None
             is_missing = error.code in _MISSING
@@ -94,7 +92,7 @@ class HttpStore:
                 reason, is_transient=is_transient(error), is_missing=is_missing
             ) from None
         except (InvalidURL, ValueError) as error:
-            # Not every address can be asked for, and a server can redirect to a malformed one.
+            # Some addresses are invalid, and a server can redirect to one.
             raise StoreError(error, is_transient=False) from None
         except (OSError, HTTPException) as error:
             raise StoreError(error, is_transient=True) from None

@@ -1,4 +1,4 @@
-"""From an address to the store that it names; a folder is the simplest one."""
+"""Opening a store by its address, and the store of a local folder."""
 
 import errno
 import mmap
@@ -15,39 +15,41 @@ from md2dist.storage.s3_store import S3Store
 from md2dist.storage.store import CHUNK, ByteRange, Store, StoreError, fetch_bytes
 
 _KINDS = {"http://": HttpStore, "https://": HttpStore, "s3://": S3Store, "pipe:": PipeStore}
-_LASTING = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR)  # others a network may mend
+# Other errors may be transient on a network file system.
+_LASTING = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
 
 
 def is_url(place: str | Path) -> bool:
-    """Whether a place is in a store, and not a folder of this machine."""
+    """Returns whether a location is a URL, and not a local folder."""
     return str(place).startswith(tuple(_KINDS)) or "://" in str(place)
 
 
 def open_store(place: str | Path, timeout: float) -> Store:
-    """Gives access to a store; nothing is read yet.
+    """Opens a store; nothing is read yet.
 
     Args:
-        place: a folder; an address ``http://...``, ``https://...`` or ``s3://bucket/prefix``; or
-            ``pipe:COMMAND``, a command that writes the file whose name stands in place of ``{}``.
+        place: a folder; a URL ``http://...``, ``https://...`` or ``s3://bucket/prefix``; or
+            ``pipe:COMMAND``, a command that writes a file to its standard output, with ``{}`` for
+            the name of the file.
         timeout: s without a byte before a connection counts as broken.
 
     Raises:
-        ShardError: if the place is none of these.
+        ShardError: if the location is none of these.
     """
     for prefix, kind in _KINDS.items():
         if str(place).startswith(prefix):
             return kind(str(place), timeout)
     if is_url(place):
-        raise ShardError(f"{place} is no place of shards; expected a folder, {', '.join(_KINDS)}")
+        raise ShardError(f"{place} has an unknown scheme; expected a folder, {', '.join(_KINDS)}")
     return FolderStore(Path(place))
 
 
 def map_file(place: str | Path, name: str) -> memoryview:
-    """Gives the bytes of a file; those in a folder are read only where they are looked at.
+    """Returns the bytes of a file; a local file is mapped, and read on access.
 
     Raises:
-        OSError: if a folder does not have it.
-        ShardError: if it cannot be had from a store.
+        OSError: if a local file cannot be read.
+        ShardError: if it cannot be fetched from a store.
     """
     if is_url(place):
         return memoryview(fetch_bytes(open_store(place, INTERACTIVE.timeout), name, INTERACTIVE))
@@ -58,7 +60,7 @@ def map_file(place: str | Path, name: str) -> memoryview:
 
 
 class FolderStore:
-    """A folder of this machine or of a network file system."""
+    """Store in a folder of this machine or of a network file system."""
 
     def __init__(self, folder: Path):
         self.url = str(folder)
@@ -66,23 +68,23 @@ class FolderStore:
     def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of a file, or of a part of it."""
         start, stop = byte_range or (0, self.size(name))
-        with _told_as_store_errors(), (Path(self.url) / name).open("rb") as stream:
+        with _raising_store_errors(), (Path(self.url) / name).open("rb") as stream:
             stream.seek(start)
             while piece := stream.read(min(stop - stream.tell(), CHUNK)):
                 yield piece
 
     def size(self, name: str) -> int:
-        """Returns the bytes of a file."""
-        with _told_as_store_errors():
+        """Returns the size of a file in bytes."""
+        with _raising_store_errors():
             return (Path(self.url) / name).stat().st_size
 
     def has_ranges(self, name: str) -> bool:
-        """Tells that a file can be read from any byte on."""
+        """Returns True: any byte range of a file can be read."""
         return True
 
 
 @contextmanager
-def _told_as_store_errors() -> Iterator[None]:
+def _raising_store_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A command that writes files to its output as a store, as WebDataset has them."""
+"""Store behind a command that writes files to its standard output, as in WebDataset."""
 
 import os
 import select
@@ -16,14 +16,14 @@ _NO_COMMAND = (126, 127)  # exit codes of a shell that cannot run it
 
 
 class PipeStore:
-    """A shell command that writes a file to its standard output.
+    """Store behind a shell command that writes a file to its standard output.
 
     Args:
-        url: ``pipe:`` and the command; the file's name stands in place of each ``{}``.
-        timeout: s without a byte before the command counts as stuck.
+        url: ``pipe:`` and the command, with ``{}`` for the name of the file.
+        timeout: s without a byte before the command counts as hanging.
 
     Raises:
-        ShardError: if the command has no place for the name.
+        ShardError: if the command has no ``{}``.
     """
 
     def __init__(self, url: str, timeout: float):
@@ -32,8 +32,8 @@ class PipeStore:
         self._timeout = timeout
         if "{}" not in self._command:
             raise ShardError(
-                f"{url} has no {{}} where a file's name shall stand; "
-                "expected, for example, 'pipe:ssh store cat /data/{}'"
+                f"{url} has no {{}} for the name of the file; expected, for example, "
+                "'pipe:ssh store cat /data/{}'"
             )
 
     def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
@@ -41,14 +41,14 @@ class PipeStore:
         assert byte_range is None, "has_ranges says so"
         try:
             yield from self._run(self._command.replace("{}", shlex.quote(name)))
-        except OSError as error:  # of this machine, which may be short of something
+        except OSError as error:  # of this machine, e.g. no memory for a process
             raise StoreError(error, is_transient=True) from None
 
     def size(self, name: str) -> None:
-        """Does not know the bytes of a file."""
+        """Returns None: the size of a file is unknown before it is read."""
 
     def has_ranges(self, name: str) -> bool:
-        """Tells that a file comes whole."""
+        """Returns False: a file is read as a whole."""
         return False
 
     def _run(self, command: str) -> Iterator[bytes]:
@@ -59,23 +59,23 @@ class PipeStore:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                start_new_session=True,  # so that all of a pipeline can be ended
+                start_new_session=True,  # so that all processes of a pipeline can be killed
             )
             assert process.stdout is not None
             try:
                 yield from self._read_output(process.stdout)
                 code = process.wait(self._timeout)
             except subprocess.TimeoutExpired:
-                raise StoreError("the command does not end", is_transient=True) from None
+                raise StoreError("the command does not exit", is_transient=True) from None
             finally:
                 process.stdout.close()
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
             if code:
-                told = _last_line(errors)
+                reason = _last_line(errors)
                 raise StoreError(
-                    f"the command ends with exit code {code}{told and ': ' + told}",
+                    f"the command fails with exit code {code}{reason and ': ' + reason}",
                     is_transient=code not in _NO_COMMAND,
                 )
 

@@ -1,4 +1,4 @@
-"""Opening files ahead of their turn, in threads, and no farther ahead than allowed."""
+"""Read-ahead: files are opened in threads before they are needed, within limits."""
 
 import threading
 from collections import Counter, deque
@@ -13,11 +13,11 @@ _File = TypeVar("_File")
 
 
 class ReadAheadLimits(NamedTuple):
-    """How far ahead a reader opens files."""
+    """Limits of the read-ahead."""
 
-    num_items: int  # whose files are known
-    num_files: int  # that are open, or about to be
-    num_bytes: int  # of these files
+    num_items: int  # items taken from the input
+    num_files: int  # files open or being opened
+    num_bytes: int  # total size of these files
 
 
 def read_ahead(
@@ -27,17 +27,17 @@ def read_ahead(
     limits: ReadAheadLimits,
     num_threads: int,
 ) -> Iterator[tuple[_Item, _File]]:
-    """Yields items in their order, each with its file, which was opened before its turn.
+    """Yields items in order, each with its file, opened ahead of time.
 
-    A file stays open as long as an item within limits needs it.
+    A file stays open as long as an item within the limits needs it.
 
     Args:
         items: each with the key of its file; several may share one.
-        open_file: opens the file of a key; what it raises is raised at the turn of the first item
-            that needs it.
-        size_of: bytes of the file of a key.
-        limits: how far to go ahead; the next file is opened in any case.
-        num_threads: files that are being opened at the same time.
+        open_file: opens the file of a key; its exception is raised when the first item that needs
+            the file is due.
+        size_of: returns the size of the file of a key, in bytes.
+        limits: of the read-ahead; the next file is opened in any case.
+        num_threads: number of files that are opened at the same time.
     """
     ahead: deque[tuple[_Item, _Key]] = deque()
     files: dict[_Key, Future[_File]] = {}
@@ -45,7 +45,7 @@ def read_ahead(
     num_bytes = 0
     tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
     for _ in range(num_threads):
-        # Daemons: a process that ends waits for no server.
+        # Daemon threads: a process that exits does not wait for a server.
         threading.Thread(target=_run_tasks, args=(tasks,), daemon=True).start()
 
     def take_next() -> tuple[_Item, _File]:
@@ -81,9 +81,9 @@ def read_ahead(
 
 
 def _run_tasks(tasks: "SimpleQueue[Callable[[], None] | None]") -> None:
-    while (order := tasks.get()) is not None:
-        order()
-        del order  # it holds the file
+    while (task := tasks.get()) is not None:
+        task()
+        del task  # it holds the file
 
 
 def _complete(future: Future, open_file: Callable[[Any], object], key: object) -> None:

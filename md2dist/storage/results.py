@@ -1,23 +1,23 @@
-"""Files of results, written whole to a place that is checked before the work begins."""
+"""Result files: their path is checked before the computation, and they are written atomically."""
 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from md2dist.errors import ImageError
+from md2dist.storage.atomic import atomic_open
 
 
 def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
-    """Writes figures as JSON for people and programs."""
+    """Writes results as indented JSON."""
     text = json.dumps(content, indent=2) + "\n"
     write_result(path, lambda file: file.write(text.encode()))
 
 
 def refuse_address(path: Path) -> None:
-    """Refuses an address as the place of results.
+    """Checks that the path of results is not a URL.
 
     Raises:
         ImageError: if it is one.
@@ -25,15 +25,15 @@ def refuse_address(path: Path) -> None:
     if re.match(r"[\w+.-]+:/", str(path)):  # a path keeps one slash of the two
         address = str(path).replace(":/", "://", 1)
         raise ImageError(
-            f"{address} is an address; expected a place on this machine, to be copied from there"
+            f"{address} is an address; expected a local path, from which results can be copied"
         )
 
 
 def prepare_file(path: Path) -> None:
-    """Refuses a file that cannot be written, before the work that it shall tell; makes its folder.
+    """Checks the path of a result file before the computation, and creates its folder.
 
     Raises:
-        ImageError: if it is an address, or a folder's name, or its folder cannot be made.
+        ImageError: if it is a URL or a folder, or its folder cannot be created.
     """
     refuse_address(path)
     if path.is_dir():
@@ -45,19 +45,14 @@ def prepare_file(path: Path) -> None:
 
 
 def write_result(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Lets `write` fill a file that takes its name only when it is complete; makes its folder.
+    """Writes a result file atomically, and creates its folder.
 
     Raises:
-        ImageError: as `prepare_file`, or if the folder cannot be written to.
+        ImageError: as `prepare_file`, or if the file cannot be written.
     """
     prepare_file(path)
-    aside = path.with_name(f".{path.name}.part")
     try:
-        with aside.open("wb") as file:
+        with atomic_open(path) as file:
             write(file)
-        aside.replace(path)
     except OSError as error:
         raise ImageError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            aside.unlink()

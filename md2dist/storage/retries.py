@@ -1,4 +1,4 @@
-"""Another try, and another, where a network or a server fails, with pauses that grow."""
+"""Retries with exponential backoff."""
 
 import time
 from collections.abc import Callable
@@ -9,15 +9,15 @@ _Result = TypeVar("_Result")
 
 
 class RetryPolicy(NamedTuple):
-    """How long a failing server is asked again."""
+    """Number of tries, backoff and timeout."""
 
-    num_tries: int = 8  # in a row without a single new byte
-    first_wait: float = 1.0  # s, doubled from try to try, up to half a minute
+    num_tries: int = 8  # in a row without a new byte
+    first_wait: float = 1.0  # s, doubled after each failure, up to 30 s
     timeout: float = 30.0  # s without a byte before a connection counts as broken
 
 
 BACKGROUND = RetryPolicy()
-INTERACTIVE = RetryPolicy(num_tries=3)  # somebody waits in front of the terminal
+INTERACTIVE = RetryPolicy(num_tries=3)  # a user waits at the terminal
 
 
 def retry(
@@ -26,19 +26,19 @@ def retry(
     retry_policy: RetryPolicy,
     progress: Callable[[], int] = lambda: 0,
 ) -> _Result:
-    """Repeats what may fail for a while.
+    """Calls a function until it succeeds, with exponential backoff.
 
     Args:
-        attempt: raises where it fails.
-        is_transient: whether a failure is one that another try may mend.
-        retry_policy: how many failures in a row are enough; progress forgives the earlier ones.
-        progress: a number that grows with what `attempt` has done.
+        attempt: the function; it raises on failure.
+        is_transient: returns whether a retry may succeed after an exception.
+        retry_policy: its `num_tries` limits the failures in a row without progress.
+        progress: returns a number that grows as `attempt` makes progress.
 
     Returns:
-        What the attempt returns that does not fail.
+        The result of the first successful call.
 
     Raises:
-        Exception: the last failure, or the first one that will not pass.
+        Exception: the last failure, or the first one that is not transient.
     """
     failures = 0
     while True:

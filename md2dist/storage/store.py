@@ -1,4 +1,4 @@
-"""Fetching files, or parts of them, from a store that may fail on the way."""
+"""Interface of a store, and fetching files or byte ranges from one with retries."""
 
 from collections.abc import Callable, Iterator
 from io import BufferedRandom
@@ -8,18 +8,19 @@ from md2dist.errors import ShardError
 from md2dist.storage.retries import RetryPolicy, retry
 
 CHUNK = 1 << 18  # bytes that a store yields at once
-NUM_AT_ONCE = 16  # questions to a store at most, of all threads of a process
-ByteRange = tuple[int, int]  # first byte, and the byte behind the last one
+NUM_AT_ONCE = 16  # concurrent requests to a store at most, over all threads of a process
+ByteRange = tuple[int, int]  # first byte, and the byte after the last one
 _Answer = TypeVar("_Answer")
 
 
 class StoreError(Exception):
-    """What a store failed at.
+    """A request to a store has failed.
 
     Args:
-        reason: in the store's own words.
-        is_transient: whether another try may mend it.
-        is_missing: whether the store says that it has no such file, not that it refuses to tell.
+        reason: as the store reports it.
+        is_transient: whether a retry may succeed.
+        is_missing: whether the store reports that it has no such file; false where it refuses
+            access.
     """
 
     def __init__(self, reason: object, *, is_transient: bool, is_missing: bool = False):
@@ -29,53 +30,53 @@ class StoreError(Exception):
 
 
 class Store(Protocol):
-    """A place that holds files by name; every method raises `StoreError`.
+    """A location that holds files by name; every method raises `StoreError`.
 
     A store can be pickled, serves several threads, and uses no connection that was opened before
     its process was forked.
     """
 
-    url: str  # of the place, for people
+    url: str  # of the location, for messages
 
     def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of a file, or of a part of it, in pieces."""
         ...
 
     def size(self, name: str) -> int | None:
-        """Returns the bytes of a file; None where only reading it would tell."""
+        """Returns the size of a file in bytes; None if it is unknown before it is read."""
         ...
 
     def has_ranges(self, name: str) -> bool:
-        """Whether a part of a file can be had without what lies before it."""
+        """Returns whether byte ranges of a file can be read."""
         ...
 
 
 def with_retries(
-    store: Store, name: str, question: Callable[[], _Answer], retry_policy: RetryPolicy
+    store: Store, name: str, request: Callable[[], _Answer], retry_policy: RetryPolicy
 ) -> _Answer:
-    """Repeats a question to a store until it is answered.
+    """Sends a request to a store until it succeeds.
 
     Args:
-        store: that is asked.
-        name: of the file that the question is about.
-        question: asks once.
-        retry_policy: with a store that fails or stalls.
+        store: receives the request.
+        name: file that the request is about.
+        request: sends it once.
+        retry_policy: for a store that fails or stalls.
 
     Raises:
-        ShardError: naming the file, the store and what happened, if the store keeps failing, or
-            says that it has no such file.
+        ShardError: naming the file, the store and the reason, if the store keeps failing or has no
+            such file.
     """
     try:
-        return retry(question, lambda e: isinstance(e, StoreError) and e.is_transient, retry_policy)
+        return retry(request, lambda e: isinstance(e, StoreError) and e.is_transient, retry_policy)
     except StoreError as error:
         tried = f"tried {retry_policy.num_tries} times: " if error.is_transient else ""
-        raise ShardError(f"{name} cannot be had from {store.url}: {tried}{error}") from None
+        raise ShardError(f"{name} cannot be fetched from {store.url}: {tried}{error}") from None
 
 
 def fetch_bytes(
     store: Store, name: str, retry_policy: RetryPolicy, byte_range: ByteRange | None = None
 ) -> bytes:
-    """Fetches a file, or a part of it, that fits in memory.
+    """Fetches a file, or a byte range of it, into memory.
 
     Raises:
         ShardError: if the store does not have it, or keeps failing.
@@ -91,19 +92,18 @@ def fetch_checked(
     check: Callable[[BufferedRandom], str],
     retry_policy: RetryPolicy,
 ) -> None:
-    """Fetches a file, or a part of it, and looks whether the right bytes have arrived.
+    """Fetches a file, or a byte range of it, and checks the received bytes.
 
     Args:
-        store: where the file is.
+        store: holds the file.
         name: of the file.
-        byte_range: the part; None: all of it.
-        stream: takes the bytes, from its beginning on.
-        check: says what is wrong with what has been written up to the stream's position; "" where
-            nothing is.
-        retry_policy: with a store that fails or stalls.
+        byte_range: None for the whole file.
+        stream: the bytes are written to it, from its start on.
+        check: returns what is wrong with the bytes up to the position of the stream, or "".
+        retry_policy: for a store that fails or stalls.
 
     Raises:
-        ShardError: if the store keeps failing, or sends other bytes.
+        ShardError: if the store keeps failing, or sends wrong bytes.
         OSError: if the stream cannot be written.
     """
     wrong_before = ""
@@ -113,9 +113,9 @@ def fetch_checked(
         stream.seek(0)
         for piece in store.read(name, byte_range):
             stream.write(piece)
-        stream.truncate()  # an earlier try may have gone farther
+        stream.truncate()  # an earlier try may have written more
         if wrong := check(stream):
-            # Damage on the way hardly comes twice alike: then the store itself holds other bytes.
+            # Transfer damage is hardly the same twice: then the store itself holds wrong bytes.
             is_transient, wrong_before = wrong != wrong_before, wrong
             raise StoreError(wrong, is_transient=is_transient)
 

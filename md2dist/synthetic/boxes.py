@@ -1,4 +1,4 @@
-"""Boxes standing in the synthetic world, and the textured rectangles that they are made of.
+"""Boxes of the synthetic world, and the textured rectangles of which they consist.
 
 World axes: x along the street, y to the left, z up, in metres; the ground is z = 0.
 """
@@ -25,7 +25,7 @@ class Rectangles(NamedTuple):
 
 
 class Appearance(NamedTuple):
-    """What covers a box."""
+    """Materials and colours of a box."""
 
     side: str  # material of the two faces along the heading
     end: str  # of the front and the back

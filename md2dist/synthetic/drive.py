@@ -1,4 +1,4 @@
-"""One drive through a synthetic street: what its cameras, scanner and navigation unit measure.
+"""One drive through a synthetic street: measurements of its cameras, scanner and navigation unit.
 
 Axes as KITTI's: cameras right, down, forward; scanner and IMU forward, left, up; the world x along
 the street, y left, z up, in m.
@@ -29,7 +29,7 @@ _SCAN_RANGE = 120.0  # m
 
 @dataclass(frozen=True)
 class Drive:
-    """One drive of a synthetic world: everything that its sensors would see, at any frame.
+    """One drive of a synthetic world: all sensor measurements at any frame.
 
     A pure function of these four values: a street has no end, and the image size changes only the
     sampling. Cameras: 2 is the left one, 3 the right one, 0 the rig's reference.

@@ -10,6 +10,7 @@ from PIL import Image
 
 from md2dist.errors import KittiDataError
 from md2dist.process_map import map_in_processes
+from md2dist.storage.atomic import publish
 from md2dist.synthetic.drive import FRAME_RATE, Drive
 from md2dist.synthetic.kitti_files import format_calibration, format_oxts
 
@@ -17,7 +18,7 @@ DATE = "2026_01_01"
 
 
 class _Task(NamedTuple):
-    """One moment of one drive, with all its files."""
+    """One frame of one drive, with all its files."""
 
     drive: Drive
     frame: int
@@ -27,46 +28,42 @@ class _Task(NamedTuple):
     azimuth_step: float
 
 
-def render_drives(
-    output: Path,
-    *,
-    num_drives: int,
-    num_frames: int,
-    height: int = 375,
-    width: int = 1242,
-    seed: int = 0,
-    scan_every: int = 1,
-    azimuth_step: float = 0.3,
-    image_format: str = "png",
-    processes: int = 1,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Renders drives, each through a street of its own, into KITTI raw's layout.
+class DriveSettings(NamedTuple):
+    """Number, images and scans of the drives to render."""
 
-    The date's folder appears when it is whole; the same arguments give the same bytes, whatever the
-    number of processes.
+    num_drives: int  # numbered from 1
+    num_frames: int  # stereo frames of each drive, 0.1 s apart
+    height: int = 375  # rows of the images in pixels
+    width: int = 1242  # columns of the images in pixels
+    seed: int = 0  # of the world: another one gives other streets, colours and motions
+    scan_every: int = 1  # frames from one scan to the next, the first at frame 0; 0: no scans
+    azimuth_step: float = 0.3  # degrees between two firings of a beam of the scanner
+    image_format: str = "png"  # or jpg
+
+
+def render_drives(
+    output: Path, settings: DriveSettings, *, processes: int = 1, overwrite: bool = False
+) -> list[Path]:
+    """Renders drives, each through its own street, into KITTI raw's layout.
+
+    The folder of the date appears once it is complete. The same settings give the same bytes for
+    any number of processes.
 
     Args:
-        output: becomes the root of a KITTI raw tree.
-        num_drives: numbered from 1.
-        num_frames: stereo frames of each drive, 0.1 s apart.
-        height: rows of the images in pixels.
-        width: columns of the images in pixels.
-        seed: of the world: another seed gives other streets, looks and motions.
-        scan_every: frames from one scan of the velodyne to the next, the first at frame 0; 0: none.
-        azimuth_step: degrees between two firings of a beam of the velodyne.
-        image_format: png or jpg.
-        processes: how many render at the same time.
-        overwrite: replace drives that are there already.
+        output: root of the new KITTI raw tree.
+        settings: the drives.
+        processes: number of worker processes.
+        overwrite: replace existing drives.
 
     Returns:
         The folders of the drives.
 
     Raises:
-        KittiDataError: if the output holds drives of this date already, or cannot be written, or a
-            value makes no sense.
-        ShardError: if a process dies.
+        KittiDataError: if the output has drives of this date already, or cannot be written, or a
+            value is out of range.
+        ShardError: if a worker process dies.
     """
+    num_drives, num_frames, height, width, seed, scan_every, azimuth_step, image_format = settings
     _check_at_least(1, num_drives=num_drives, num_frames=num_frames, processes=processes)
     _check_at_least(2, height=height, width=width)
     _check_at_least(0, seed=seed, scan_every=scan_every)
@@ -103,7 +100,7 @@ def render_drives(
         _write_frames(tasks, processes)
         if final.exists():
             shutil.rmtree(final)
-        partial.replace(final)
+        publish(partial, final)
     except OSError as error:
         raise KittiDataError(f"drives cannot be written to {output}: {error}") from None
     return [final / name for name in drives]
@@ -112,7 +109,7 @@ def render_drives(
 def split_lines(
     drive_folder: Path, num_frames: int, offsets: tuple[int, ...], sides: str = "lr"
 ) -> list[str]:
-    """The lines of a split file for all frames of a drive that have all their neighbours.
+    """Returns the lines of a split file for all frames of a drive with complete neighbours.
 
     Args:
         drive_folder: ``.../DATE/DRIVE``.
@@ -131,7 +128,7 @@ def split_lines(
 def _check_at_least(lowest: float, **values: float) -> None:
     for name, value in values.items():
         if not value >= lowest:
-            raise KittiDataError(f"{name}={value}: expected at least {lowest}")
+            raise KittiDataError(f"{name}={value}: expected >= {lowest}")
 
 
 def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:
@@ -146,7 +143,7 @@ def _make_folders(folder: Path, num_frames: int, scan_every: int) -> None:
 
 
 def _write_frames(tasks: list[_Task], processes: int) -> None:
-    # Each process builds a drive's street again; some 20 frames are worth it, all get as many.
+    # Each process builds the street of a drive anew, which pays off from about 20 frames.
     size = ceil(len(tasks) / processes / ceil(len(tasks) / processes / 20))
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     for _ in map_in_processes(_write_chunk, chunks, processes):

@@ -1,4 +1,4 @@
-"""How a car moves along a synthetic street."""
+"""Motion of a car along a synthetic street."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ _HEIGHT = 1.65  # m, camera 0 above the ground
 
 
 class Motion(NamedTuple):
-    """A way to drive: all that differs from one drive to the next besides the street."""
+    """Driving style: everything but the street that differs between drives."""
 
     speed: float  # m/s, the mean along x
     swing: float  # m, how far the car gets before and behind that mean
@@ -21,7 +21,7 @@ class Motion(NamedTuple):
 
 
 def draw_motion(street: Street) -> Motion:
-    """Draws a way to drive: in the right lane, at 0.6 to 0.9 m per frame."""
+    """Draws a driving style: in the right lane, at 0.6 to 0.9 m per frame."""
     rng = np.random.default_rng([street.seed, street.drive, 2])
     return Motion(
         speed=rng.uniform(6.0, 8.5),

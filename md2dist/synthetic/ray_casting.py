@@ -17,7 +17,7 @@ _NEAR = 0.01  # m ahead; nothing is closer
 
 
 class Sensor(NamedTuple):
-    """Where rays start, and where they go."""
+    """Origins and directions of rays."""
 
     axes: NDArray[np.float64]  # (3, 3) rows: right, down, forward in the world
     origin: NDArray[np.float64]  # (3,) m, world
@@ -28,10 +28,10 @@ class Sensor(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """What each ray meets first, in the units of the ray."""
+    """First surface that each ray hits, in the units of the ray."""
 
-    inverse_depth: NDArray[np.float64]  # (H, W) 1 / z of the formula above; 0: nothing
-    surface: NDArray[np.int32]  # (H, W) number of the rectangle; 0 where nothing is met
+    inverse_depth: NDArray[np.float64]  # (H, W) 1 / z of the formula above; 0: no hit
+    surface: NDArray[np.int32]  # (H, W) number of the rectangle; 0 without a hit
     s_over_z: NDArray[np.float64]  # (H, W) place on it along edge 0, in m, divided by z
     t_over_z: NDArray[np.float64]  # (H, W) along edge 1
     maps: NDArray[np.floating]  # (N, 3, 3) ray -> (s, t, 1) / z, for each rectangle

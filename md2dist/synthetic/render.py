@@ -1,4 +1,4 @@
-"""Colours of what a synthetic camera sees: textures, light, haze and sky."""
+"""Rendering of a synthetic camera: textures, light, haze and sky."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,13 @@ from md2dist.synthetic.street import NUM_ZONES, Street
 from md2dist.synthetic.texture import MATERIALS, sample
 
 _GRAIN_PER_TILE = np.float32(3.7)  # no simple ratio, so that texture times grain repeats late
-_PIXELS_AT_ONCE = 2**16  # what stays in a processor's cache
+_PIXELS_AT_ONCE = 2**16  # fits into a processor's cache
 
 
 def render(
     street: Street, ripmaps: NDArray[np.float32], camera: Sensor
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Renders what a camera sees.
+    """Renders the image of a camera.
 
     Args:
         street: the world.
@@ -42,7 +42,7 @@ def render(
 
 
 def measure_depth(hits: Hits) -> NDArray[np.float64]:
-    """The depth (H, W) in m of all hits, infinite where there is nothing."""
+    """The depth (H, W) in m of all hits, infinite without a hit."""
     with np.errstate(divide="ignore"):
         return 1 / hits.inverse_depth
 
@@ -79,7 +79,7 @@ def _measure_steps(
     surface: NDArray[np.int32],
     place: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """How far the places (2, M) move from a pixel to the next, divided by depth, in 1/pixel."""
+    """Returns the change (2, M) of surface coordinates per pixel, divided by depth, in 1/pixel."""
     # With (a, b, c) = (s, t, 1) / z, linear in the ray: s = a / c, hence ds = z (da - s dc).
     steps = []
     for rays in (camera.columns, camera.rows):
@@ -94,7 +94,7 @@ def _divide_ground(
     surface: NDArray[np.int32],
     place: NDArray[np.float64],
 ) -> None:
-    """Gives ground pixels the number of their zone, and the place across the street as t."""
+    """Sets the surface of ground pixels to their zone, and t to the position across the street."""
     ground = np.flatnonzero(surface < NUM_ZONES)
     x, y = place[:, ground] + rectangles.origin[0, :2, None]
     lateral = y - street.center(x)

@@ -1,4 +1,4 @@
-"""What stands along a synthetic street.
+"""Objects along a synthetic street.
 
 The street is made of blocks of 50 m, each a pure function of (seed, drive, block): it has no end,
 and what a frame shows does not depend on how many frames are rendered.
@@ -22,7 +22,7 @@ _EARTHEN = (-0.04, 0.17)  # hues of brick, sand and plaster
 
 
 def surfaces_near(street: Street, x: float) -> Rectangles:
-    """All surfaces near x: first the ground, once for each of its zones, then what stands on it."""
+    """All surfaces near x: first the ground, once for each of its zones, then the objects on it."""
     here = int(x // _BLOCK_LENGTH)
     blocks = [_build_block(street.seed, street.drive, here + i) for i in _BLOCKS_IN_SIGHT]
     return Rectangles(*map(np.concatenate, zip(street.ground, *blocks, strict=True)))

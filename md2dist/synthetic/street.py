@@ -1,4 +1,4 @@
-"""A synthetic street: its course, its ground, its light; the same all along one drive."""
+"""A synthetic street: course, ground and light, constant along a drive."""
 
 from colorsys import hsv_to_rgb
 from functools import lru_cache
@@ -19,7 +19,7 @@ _GROUND_START = -1e4  # m, the corner of the ground in x and y
 
 
 class Street(NamedTuple):
-    """What is the same all along one drive."""
+    """Properties that are constant along a drive."""
 
     seed: int
     drive: int

@@ -1,4 +1,4 @@
-"""How a global batch is made of micro-batches, accumulation steps and ranks."""
+"""Batch plan: global batch = micro-batch x accumulation steps x ranks."""
 
 from typing import NamedTuple
 
@@ -18,14 +18,14 @@ def plan_batches(optim: OptimConfig, world_size: int) -> BatchPlan:
     """Derives the accumulation steps from the global batch, or the global batch from them.
 
     Args:
-        optim: its three batch settings; a given global batch is kept on any number of ranks.
+        optim: its three batch settings; a fixed global batch is kept on any number of ranks.
         world_size: number of ranks.
 
     Returns:
-        Three sizes that fit each other and the number of ranks.
+        Sizes that are consistent with each other and with the number of ranks.
 
     Raises:
-        ConfigError: where no whole number of accumulation steps gives the global batch.
+        ConfigError: if no whole number of accumulation steps gives the global batch.
     """
     micro, accum, total = (
         optim.micro_batch_size,

@@ -1,12 +1,10 @@
-"""The positions at which a run pauses, to be saved and to be validated."""
+"""Checkpointing and validation between training steps."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
-
-from md2dist.config import Config
+from md2dist.config import Config, dump_config
 from md2dist.distributed.replicas import check_replicas
 from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import World
@@ -14,6 +12,7 @@ from md2dist.errors import CheckpointError, Md2distError
 from md2dist.evaluation.depth import EvaluationInterrupted
 from md2dist.runs.checkpoint import save_checkpoint
 from md2dist.runs.checkpoint_folder import note_validation
+from md2dist.training.engine import Engine
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.reporter import Reporter
 from md2dist.training.setup import RunSetup
@@ -27,52 +26,50 @@ class CheckpointAndValidation:
 
     Args:
         engine: DeepSpeed's engine around a MonodepthModel.
-        guard: watches the engine's gradients.
+        guard: the gradient guard of its optimizer.
         config: all settings.
         setup: the checked parts of the run.
-        report: tells of the validations.
-        wandb_id: names the run in W&B.
+        report: receives the metrics of validations.
         world: this process.
-        watchdog: told of progress; breaks validations off.
+        watchdog: receives progress; its stop requests interrupt validations.
 
     Attributes:
-        owes_validation: whether the last validation was broken off.
+        owes_validation: whether the last validation was interrupted.
     """
 
     def __init__(
         self,
-        engine: Any,
+        engine: Engine,
         guard: GradientGuard,
         config: Config,
         setup: RunSetup,
         report: Reporter,
-        wandb_id: str | None,
         world: World,
         watchdog: Watchdog,
     ):
         self._engine, self._guard, self._config = engine, guard, config
         self._setup, self._report = setup, report
         self._world, self._watchdog = world, watchdog
-        self._wandb_id = wandb_id
         self.owes_validation = False
         self._saved_step = setup.first_step if setup.checkpoint is not None else None
 
     def before_first_step(self) -> None:
-        """Makes up for a validation that an earlier life of the run did not come to."""
+        """Runs the validation before which an earlier start of the run was stopped."""
         if self._setup.needs_validation:
-            self._validate(self._setup.first_step, self._setup.checkpoint)
+            checkpoint = self._setup.checkpoint
+            self._validate(self._setup.first_step, checkpoint.folder if checkpoint else None)
             self._report.restart_clock()
 
     def after_step(self, num_done: int, epoch: int) -> None:
-        """Saves and validates where it is time; all ranks call it after each step.
+        """Saves and validates where due; all ranks call it after each step.
 
         Args:
-            num_done: optimizer steps that are behind the run now.
+            num_done: optimizer steps taken.
             epoch: of the last step.
 
         Raises:
-            CheckpointError: if the end of the run cannot be saved. Before that, an error of the
-                disk is only told: room may be made until the next time.
+            CheckpointError: if the end of the run cannot be saved. Earlier failures are only
+                logged, since space may be freed until the next checkpoint.
         """
         is_last = num_done == self._setup.last_step
         is_epoch_end = num_done % self._setup.order.num_steps == 0
@@ -86,13 +83,13 @@ class CheckpointAndValidation:
         except CheckpointError as error:
             if is_last:
                 raise
-            self._tell_once("%s The run goes on, and tries again at the next time.", error)
+            self._log_once("%s; training continues and saves again at the next checkpoint", error)
         if is_last or is_epoch_end:
             self._validate(num_done, checkpoint)
         self._report.restart_clock()
 
     def before_stop(self, num_done: int, epoch: int) -> None:
-        """Saves the run in front of a step that is not taken, unless it has just been saved.
+        """Saves the run before it stops, unless this step is saved already.
 
         Raises:
             CheckpointError: on all ranks, if it cannot be written.
@@ -102,7 +99,7 @@ class CheckpointAndValidation:
             self.save(num_done)
 
     def save(self, num_done: int) -> Path:
-        """Saves the run as it is after so many steps; all ranks call it.
+        """Saves the run after `num_done` steps; all ranks call it.
 
         Raises:
             CheckpointError: on all ranks, if it cannot be written.
@@ -111,22 +108,10 @@ class CheckpointAndValidation:
         self._watchdog.report_progress(f"saving step {num_done}")
         check_replicas(self._engine.module)
         config, setup = self._config, self._setup
-        facts = {
-            "step": num_done,
-            "seed": config.seed,
-            "global_batch_size": setup.plan.global_batch_size,
-            "window_shards": config.data.window_shards,
-            "shard_digest": setup.train_set.manifest.digest,
-            "zero_stage": config.deepspeed.zero_stage,
-            "world_size": self._world.world_size,
-            "resolved": setup.resolved,
-            "guard": self._guard.state(),
-            "wandb_id": self._wandb_id,
-        }
+        state = replace(setup.state, step=num_done, guard=self._guard.state())
         folder = Path(config.log.run_dir) / "checkpoints"
-        text = OmegaConf.to_yaml(OmegaConf.structured(config))
         checkpoint = save_checkpoint(
-            self._engine, folder, facts, text, config.checkpoint.keep, self._world
+            self._engine, folder, state, dump_config(config), config.checkpoint.keep, self._world
         )
         self._saved_step = num_done
         return checkpoint
@@ -141,18 +126,18 @@ class CheckpointAndValidation:
         except EvaluationInterrupted:
             self.owes_validation = True
             return
-        except Md2distError as error:  # on all ranks alike
-            self._tell_once("step %d is not validated: %s. The run goes on.", num_done, error)
+        except Md2distError as error:  # on all ranks
+            self._log_once("step %d is not validated: %s; training continues", num_done, error)
             return
         self._report.after_validation(num_done, report)
         if checkpoint is not None and self._world.is_main:
             try:
                 note_validation(checkpoint, report.as_dict())
             except OSError as error:
-                logger.error("%s is not marked as validated: %s", checkpoint, error.strerror)
+                logger.error("the metrics of %s are not saved: %s", checkpoint, error.strerror)
 
-    def _tell_once(self, message: str, *details: object) -> None:
-        """Tells what went wrong on all ranks alike: on the terminal once, in the log of each."""
+    def _log_once(self, message: str, *details: object) -> None:
+        """Logs a failure of all ranks: once on the terminal, and in the log file of each."""
         logger.log(logging.ERROR if self._world.is_main else logging.INFO, message, *details)
 
     def _is_stopping(self) -> bool:

@@ -1,4 +1,4 @@
-"""DeepSpeed's own configuration, computed from ours: nobody writes a second file."""
+"""DeepSpeed's configuration, computed from ours."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from md2dist.training.batch_plan import BatchPlan
 def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
     """Computes the dictionary for `deepspeed.initialize`.
 
-    Precision is absent on purpose: the engine stays in float32, the model itself runs its networks
-    in half precision. The optimizer and its learning rate are handed over as objects.
+    It sets no precision: the engine stays in float32, and the model runs its networks in half
+    precision. The optimizer is passed to DeepSpeed as an object.
 
     Args:
-        plan: the batch sizes on this number of ranks.
+        plan: the batch sizes.
         zero_stage: 0, 1 or 2.
 
     Returns:
@@ -20,8 +20,8 @@ def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
     """
     zero: dict[str, Any] = {"stage": zero_stage}
     if zero_stage > 0:
-        # With a norm of its own, DeepSpeed would leave out the optimizer, and with it our guard,
-        # where the norm is not finite.
+        # If DeepSpeed computed the norm, it would skip the optimizer, and with it our guard, when
+        # the norm is not finite.
         zero |= {"overlap_comm": True, "compute_grad_norm": False}
     return {
         "train_batch_size": plan.global_batch_size,
@@ -30,7 +30,7 @@ def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
         "gradient_clipping": 0.0,  # DeepSpeed's default is 1.0; the method does not clip
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,  # torch's fused Adam; a test compares the stages
-        "steps_per_print": 10**9,  # progress is told by the run log
+        "steps_per_print": 10**9,  # the run log reports progress
         "wall_clock_breakdown": False,
-        "timers": {"throughput": {"enabled": False}},  # it waits for the device in every step
+        "timers": {"throughput": {"enabled": False}},  # it would synchronise every step
     }

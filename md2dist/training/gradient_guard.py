@@ -1,4 +1,4 @@
-"""Loss scaling, and the refusal of non-finite gradients, decided on the device."""
+"""Gradient guard: loss scaling and skipped steps, decided on the device."""
 
 from typing import Any
 
@@ -6,22 +6,25 @@ import torch
 import torch.distributed as dist
 from torch.nn.utils import get_total_norm
 
+from md2dist.runs.resume_state import GuardState
+
 _GROWTH_INTERVAL = 2000  # clean steps after which the loss scale doubles, as in torch.amp
 
 
 class GradientGuard:
-    """Lets an optimizer skip the steps whose gradients are not finite, and scales fp16 losses.
+    """Makes an optimizer skip steps with non-finite gradients, and scales fp16 losses.
 
-    It looks at the gradients in a hook at the start of `optimizer.step()`, when they are summed
-    over the ranks. Torch's fused Adam divides them by its `grad_scale` and does nothing where its
-    `found_inf` is one, both tensors on the device: the host never waits, and all ranks, who see the
-    same sums, skip together.
+    A hook at the start of `optimizer.step()` checks the gradients, which are summed over the ranks
+    by then. Torch's fused Adam divides them by its `grad_scale` and does nothing where its
+    `found_inf` is one, both tensors on the device: the host never waits, and all ranks, which have
+    the same sums, skip together.
 
     Args:
         optimizer: a fused torch optimizer.
-        device: where the gradients are.
-        initial_scale: the first loss scale; None (fp32 and bf16) never scales.
-        is_partitioned: each rank's optimizer holds its own part of the gradients (ZeRO 1 and 2).
+        device: device of the gradients.
+        initial_scale: first loss scale; None (fp32 and bf16) never scales.
+        is_partitioned: whether each rank's optimizer holds its own part of the gradients (ZeRO 1
+            and 2).
     """
 
     def __init__(
@@ -40,24 +43,24 @@ class GradientGuard:
         optimizer.register_step_pre_hook(self._inspect)
 
     def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
-        """Multiplies the loss by the current scale; one that is not finite spoils its gradients."""
+        """Multiplies the loss by the current scale; a non-finite loss yields NaN gradients."""
         factor = torch.where(torch.isfinite(loss.detach()), self.scale, torch.nan)
         return loss * factor
 
-    def state(self) -> dict[str, float]:
-        """Gives what a checkpoint keeps."""
-        scale = {"scale": float(self.scale)} if self._is_scaling else {}
-        return scale | {
-            "num_clean_steps": float(self.num_clean_steps),
-            "num_skipped": float(self.num_skipped),
-        }
+    def state(self) -> GuardState:
+        """Returns the values that a checkpoint keeps; waits for the device."""
+        return GuardState(
+            num_clean_steps=float(self.num_clean_steps),
+            num_skipped=float(self.num_skipped),
+            scale=float(self.scale) if self._is_scaling else None,
+        )
 
-    def restore(self, state: dict[str, float]) -> None:
-        """Takes back what `state` gave."""
-        if self._is_scaling and "scale" in state:  # not in those of fp32 and bf16 runs
-            self.scale.fill_(state["scale"])
-        self.num_clean_steps.fill_(state["num_clean_steps"])
-        self.num_skipped.fill_(state["num_skipped"])
+    def restore(self, state: GuardState) -> None:
+        """Restores what `state` returned; without a scale, as in bf16 runs, keeps the first one."""
+        if self._is_scaling and state.scale is not None:
+            self.scale.fill_(state.scale)
+        self.num_clean_steps.fill_(state.num_clean_steps)
+        self.num_skipped.fill_(state.num_skipped)
 
     @torch.no_grad()
     def _inspect(self, optimizer: Any, *_: Any) -> None:
@@ -79,6 +82,6 @@ class GradientGuard:
         self.num_clean_steps = (self.num_clean_steps + 1) * (1 - found_inf)
         if self._is_scaling:
             is_growing = (self.num_clean_steps >= _GROWTH_INTERVAL).float()
-            # A new tensor: the optimizer still divides by the old one.
+            # A new tensor, since the optimizer still divides by the old one.
             self.scale = self.scale * (1 + is_growing) * (1 - 0.5 * found_inf)
             self.num_clean_steps = self.num_clean_steps * (1 - is_growing)

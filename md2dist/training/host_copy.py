@@ -1,4 +1,4 @@
-"""A small device tensor on its way to the host, while the device works on."""
+"""Asynchronous copy of a small device tensor to the host."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 
 
 class HostCopy:
-    """Starts the copy at once; only `read` waits, and only for the copy.
+    """Starts the copy at once; only `read` waits, for the copy alone.
 
     Args:
         tensor: on any device.
@@ -20,7 +20,7 @@ class HostCopy:
             self._event.record()
 
     def read(self) -> list[Any]:
-        """Gives the values as (nested) lists."""
+        """Returns the values as (nested) lists."""
         if self._event is not None:
             self._event.synchronize()
         return self._host.tolist()

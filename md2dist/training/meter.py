@@ -1,4 +1,4 @@
-"""Means over the steps between two lines of the log, without making the device wait."""
+"""Means over the steps between two log lines, without synchronising with the device."""
 
 import time
 
@@ -9,7 +9,7 @@ from md2dist.training.host_copy import HostCopy
 
 
 class Meter:
-    """Adds up device tensors step by step; its means come to the host one step later.
+    """Accumulates device tensors over steps; the means reach the host one step later.
 
     Args:
         world_size: number of ranks, for the mean over them.
@@ -19,23 +19,23 @@ class Meter:
         self._world_size = world_size
         self._total: torch.Tensor | None = None
         self.num_steps = 0
-        self.waited = 0.0  # seconds, added to by whoever waits for data
+        self.waited = 0.0  # seconds of waiting for data, added by the caller
         self._seconds = 0.0
         self._start = time.perf_counter()
 
     def restart_clock(self) -> None:
-        """Leaves out the time since the last step: validation and saving are not training."""
+        """Excludes the time since the last step, spent on saving and validation."""
         self._start = time.perf_counter()
 
     def add(self, values: torch.Tensor) -> None:
-        """Adds one step's values, a vector on the device."""
+        """Adds one step's values, (N,) on the device."""
         self._total = values if self._total is None else self._total + values
         self.num_steps += 1
         now = time.perf_counter()
         self._seconds, self._start = self._seconds + now - self._start, now
 
     def flush(self) -> "DelayedMeans":
-        """Sends the means over steps and ranks on their way to the host, and starts anew."""
+        """Starts the copy of the means over steps and ranks to the host, and resets the meter."""
         assert self._total is not None
         mean = sum_over_ranks(self._total) / (self.num_steps * self._world_size)
         delayed = DelayedMeans(mean, self.num_steps, self._seconds, self.waited)
@@ -44,11 +44,11 @@ class Meter:
 
 
 class DelayedMeans:
-    """Means that are being copied to the host while the device works on.
+    """Means being copied to the host while the device continues.
 
     Args:
-        mean: a vector on the device.
-        num_steps: steps that it covers.
+        mean: (N,) on the device.
+        num_steps: number of steps averaged.
         seconds: wall-clock time of those steps.
         waited: the part of it in which the step waited for data.
     """
@@ -58,5 +58,5 @@ class DelayedMeans:
         self._mean = HostCopy(mean)
 
     def read(self) -> list[float]:
-        """Waits for the copy, and only for it."""
+        """Returns the means; waits for the copy alone."""
         return self._mean.read()

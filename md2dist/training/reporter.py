@@ -1,4 +1,4 @@
-"""From steps to lines of the log: what is averaged, when it is told, and under which name."""
+"""Reporter: averages, names and logs the values of steps and validations."""
 
 from collections.abc import Iterator, Sequence
 from time import perf_counter
@@ -20,7 +20,7 @@ class Reporter:
     """Feeds the run log; every rank has one, since means over the ranks need all of them.
 
     Args:
-        log: where the words go.
+        log: the run's log.
         config: all settings.
         plan: the batch sizes.
         world: this process.
@@ -33,7 +33,7 @@ class Reporter:
         self._pending: tuple[int, int, float, DelayedMeans] | None = None
 
     def timed(self, data: Iterator[Sequence[FrameBatch]]) -> Iterator[Sequence[FrameBatch]]:
-        """Yields the same data of each step, and notes how long it was waited for."""
+        """Yields the same data, and measures the time spent waiting for it."""
         while True:
             start = perf_counter()
             micro_batches = next(data, None)
@@ -43,14 +43,14 @@ class Reporter:
             yield micro_batches
 
     def after_step(self, num_done: int, epoch: int, result: StepResult) -> None:
-        """Takes note of a step.
+        """Adds a step; logs the one before if due.
 
         Args:
-            num_done: optimizer steps that are behind the run now.
+            num_done: optimizer steps taken.
             epoch: of this step.
             result: of this step.
         """
-        self._tell_pending()
+        self._log_pending()
         norm, self._learning_rate = result.gradient_norm, result.learning_rate
         is_skipped = torch.isfinite(norm).logical_not()
         self._meter.add(torch.cat([result.losses, torch.stack([norm, is_skipped.float()])]))
@@ -62,22 +62,22 @@ class Reporter:
         self._log.advance(num_done)
 
     def after_validation(self, num_done: int, report: DepthReport) -> None:
-        """Tells the metrics of a validation."""
+        """Logs the metrics of a validation."""
         metrics = {f"val/{name}": value for name, value in report.as_dict().items()}
         self._log.log(metrics, num_done)
 
     def flush(self, num_done: int, epoch: int) -> None:
-        """Tells all steps until now, before a pause or the end."""
-        self._tell_pending()
+        """Logs all steps so far, before a pause or the end."""
+        self._log_pending()
         if self._meter.num_steps:
             self._pending = (num_done, epoch, self._learning_rate, self._meter.flush())
-            self._tell_pending()
+            self._log_pending()
 
     def restart_clock(self) -> None:
-        """Leaves the pause that ends here out of the training's time."""
+        """Excludes the pause that ends here from the training time."""
         self._meter.restart_clock()
 
-    def _tell_pending(self) -> None:
+    def _log_pending(self) -> None:
         if self._pending is None:
             return
         num_done, epoch, learning_rate, means = self._pending

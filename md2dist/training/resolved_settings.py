@@ -1,4 +1,4 @@
-"""The settings that were left open, as a start decides them."""
+"""Resolved settings: the values that `auto` and null take at a start."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from md2dist.training.batch_plan import BatchPlan
 
 
 def resolve(config: Config, plan: BatchPlan, world_size: int) -> dict[str, Any]:
-    """Gives what `auto` and null have come to.
+    """Returns the values that `auto` and null resolve to.
 
-    It is kept beside the settings, not in their place: another machine or another number of ranks,
-    which may resume or evaluate the run, decides anew.
+    They are kept beside the settings, not in their place: when another machine or another number of
+    ranks resumes or evaluates the run, they are resolved again.
 
     Args:
         config: all settings.
@@ -30,11 +30,11 @@ def resolve(config: Config, plan: BatchPlan, world_size: int) -> dict[str, Any]:
 
 
 def annotate(config: Config, resolved: dict[str, Any]) -> str:
-    """Returns all settings as YAML, with what they leave open as a comment on the first line."""
-    heading = f"# what is left open below was, at the last start: {describe(resolved)}\n"
+    """Returns all settings as YAML; a comment on the first line holds the resolved values."""
+    heading = f"# resolved at the last start: {describe(resolved)}\n"
     return heading + dump_config(config)
 
 
 def describe(resolved: dict[str, Any]) -> str:
-    """Puts resolved values on one line."""
+    """Formats resolved values on one line."""
     return " ".join(f"{name}={value}" for name, value in resolved.items())

@@ -1,112 +1,163 @@
-"""Whether a run may go on from its checkpoint, and which of its settings have changed since."""
+"""Resume rules: which checkpoint a run resumes from, and which settings may change on the way."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-from md2dist.config import Config, load_config
+from md2dist.config import Config, OptimConfig, load_config
 from md2dist.errors import CheckpointError, ConfigError
-from md2dist.training.batch_plan import BatchPlan
+from md2dist.model import MonodepthModel
+from md2dist.runs.checkpoint_folder import Checkpoint, find_checkpoint, read_validation
+from md2dist.runs.resume_state import ResumeState
+from md2dist.weights.run_folder import list_networks
 
-# What is learned, from which views: who changes one of these has another experiment in mind.
+# Settings of the method: a run in which one of them changes is another experiment.
 _METHOD = ("loss.", "data.frame_offsets", "data.use_stereo", "data.use_true_intrinsics")
 
 
-def check_continuity(
-    config: Config, facts: dict[str, Any], plan: BatchPlan, shard_digest: str, world_size: int
-) -> None:
-    """Refuses to go on where the order of samples would not be the one that was begun.
+def find_resumable(config: Config) -> Checkpoint | None:
+    """Finds the checkpoint that a run resumes from, as `checkpoint.resume` says.
 
-    Args:
-        config: the settings now.
-        facts: what the checkpoint knows.
-        plan: the batch sizes now.
-        shard_digest: of the training shards now.
-        world_size: number of ranks now.
+    Returns:
+        The newest undamaged checkpoint of `log.run_dir`; None for a fresh start.
 
     Raises:
-        CheckpointError: naming what differs, and the remedy.
+        CheckpointError: if a checkpoint is required and there is none, or all are damaged.
     """
-    run_dir = config.log.run_dir
-    now = {
-        "seed": config.seed,
-        "global_batch_size": plan.global_batch_size,
-        "window_shards": config.data.window_shards,
-        "shard_digest": shard_digest,
-        "zero_stage": config.deepspeed.zero_stage,
-    }
-    for key, value in now.items():
-        if facts.get(key) != value:
-            raise CheckpointError(
-                f"the run in {run_dir} was begun with {key}={facts.get(key)}, now it is {value}; "
-                "go on with the former, or start a new log.run_dir with network.init_from="
-                f"{run_dir}"
-            )
-    if config.deepspeed.zero_stage > 0 and facts["world_size"] != world_size:
+    run_dir = Path(config.log.run_dir)
+    if config.checkpoint.resume == "never":
+        return None
+    found = find_checkpoint(run_dir / "checkpoints")
+    if found is None and config.checkpoint.resume == "must":
         raise CheckpointError(
-            f"the run in {run_dir} was saved by {facts['world_size']} ranks at ZeRO stage "
-            f"{config.deepspeed.zero_stage} and cannot go on with {world_size}; use as many ranks, "
-            f"or start a new log.run_dir with network.init_from={run_dir}"
+            f"checkpoint.resume=must, but {run_dir} has no checkpoint; check log.run_dir, or set "
+            "checkpoint.resume=auto to start a new run"
+        )
+    return found
+
+
+def keep_global_batch(optim: OptimConfig, checkpoint: Checkpoint | None) -> OptimConfig:
+    """Returns the batch settings with the checkpoint's global batch where none is set.
+
+    The samples of a step are part of the resumed state; accumulation compensates for another number
+    of ranks.
+    """
+    if checkpoint is None or optim.global_batch_size is not None:
+        return optim
+    size = checkpoint.state.global_batch_size
+    return dataclasses.replace(optim, global_batch_size=size, grad_accum_steps=None)
+
+
+def owes_validation(checkpoint: Checkpoint | None, steps_per_epoch: int, last_step: int) -> bool:
+    """Whether a checkpoint ends an epoch or the run, and was stopped before its validation."""
+    if checkpoint is None or checkpoint.state.step == 0:
+        return False
+    step = checkpoint.state.step
+    is_due = step % steps_per_epoch == 0 or step >= last_step
+    return is_due and read_validation(checkpoint.folder) is None
+
+
+def check_order(saved: ResumeState, now: ResumeState, run_dir: str) -> None:
+    """Refuses to resume where the order of samples would change.
+
+    Args:
+        saved: the checkpoint's state.
+        now: the state of this start.
+        run_dir: the run's folder, for messages.
+
+    Raises:
+        CheckpointError: naming the first difference and the remedy.
+    """
+    for name, (before, after) in saved.differences(now).items():
+        if name == "world_size":
+            raise CheckpointError(
+                f"the run in {run_dir} was saved by {before} ranks at ZeRO stage "
+                f"{now.zero_stage} and cannot resume with {after}; use {before} ranks, or start a "
+                f"new log.run_dir with network.init_from={run_dir}"
+            )
+        raise CheckpointError(
+            f"the run in {run_dir} was started with {name}={before}, now it is {after}; restore "
+            f"{name}={before}, or start a new log.run_dir with network.init_from={run_dir}"
         )
 
 
-def check_method(saved: Path, config: Config) -> None:
-    """Refuses to take one experiment for the next step of another; `checkpoint.resume=must` may.
+def check_method(checkpoint: Checkpoint, config: Config) -> None:
+    """Refuses to continue one experiment with the settings of another.
 
     Args:
-        saved: the checkpoint's `config.yaml`; one that cannot be compared is passed over.
-        config: the settings now.
+        checkpoint: the run resumes here; skipped if its `config.yaml` cannot be compared.
+        config: the settings now; `checkpoint.resume=must` allows every change.
 
     Raises:
-        CheckpointError: naming the first setting that has changed, of the method, or of the first
-            weights, which nobody would look at.
+        CheckpointError: naming the first changed setting of the method, or of the initial weights,
+            which a resumed run would ignore.
     """
     run_dir = config.log.run_dir
     if config.checkpoint.resume == "must":
         return
     try:
-        changes = _find_changes(saved, config, {}, {})
+        changes = _find_changes(checkpoint.folder, config, {}, {})
     except ConfigError:
         return
     had_pose, has_pose = map(bool, changes.get("data.frame_offsets", (None, None)))
     if had_pose != has_pose or "loss.use_predictive_mask" in changes:
-        return  # other networks: whoever loads the weights has remedies for that
+        return  # other networks: check_networks names the remedy
     for key, (before, now) in changes.items():
         if key.startswith(_METHOD) or _is_other_start(key, before, now):
             raise CheckpointError(
-                f"the run in {run_dir} was begun with {key}={before}, now it is {now}: give a new "
-                "experiment a log.run_dir of its own, or set checkpoint.resume=must to go on with "
-                "the old one all the same"
+                f"the run in {run_dir} was started with {key}={before}, now it is {now}: set "
+                "another log.run_dir for a new experiment, or checkpoint.resume=must to continue "
+                "the old one with the new setting"
             )
 
 
-def describe_changes(
-    saved: Path, config: Config, resolved_before: dict[str, Any], resolved_now: dict[str, Any]
-) -> list[str]:
-    """Lists the settings in which a run differs from the one that a checkpoint was saved by.
+def check_networks(model: MonodepthModel, checkpoint: Path) -> None:
+    """Refuses to resume with other networks.
 
     Args:
-        saved: the checkpoint's `config.yaml`.
+        model: the model of this start.
+        checkpoint: the checkpoint's folder.
+
+    Raises:
+        CheckpointError: naming the networks and the remedy.
+        WeightsError: if the checkpoint's weights cannot be read.
+    """
+    before, now = list_networks(checkpoint), [name for name, _ in model.named_children()]
+    if set(before) == set(now):
+        return
+    run_dir = checkpoint.parent.parent
+    start = f" with network.init_from={run_dir}" if set(now) <= set(before) else ""
+    raise CheckpointError(
+        f"the run in {run_dir} was started with the networks {', '.join(before)}, now they are "
+        f"{', '.join(now)}; restore data.frame_offsets and loss.use_predictive_mask, or start a "
+        f"new log.run_dir{start}"
+    )
+
+
+def describe_changes(checkpoint: Checkpoint, config: Config, resolved: dict[str, Any]) -> list[str]:
+    """Lists the settings that have changed since a checkpoint was saved.
+
+    Args:
+        checkpoint: the run resumes here.
         config: the settings now.
-        resolved_before: what the checkpoint knows of settings that were left open, by their names;
-            empty in those of earlier versions.
-        resolved_now: the same of this start. Both are compared in place of the settings.
+        resolved: what `auto` and null resolve to now, by the names of the settings; compared, like
+            the checkpoint's, in place of the settings.
 
     Returns:
-        For each: "key: before -> now", in the order of the schema. One line that says why, if the
-        settings of before cannot be read, or hold a key that this version does not know.
+        For each: "key: before -> now", in the order of the schema. A single line with the reason if
+        the checkpoint's settings cannot be read, or hold a key that this version does not know.
     """
     try:
-        changes = _find_changes(saved, config, resolved_before, resolved_now)
+        changes = _find_changes(checkpoint.folder, config, checkpoint.state.resolved, resolved)
     except ConfigError as error:
-        return [f"the settings of before cannot be compared: {error}"]
+        return [f"the checkpoint's settings cannot be compared: {error}"]
     return [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
 
 
 def _find_changes(
-    saved: Path, config: Config, resolved_before: dict[str, Any], resolved_now: dict[str, Any]
+    checkpoint: Path, config: Config, resolved_before: dict[str, Any], resolved_now: dict[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    before = _flatten(dataclasses.asdict(load_config([saved])))
+    before = _flatten(dataclasses.asdict(load_config([checkpoint / "config.yaml"])))
     now = _flatten(dataclasses.asdict(config))
     before |= resolved_before
     now |= {key: value for key, value in resolved_now.items() if key in resolved_before}
@@ -114,7 +165,7 @@ def _find_changes(
 
 
 def _is_other_start(key: str, before: Any, now: Any) -> bool:
-    """Whether a change asks for other first weights; the same may lie at another path."""
+    """Whether a change requests other initial weights; the same file may be at another path."""
     if key == "network.init_from":
         return now is not None and (before is None or Path(before) != Path(now))
     return key == "network.weights" and "scratch" in (before, now)

@@ -1,4 +1,4 @@
-"""Running statistics of batch norm, kept the same on all ranks."""
+"""Running statistics of batch norm, averaged over the ranks."""
 
 import torch
 import torch.distributed as dist
@@ -7,22 +7,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class RunningStatistics:
-    """The running means and variances of a model, averaged over the ranks after each step.
+    """Averages the running means and variances of a model over the ranks after each step.
 
     Each rank normalises with the statistics of its own micro-batch; without the average their
     running statistics would drift apart, and a checkpoint would hold those of rank 0 only.
 
     Args:
-        model: on its device for good: its running statistics become views of one flat tensor, so
-            that the average is one all-reduce and no copy.
+        model: on its final device: its running statistics become views of one flat tensor, so that
+            averaging is a single all-reduce without copies.
     """
 
     def __init__(self, model: nn.Module):
         layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        places = [(layer, name) for layer in layers for name in ("running_mean", "running_var")]
-        self._flat = torch.cat([getattr(*place) for place in places] or [torch.empty(0)])
-        sizes = [getattr(*place).numel() for place in places]
-        for (layer, name), part in zip(places, self._flat.split(sizes), strict=True):
+        buffers = [(layer, name) for layer in layers for name in ("running_mean", "running_var")]
+        self._flat = torch.cat([getattr(*buffer) for buffer in buffers] or [torch.empty(0)])
+        sizes = [getattr(*buffer).numel() for buffer in buffers]
+        for (layer, name), part in zip(buffers, self._flat.split(sizes), strict=True):
             setattr(layer, name, part)
         self._last = self._flat.clone()
 
@@ -30,8 +30,7 @@ class RunningStatistics:
     def average(self) -> None:
         """Replaces every running statistic by its mean over the ranks.
 
-        Where one of them is not finite, all stay as they were before the step: a bad activation
-        must not outlive it.
+        If any of them is not finite, all keep their values from before the step.
         """
         if dist.get_world_size() > 1:
             dist.all_reduce(self._flat)

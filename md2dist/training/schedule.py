@@ -1,4 +1,4 @@
-"""The learning rate and the length of a run, as functions of the settings and the position."""
+"""Schedule: learning rate and length of a run as functions of settings and position."""
 
 from md2dist.config import OptimConfig
 
@@ -6,12 +6,12 @@ PUBLISHED_BATCH_SIZE = 12
 
 
 def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: int) -> float:
-    """Gives the learning rate of a step; nothing of it is ever restored from a checkpoint.
+    """Returns the learning rate of a step; it is never restored from a checkpoint.
 
     Args:
-        optim: `lr` holds for the first `lr_drop_epoch` epochs, then `lr` x `lr_drop_factor`. With
-            `lr_batch_size`, both grow in proportion to the global batch; over the first
-            `warmup_steps` steps the rate rises to its value in equal parts.
+        optim: the rate is `lr` for the first `lr_drop_epoch` epochs, then `lr` x `lr_drop_factor`.
+            With `lr_batch_size`, both are scaled by global batch / `lr_batch_size`; over the first
+            `warmup_steps` steps the rate rises linearly.
         global_batch_size: samples per step.
         epoch: counted from 0.
         step: counted from the run's start.
@@ -28,7 +28,7 @@ def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: 
 
 
 def advise_on_rate(optim: OptimConfig, global_batch_size: int, world_size: int) -> str | None:
-    """Says what may be chosen where a larger batch than the published one meets its rate."""
+    """Returns advice if the global batch exceeds the published one at the published rate."""
     is_published = optim.lr == OptimConfig.lr and optim.lr_batch_size is None
     if global_batch_size <= PUBLISHED_BATCH_SIZE or not is_published:
         return None
@@ -39,12 +39,13 @@ def advise_on_rate(optim: OptimConfig, global_batch_size: int, world_size: int) 
         else ""
     )
     return (
-        f"steps take {global_batch_size} samples, but the rate is that for {PUBLISHED_BATCH_SIZE}: "
-        f"consider optim.lr_batch_size={PUBLISHED_BATCH_SIZE}, which scales it{smaller}"
+        f"the global batch is {global_batch_size}, but optim.lr is tuned for "
+        f"{PUBLISHED_BATCH_SIZE}: consider optim.lr_batch_size={PUBLISHED_BATCH_SIZE}, which "
+        f"scales it{smaller}"
     )
 
 
 def count_steps(optim: OptimConfig, steps_per_epoch: int) -> int:
-    """Gives the number of optimizer steps of the whole run."""
+    """Returns the number of optimizer steps of the whole run."""
     steps = optim.num_epochs * steps_per_epoch
     return steps if optim.max_steps is None else min(steps, optim.max_steps)

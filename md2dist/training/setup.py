@@ -1,8 +1,6 @@
-"""Everything that can be found wrong before the first step, found before it."""
+"""Run set-up: opens the shards, plans the batches, finds the checkpoint; all checked."""
 
-import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,49 +10,57 @@ from md2dist.data.loading.read_plan import check_cache
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import MANIFEST_NAME
-from md2dist.errors import CheckpointError, ConfigError, ShardError
+from md2dist.distributed.topology import Topology
+from md2dist.errors import ConfigError, ShardError
 from md2dist.evaluation.protocols import choose_protocol, validation_remedy
-from md2dist.runs.checkpoint_folder import find_checkpoint, read_validation
+from md2dist.runs.checkpoint_folder import Checkpoint
+from md2dist.runs.resume_state import GuardState, ResumeState
 from md2dist.storage.open_store import is_url
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.resolved_settings import resolve
-from md2dist.training.resume_check import check_continuity, check_method
+from md2dist.training.resume_check import (
+    check_method,
+    check_order,
+    find_resumable,
+    keep_global_batch,
+    owes_validation,
+)
 from md2dist.training.schedule import count_steps
-
-logger = logging.getLogger(__name__)
 
 
 class RunSetup(NamedTuple):
-    """What a run needs before its first step, checked."""
+    """Checked parts of a run before its first step."""
 
     train_set: ShardDataset
     val_set: ShardDataset | None
     plan: BatchPlan
     order: GlobalOrder
-    checkpoint: Path | None  # where the run goes on
-    facts: dict[str, Any]  # what that checkpoint knows; empty at a fresh start
-    resolved: dict[str, Any]  # what the settings leave open, decided
-    first_step: int
+    topology: Topology
+    checkpoint: Checkpoint | None  # the run resumes here
+    state: ResumeState  # at the first step of this start
     last_step: int  # smaller than first_step where the settings now end the run earlier
-    needs_validation: bool  # an earlier life of the run did not come to it
+    needs_validation: bool  # an earlier start of the run was stopped before it
+
+    @property
+    def first_step(self) -> int:
+        """Step at which this start begins."""
+        return self.state.step
 
 
-def set_up_run(config: Config, world_size: int, part: int = 0, num_parts: int = 1) -> RunSetup:
-    """Opens the shards, derives the batches and finds the checkpoint to go on from.
+def set_up_run(config: Config, topology: Topology = Topology()) -> RunSetup:
+    """Opens the shards, derives the batches and finds the checkpoint to resume from.
 
     Args:
         config: all settings.
-        world_size: number of ranks.
-        part: which of the shards this process looks for, from 0: those of a node share this.
-        num_parts: number of processes on this node.
+        topology: this rank among the others; the ranks of a node share the check of the shards.
 
     Returns:
         The checked parts of the run. Nothing is written.
 
     Raises:
-        ConfigError: where train_shards is not set, or the batch does not fit the ranks.
-        ShardError: where shards are missing or packed otherwise.
-        CheckpointError: where the run's checkpoints do not fit `checkpoint.resume` or the settings.
+        ConfigError: if train_shards is not set, or the batch does not fit the number of ranks.
+        ShardError: if shards are missing or packed differently.
+        CheckpointError: if the run's checkpoints do not fit `checkpoint.resume` or the settings.
     """
     data = config.data
     if data.train_shards is None:
@@ -71,61 +77,65 @@ def set_up_run(config: Config, world_size: int, part: int = 0, num_parts: int = 
         frame_offsets=data.frame_offsets,
         use_stereo=data.use_stereo,
     )
-    train_set.check_files(part, num_parts)
+    train_set.check_files(topology.local_rank, topology.node_size)
     check_cache(train_set, data.window_shards)
-    val_set = _open_validation(config, part, num_parts)
-    found = _find_resumable(config)
-    checkpoint, facts = found if found else (None, {})
-    optim = config.optim
-    if facts and optim.global_batch_size is None:
-        # The samples of a step are part of what is resumed; accumulation makes up for the ranks.
-        optim = replace(optim, global_batch_size=facts["global_batch_size"], grad_accum_steps=None)
-    plan = plan_batches(optim, world_size)
+    val_set = _open_validation(config, topology)
+    checkpoint = find_resumable(config)
+    optim = keep_global_batch(config.optim, checkpoint)
+    plan = plan_batches(optim, topology.world_size)
     order = GlobalOrder(
         train_set.manifest.shard_sizes,
         seed=config.seed,
         global_batch_size=plan.global_batch_size,
         window_shards=data.window_shards,
     )
+    state = ResumeState(
+        step=checkpoint.state.step if checkpoint else 0,
+        seed=config.seed,
+        global_batch_size=plan.global_batch_size,
+        window_shards=data.window_shards,
+        shard_digest=train_set.manifest.digest,
+        zero_stage=config.deepspeed.zero_stage,
+        world_size=topology.world_size,
+        guard=checkpoint.state.guard if checkpoint else GuardState(),
+        wandb_id=checkpoint.state.wandb_id if checkpoint else None,
+        resolved=resolve(config, plan, topology.world_size),
+    )
     if checkpoint is not None:
-        check_continuity(config, facts, plan, train_set.manifest.digest, world_size)
-        check_method(checkpoint / "config.yaml", config)
-    first_step, last_step = facts.get("step", 0), count_steps(optim, order.num_steps)
+        check_order(checkpoint.state, state, config.log.run_dir)
+        check_method(checkpoint, config)
+    last_step = count_steps(optim, order.num_steps)
     return RunSetup(
         train_set=train_set,
         val_set=val_set,
         plan=plan,
         order=order,
+        topology=topology._replace(grad_accum_steps=plan.grad_accum_steps),
         checkpoint=checkpoint,
-        facts=facts,
-        resolved=resolve(config, plan, world_size),
-        first_step=first_step,
+        state=state,
         last_step=last_step,
         needs_validation=val_set is not None
-        and checkpoint is not None
-        and first_step > 0
-        and (first_step % order.num_steps == 0 or first_step >= last_step)
-        and read_validation(checkpoint) is None,
+        and owes_validation(checkpoint, order.num_steps, last_step),
     )
 
 
 def agreed_values(setup: RunSetup) -> dict[str, Any]:
-    """Gives what all ranks must have found alike."""
+    """Returns the values that must be the same on all ranks, by name."""
     return {
-        "checkpoint": setup.checkpoint and setup.checkpoint.name,
+        "checkpoint": setup.checkpoint and setup.checkpoint.folder.name,
         "first_step": setup.first_step,
         "last_step": setup.last_step,
         "needs_validation": setup.needs_validation,
         "train_shards": setup.train_set.manifest.digest,
-        **setup.resolved,
+        **setup.state.resolved,
     }
 
 
-def _open_shards(place: str, data: DataConfig) -> ShardDataset:
-    return ShardDataset(place, cache_dir=data.cache_dir, cache_gb=data.cache_gb)
+def _open_shards(folder: str, data: DataConfig) -> ShardDataset:
+    return ShardDataset(folder, cache_dir=data.cache_dir, cache_gb=data.cache_gb)
 
 
-def _open_validation(config: Config, part: int, num_parts: int) -> ShardDataset | None:
+def _open_validation(config: Config, topology: Topology) -> ShardDataset | None:
     data = config.data
     if data.val_shards is None:
         return None
@@ -143,18 +153,5 @@ def _open_validation(config: Config, part: int, num_parts: int) -> ShardDataset 
         use_stereo=False,
     )
     choose_protocol(val_set.manifest.recipe, data.val_shards, remedy=remedy)
-    val_set.check_files(part, num_parts)
+    val_set.check_files(topology.local_rank, topology.node_size)
     return val_set
-
-
-def _find_resumable(config: Config) -> tuple[Path, dict[str, Any]] | None:
-    run_dir = Path(config.log.run_dir)
-    if config.checkpoint.resume == "never":
-        return None
-    found = find_checkpoint(run_dir / "checkpoints")
-    if found is None and config.checkpoint.resume == "must":
-        raise CheckpointError(
-            f"checkpoint.resume=must, but {run_dir} has no checkpoint; check log.run_dir, or set "
-            "checkpoint.resume=auto to start a new run"
-        )
-    return found

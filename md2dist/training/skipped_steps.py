@@ -1,4 +1,4 @@
-"""Steps without finite gradients: told with rank and samples, and too many in a row end the run."""
+"""Skipped steps: logs steps with non-finite gradients and ends a run with too many in a row."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -10,16 +10,16 @@ from md2dist.training.host_copy import HostCopy
 logger = logging.getLogger(__name__)
 
 BAD_GRADIENT, BAD_LOSS = 1, 2
-_NUM_TOLD = 12  # ranks, and samples of each
+_NUM_NAMED = 12  # ranks, and samples of each
 
 
 class SkippedSteps:
-    """Follows the flags of the steps, each read while the next step runs; the same on all ranks.
+    """Checks the flags of each step while the next step runs; the same on all ranks.
 
     Args:
         max_in_a_row: number of skipped steps in a row at which the run ends.
-        keys_of: from a step and a rank to the keys of its samples.
-        is_main: whether this rank speaks for all.
+        keys_of: maps a step and a rank to the keys of its samples.
+        is_main: whether this rank logs for all.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class SkippedSteps:
         self._num_in_a_row = 0
 
     def after_step(self, step: int, flags: HostCopy) -> None:
-        """Takes note of a step, and looks at the one before.
+        """Keeps the flags of a step, and checks those of the step before.
 
         Args:
             step: counted from the run's start.
             flags: (world_size + 1,): for each rank `BAD_LOSS` or `BAD_GRADIENT` if its own was not
-                finite, else 0; then, whether the step was skipped.
+                finite, else 0; last, whether the step was skipped.
 
         Raises:
             TrainingError: if too many steps in a row were skipped.
@@ -44,7 +44,7 @@ class SkippedSteps:
         self._pending = (step, flags)
 
     def flush(self) -> None:
-        """Looks at the last step.
+        """Checks the last step.
 
         Raises:
             TrainingError: if too many steps in a row were skipped.
@@ -61,20 +61,20 @@ class SkippedSteps:
         worst = max(bad_ranks)  # a bad loss explains the bad gradients of other ranks
         who = self._name(step, [rank for rank, bad in enumerate(bad_ranks) if bad == worst > 0])
         if self._is_main:
-            logger.warning("step %d was skipped: loss or gradient not finite; %s", step + 1, who)
+            logger.warning("step %d was skipped: loss or gradient is not finite; %s", step + 1, who)
         if is_over:
             raise TrainingError(
-                f"{self._num_in_a_row} steps in a row had no finite loss and gradient, the last "
-                f"of them step {step + 1} ({who}); the weights are those of the step before. Look "
-                "at these samples, lower optim.lr, or set precision.dtype=fp32"
+                f"{self._num_in_a_row} steps in a row had a non-finite loss or gradient, the last "
+                f"is step {step + 1} ({who}); the weights are those before the first of them. "
+                "Check these samples, lower optim.lr, or set precision.dtype=fp32"
             )
 
     def _name(self, step: int, ranks: list[int]) -> str:
         if not ranks:
-            return "the sum over the ranks; each by itself was finite"
-        names = [f"rank {rank}: {self._describe(step, rank)}" for rank in ranks[:_NUM_TOLD]]
-        return "; ".join(names) + ("; ..." if len(ranks) > _NUM_TOLD else "")
+            return "the sum over the ranks is not finite, though each rank's gradient is"
+        names = [f"rank {rank}: {self._describe(step, rank)}" for rank in ranks[:_NUM_NAMED]]
+        return "; ".join(names) + ("; ..." if len(ranks) > _NUM_NAMED else "")
 
     def _describe(self, step: int, rank: int) -> str:
-        keys = list(islice(self._keys_of(step, rank), _NUM_TOLD + 1))
-        return ", ".join(keys[:_NUM_TOLD]) + (", ..." if len(keys) > _NUM_TOLD else "")
+        keys = list(islice(self._keys_of(step, rank), _NUM_NAMED + 1))
+        return ", ".join(keys[:_NUM_NAMED]) + (", ..." if len(keys) > _NUM_NAMED else "")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from md2dist.data.loading.augment import augment, draw_augmentation
 from md2dist.distributed.world import World, sum_over_ranks
 from md2dist.records import Batch, FrameBatch, StepOutput
 from md2dist.training.batch_plan import BatchPlan
+from md2dist.training.engine import Engine
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.host_copy import HostCopy
 from md2dist.training.running_statistics import RunningStatistics
@@ -20,44 +21,45 @@ from md2dist.training.skipped_steps import BAD_GRADIENT, BAD_LOSS
 
 
 class StepResult(NamedTuple):
-    """What a step leaves for the log; tensors are on the device."""
+    """Results of a step for the log; tensors are on the device."""
 
     losses: torch.Tensor  # (1 + num_scales,): loss and scale_losses, mean over this rank's share
-    flags: HostCopy  # (world_size + 1,): what was bad on each rank; whether the step was skipped
-    gradient_norm: torch.Tensor  # (), over all ranks; not finite where the step was skipped
+    flags: HostCopy  # (world_size + 1,): BAD_LOSS or BAD_GRADIENT of each rank; 1 if skipped
+    gradient_norm: torch.Tensor  # (), over all ranks; not finite if the step was skipped
     learning_rate: float  # that of the optimizer, on the host
     batch: Batch  # the last micro-batch
     output: StepOutput  # of the last micro-batch
 
 
 class TrainingStep:
-    """Everything that happens between two positions of the weights.
+    """One optimizer step: augmentation, forward, backward, update.
 
     Args:
         engine: DeepSpeed's engine around a MonodepthModel.
-        guard: watches the engine's gradients.
+        guard: the gradient guard of its optimizer.
         config: all settings.
         plan: the batch sizes.
         world: this process.
     """
 
     def __init__(
-        self, engine: Any, guard: GradientGuard, config: Config, plan: BatchPlan, world: World
+        self, engine: Engine, guard: GradientGuard, config: Config, plan: BatchPlan, world: World
     ):
         self.engine, self.guard = engine, guard
         self._config, self._plan, self._world = config, plan, world
         self._statistics = RunningStatistics(engine.module)
         self._bad = torch.zeros((), device=world.device)
-        for encoder in engine.module.encoders():  # what goes wrong in the losses arrives here
+        for encoder in engine.module.encoders():  # a non-finite loss shows here
             encoder.conv1.weight.register_hook(partial(self._inspect, BAD_GRADIENT))
 
     def __call__(self, micro_batches: Sequence[FrameBatch], epoch: int, step: int) -> StepResult:
-        """Takes this rank's share of one global batch and moves the weights once.
+        """Processes this rank's share of one global batch and updates the weights once.
 
         Args:
             micro_batches: of this rank, one for each accumulation step.
-            epoch: counted from 0; with the sample's number it seeds the augmentation.
-            step: counted from the run's start; with the micro-batch's number it seeds the noise.
+            epoch: counted from 0; seeds the augmentation, together with the sample's number.
+            step: counted from the run's start; seeds the noise, together with the micro-batch's
+                number.
         """
         rate = learning_rate(self._config.optim, self._plan.global_batch_size, epoch, step)
         for group in self.engine.optimizer.param_groups:
@@ -89,7 +91,7 @@ class TrainingStep:
         return HostCopy(sum_over_ranks(flags))
 
     def _inspect(self, flag: int, values: torch.Tensor) -> None:
-        """Notes, on the device, what is not finite; sees this rank's gradients, not the sum."""
+        """Records on the device whether values of this rank, before the sum, are not finite."""
         is_finite = torch.isfinite(values.detach()).all()
         self._bad = torch.maximum(self._bad, is_finite.logical_not() * flag)
 

@@ -8,12 +8,12 @@ from torch import nn
 
 
 def synchronise_batchnorm(model: nn.Module, device: torch.device) -> None:
-    """Makes every batch norm of a model normalise with the statistics of all ranks' micro-batches.
+    """Replaces every batch norm of a model by one with statistics over all ranks.
 
     Args:
-        model: changed in place, names and values of its state stay; not yet in an optimizer.
-        device: on which it will run. On GPUs torch's own class takes over, which knows no other
-            device, and for which the host waits in every layer.
+        model: changed in place; its state keeps names and values; not yet in an optimizer.
+        device: device on which it will run. On GPUs torch's own class is used, which supports no
+            other device, and synchronises the host in every layer.
     """
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -27,13 +27,13 @@ def synchronise_batchnorm(model: nn.Module, device: torch.device) -> None:
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose training mode takes mean and variance over all ranks; for any device.
+    """Batch norm with mean and variance over all ranks in training mode, for any device.
 
-    Source: Ioffe and Szegedy, ICML 2015, algorithm 1, its batch being that of all ranks.
+    Source: Ioffe and Szegedy, ICML 2015, algorithm 1, over the batch of all ranks.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalises (B, C, H, W); every rank brings the same B, H and W."""
+        """Normalises (B, C, H, W); B, H and W are the same on every rank."""
         if not self.training:
             return super().forward(x)
         values = x if x.dtype == torch.float64 else x.float()
@@ -47,7 +47,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _follow(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
-        """Moves the running statistics towards those of the batch, the variance unbiased."""
+        """Updates the running statistics (C,) from the batch's (C,), the variance unbiased."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

@@ -1,4 +1,4 @@
-"""Depth metrics of a model in training."""
+"""Validation: depth metrics of a model in training."""
 
 from collections.abc import Callable
 
@@ -21,18 +21,18 @@ def validate(
     """Evaluates a model on shards with ground truth; all ranks call it and share the images.
 
     Args:
-        model: put into eval mode for the time of the call.
+        model: in eval mode during the call.
         val_set: shards with ground truth, frames of the model's size.
         world: this process.
-        is_stopping: asked before each batch whether to break off.
+        is_stopping: called before each batch; True interrupts the evaluation.
 
     Returns:
         Means over all images by the protocol of the ground truth, the same on every rank; scaled
-        by 5.4 for models that know stereo, by the median of each image for others.
+        by 5.4 for models trained with stereo, by the median of each image for others.
 
     Raises:
-        EvaluationInterrupted: on every rank alike, if any of them broke off.
-        Md2distError: on every rank alike, if any of them cannot evaluate its images.
+        EvaluationInterrupted: on every rank, if any of them is stopping.
+        Md2distError: on every rank, if any of them cannot evaluate its images.
     """
     was_training = model.training
     model.eval()
@@ -43,8 +43,7 @@ def validate(
                 val_set,
                 protocol=choose_protocol(val_set.manifest.recipe, val_set.folder),
                 scaling=default_scaling(model.use_stereo),
-                rank=world.rank,
-                world_size=world.world_size,
+                topology=world.topology(),
                 sum_over_ranks=sum_over_ranks,
                 is_stopping=is_stopping,
             )

@@ -1,4 +1,4 @@
-"""Weights in and out: the published four files, ImageNet's, and those of runs and checkpoints."""
+"""Weights: import and export of published files, ImageNet weights, runs and checkpoints."""
 
 from md2dist.weights.imagenet import load_imagenet
 from md2dist.weights.loading import find_model, initialise, load_model

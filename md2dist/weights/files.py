@@ -1,4 +1,4 @@
-"""Files of weights: read one safely, and see whether it fits a network."""
+"""Weight files: reading them safely and checking that they fit a network."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -11,36 +11,36 @@ from md2dist.networks.resnet import ARCHITECTURES, Bottleneck
 
 
 def read_weights(path: Path, use_mmap: bool = False) -> dict[str, Any]:
-    """Reads a dictionary that `torch.save` wrote, onto the CPU, without running code from it.
+    """Reads a dictionary written by `torch.save`, onto the CPU, without executing its code.
 
     Args:
         path: the file.
-        use_mmap: leaves tensors on the disk until they are used; not for files of torch < 1.6.
+        use_mmap: load tensors when they are used; not for files of torch < 1.6.
 
     Raises:
-        WeightsError: if the file is missing or anything but such a dictionary.
+        WeightsError: if the file is missing, or is no such dictionary.
     """
     if not path.is_file():
         raise WeightsError(f"no weight file {path}; check the path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=use_mmap)
-    except Exception as error:  # a damaged pickle raises anything
+    except Exception as error:  # a damaged pickle may raise any exception
         reason = str(error).split("\n")[0]
         raise WeightsError(
-            f"{path} is damaged or no weight file: {reason}; copy or download it again"
+            f"{path} is damaged or not a weight file: {reason}; copy or download it again"
         ) from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise WeightsError(f"{path} holds no state dict; expected weights by their names")
+        raise WeightsError(f"{path} has no state dict; expected weights by name")
     return content
 
 
 def check_state_dict(state: dict[str, Any], expected: dict[str, torch.Tensor], path: Path) -> None:
-    """Compares names and shapes of weights with those of the network that is to take them.
+    """Compares names and shapes of weights with those of a network.
 
     Args:
-        state: the weights of a file.
-        expected: what the network has, under the file's names.
-        path: what the message calls the file.
+        state: weights of a file.
+        expected: weights of the network, under the file's names.
+        path: the file, for messages.
 
     Raises:
         WeightsError: naming the first entries that are missing, unexpected or of another shape.
@@ -77,7 +77,7 @@ def check_num_layers(names: Collection[str], num_layers: int, path: Path) -> Non
 
 
 def find_num_layers(names: Collection[str]) -> int | None:
-    """Finds which ResNet has these parameters (torchvision's names); None where it is no ResNet."""
+    """Returns the depth of the ResNet with these parameter names; None if it is no ResNet."""
     num_blocks = tuple(
         len({name.split(".")[1] for name in names if name.startswith(f"layer{stage}.")})
         for stage in (1, 2, 3, 4)
@@ -90,7 +90,7 @@ def find_num_layers(names: Collection[str]) -> int | None:
 
 
 def strip_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Returns the entries whose names begin with the prefix, under the rest of their names."""
+    """Returns the entries whose names start with the prefix, without it."""
     return {
         name.removeprefix(prefix): entry for name, entry in state.items() if name.startswith(prefix)
     }

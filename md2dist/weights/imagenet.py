@@ -1,18 +1,22 @@
 """ImageNet weights for the encoders: from a file, from a pinned URL, or torchvision's own."""
 
-import hashlib
 import re
 import sys
-from http.client import HTTPException
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import torch
 from torch import hub
+from tqdm import tqdm
 
-from md2dist.errors import WeightsError
+from md2dist.errors import DownloadError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.resnet import ResNetEncoder
+from md2dist.storage.download import download
+from md2dist.storage.hashing import hash_file
+from md2dist.storage.retries import INTERACTIVE
 from md2dist.weights.files import check_num_layers, check_state_dict, read_weights
 
 TORCHVISION_SHA256 = {  # of IMAGENET1K_V1; the files' names end with the first 8 digits
@@ -71,12 +75,13 @@ def _fill_encoder(encoder: ResNetEncoder, state: dict[str, torch.Tensor], path: 
 
 
 def _fetch(url: str) -> Path:
-    """Downloads a file once and returns its place; an unverified file never gets its final name.
+    """Returns the local path of a file, downloaded on the first call and checked on each.
 
-    Its name there ends with digits of its sha256, so it may share the folder with its namesakes.
+    Its name in the cache ends with digits of its sha256, so files of the same name do not collide.
     """
     address, _, fragment = url.partition("#")
-    name = Path(urlparse(address).path)
+    parts = urlsplit(address)
+    name = Path(parts.path)
     pin = re.fullmatch(r"sha256=([0-9a-f]{64})", fragment.lower())
     named = re.search(r"-([0-9a-f]{8,64})$", name.stem)
     digest = pin or (None if fragment else named)
@@ -88,36 +93,42 @@ def _fetch(url: str) -> Path:
     folder = Path(hub.get_dir()) / "checkpoints"
     is_named = named is not None and digest[1].startswith(named[1])
     target = folder / (name.name if is_named else f"{name.stem}-{digest[1]}{name.suffix}")
-    if target.is_file():
-        _check_again(target, digest[1])
+    if parts.scheme == "file":
+        target = Path(url2pathname(parts.path))
+    if target.is_file() or parts.scheme == "file":
+        _check_local(target, digest[1])
         return target
+    check = partial(_check_digest, expected=digest[1])
+    is_silent = not sys.stderr.isatty()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        hub.download_url_to_file(
-            address, str(target), hash_prefix=digest[1], progress=sys.stderr.isatty()
-        )
-    except RuntimeError as error:
+        with tqdm(desc=target.name, unit="B", unit_scale=True, disable=is_silent) as bar:
+            download(
+                address, target, check, wait=True, retry_policy=INTERACTIVE, on_bytes=bar.update
+            )
+    except DownloadError as error:
         raise WeightsError(
-            f"{address} is not the file that its checksum names: {error}; it was truncated or has "
-            "changed: try again, or mend the sha256"
-        ) from None
-    except (OSError, HTTPException, ValueError) as error:
-        raise WeightsError(
-            f"{address} cannot be downloaded: {error}; set network.weights=scratch, or to the path "
-            "of a file that you copied here"
+            f"{error}; or set network.weights=scratch, or to the path of a file that you copied "
+            "to this machine"
         ) from None
     return target
 
 
-def _check_again(path: Path, digest: str) -> None:
-    """Raises a WeightsError if a file that was there before has not the sha256 pinned now."""
+def _check_digest(path: Path, expected: str) -> None:
+    """Raises a DownloadError if the sha256 of a file does not begin with the expected digits."""
+    if not (found := hash_file(path)).startswith(expected):
+        raise DownloadError(f"its sha256 is {found}, expected {expected}")
+
+
+def _check_local(path: Path, digest: str) -> None:
+    """Raises a WeightsError if a file on this machine cannot be read or has another sha256."""
     try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        _check_digest(path, digest)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}; check its rights") from None
-    if not found.startswith(digest):
         raise WeightsError(
-            f"{path} is not the file that its checksum names: its sha256 is {found}, expected "
-            f"{digest}; delete it, and it will be downloaded again"
-        )
+            f"{path} cannot be read: {error.strerror}; check its permissions"
+        ) from None
+    except DownloadError as error:
+        raise WeightsError(
+            f"{path} is not the file that its checksum names: {error}; if it was downloaded, "
+            "delete it, and it will be downloaded again"
+        ) from None

@@ -1,4 +1,4 @@
-"""Models with weights: a start for training, and trained ones for evaluation and prediction."""
+"""Models with weights: initial ones for training, trained ones for evaluation and prediction."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,13 +15,14 @@ from md2dist.weights.run_folder import find_config, import_checkpoint, read_step
 
 
 def initialise(model: MonodepthModel, weights: str, init_from: str | None = None) -> None:
-    """Gives a new model the weights that training starts from.
+    """Loads the initial weights of a training.
 
     Args:
         model: a model with random weights.
-        weights: ``scratch`` keeps those; else where ImageNet's come from (see `load_imagenet`).
-        init_from: a run, a checkpoint or a folder of the published files; it replaces all that
-            `weights` would, which therefore is not looked at.
+        weights: ``scratch`` keeps them; otherwise the source of ImageNet weights (see
+            `load_imagenet`).
+        init_from: a run, a checkpoint or a folder of the published files; if given, `weights` is
+            ignored.
 
     Raises:
         WeightsError: if a file is missing, damaged, or of another network.
@@ -37,14 +38,14 @@ def initialise(model: MonodepthModel, weights: str, init_from: str | None = None
 
 
 def find_model(path: str | Path) -> tuple[Path, int | None]:
-    """Finds the weights that a path means now; where a run goes on, it may soon mean others.
+    """Finds the weights that a path refers to now; for a run in training, they change.
 
     Args:
         path: as for `load_model`.
 
     Returns:
-        The folder of the checkpoint or of the published files, free of links, and the step of the
-        checkpoint, None where it is not known.
+        The folder of the checkpoint or of the published files, without links, and the step of the
+        checkpoint, None if unknown.
 
     Raises:
         WeightsError: if the checkpoint is damaged.
@@ -65,11 +66,11 @@ def load_model(
     """Loads a trained model for evaluation and prediction.
 
     Args:
-        path: a run's folder (its newest checkpoint counts), one checkpoint's folder, or a folder of
-            the published files.
-        device: where the model goes.
-        dtype: in which the networks compute; auto: as the settings of the run say, published ones
-            in float32.
+        path: the folder of a run (its newest checkpoint is used), of a checkpoint, or of the
+            published files.
+        device: device of the model.
+        dtype: type of the networks' computations; auto: that of the run's settings, float32 for
+            published files.
 
     Returns:
         The model in eval mode.
@@ -84,13 +85,14 @@ def load_model(
         try:
             config = load_config(overrides=describe_published(path))
         except ConfigError as error:
-            raise WeightsError(f"{path / 'encoder.pth'} is of no model of ours: {error}") from None
+            file = path / "encoder.pth"
+            raise WeightsError(f"{file} belongs to no supported model: {error}") from None
         model = MonodepthModel.from_config(config)
         import_published(model, path)
     else:
         checkpoint = resolve_checkpoint(path)
         model = MonodepthModel.from_config(load_config([find_config(checkpoint)]))
         import_checkpoint(model, checkpoint)
-    if dtype != "auto":  # as an override, fp16 would be refused beside a run's zero_stage
+    if dtype != "auto":  # an override to fp16 would be refused if the run uses zero_stage
         model.dtype = choose_dtype(dtype)
     return model.to(device).eval()

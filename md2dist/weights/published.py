@@ -1,7 +1,7 @@
-"""The four files of the published models: their layout, import and export."""
+"""Published weight files: layout, import and export."""
 
-import os
 from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
+from md2dist.storage.atomic import atomic_open
 from md2dist.weights.files import (
     check_num_layers,
     check_state_dict,
@@ -21,10 +22,10 @@ from md2dist.weights.files import (
 from md2dist.weights.run_folder import STATES_NAME
 
 ENCODERS = ("encoder", "pose_encoder")
-POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models that were trained on stereo alone
+POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models trained on stereo alone
 NETWORKS = ("encoder", "depth", *POSE_NETWORKS)
-SETTINGS = ("height", "width", "use_stereo")  # no tensors; in encoder.pth only
-CLASSIFIER = ("encoder.fc.weight", "encoder.fc.bias")  # in both encoders' files, of no use to ours
+SETTINGS = ("height", "width", "use_stereo")  # plain values, in encoder.pth only
+CLASSIFIER = ("encoder.fc.weight", "encoder.fc.bias")  # in both encoders' files, unused
 
 _PREFIXES = {  # ours -> published, in the order of the files
     "encoder": {"": "encoder."},
@@ -40,12 +41,12 @@ _PREFIXES = {  # ours -> published, in the order of the files
 
 
 def import_published(model: MonodepthModel, folder: str | Path) -> None:
-    """Loads the published files: all that the model has networks for, or none where one fails.
+    """Loads the published files of all networks of the model, or none of them if one fails.
 
     Args:
-        model: takes the weights; its predictive mask, if any, stays as it is.
-        folder: holds encoder.pth and depth.pth, and pose_encoder.pth and pose.pth where the model
-            has a pose network.
+        model: receives the weights; its predictive mask, if any, is unchanged.
+        folder: has encoder.pth and depth.pth, and pose_encoder.pth and pose.pth if the model has a
+            pose network.
 
     Raises:
         WeightsError: if a file is missing, damaged, or of another network.
@@ -67,57 +68,51 @@ def import_published(model: MonodepthModel, folder: str | Path) -> None:
 
 
 def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
-    """Writes the published files; they appear under their names when all of them are complete.
+    """Writes the published files; they get their names once all of them are complete.
 
     Args:
-        model: what the layout has no place for is left out, see `describe_omissions`.
-        folder: made where it is missing; files of the same names are replaced.
+        model: parts without a place in the layout are omitted, see `describe_omissions`.
+        folder: created if missing; files of the same names are replaced.
 
     Returns:
         The files.
 
     Raises:
-        WeightsError: if the folder is a run's or a checkpoint's, or has the files of a pose network
-            where the model has none.
-        OSError: if the disk refuses.
+        WeightsError: if the folder is a run's or a checkpoint's, or has files of a pose network and
+            the model has none.
+        OSError: if writing fails.
     """
     folder, networks = Path(folder), _networks_of(model)
     if (folder / "checkpoints").is_dir() or (folder / STATES_NAME).exists():
         raise WeightsError(
-            f"{folder} is the folder of a run or of a checkpoint, which would mean these files "
-            "from now on; take another one"
+            f"{folder} is the folder of a run or a checkpoint, and would refer to these files from "
+            "now on; choose another one"
         )
     stale = [f"{name}.pth" for name in POSE_NETWORKS if name not in networks]
     if any((folder / name).exists() for name in stale):
         raise WeightsError(f"{folder} has {' and '.join(stale)} of another model; use a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.pth" for name in networks]
-    partial = [folder / f".{path.name}.partial-{os.getpid()}" for path in files]
-    try:
-        for name, path in zip(networks, partial, strict=True):
-            with path.open("wb") as file:  # opened by torch, a refusal would be a RuntimeError
-                torch.save(_to_published(model, name), file)
-        for path, final in zip(partial, files, strict=True):
-            path.replace(final)
-    finally:
-        for path in partial:
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:  # at its end, the files get their names
+        for name, path in zip(networks, files, strict=True):
+            # Given a path, torch would turn an OSError into a RuntimeError.
+            file = stack.enter_context(atomic_open(path))
+            torch.save(_to_published(model, name), file)
+            file.flush()
     return files
 
 
 def describe_omissions(model: MonodepthModel) -> list[str]:
-    """Tells, a sentence each, what the published files of a model do not hold."""
+    """Lists, as sentences, what the published files of a model omit."""
     loss, published = model.loss_config, LossConfig()
     messages = []
     if loss.use_predictive_mask:
-        messages.append(
-            "The predictive mask is left out: the published files have no place for it."
-        )
+        messages.append("The predictive mask is omitted: the published files have no place for it.")
     if (loss.min_depth, loss.max_depth) != (published.min_depth, published.max_depth):
         messages.append(
-            f"loss.min_depth={loss.min_depth:g} and loss.max_depth={loss.max_depth:g} are left "
-            f"out: who reads the files takes {published.min_depth:g} and {published.max_depth:g}, "
-            "and gets another depth."
+            f"loss.min_depth={loss.min_depth:g} and loss.max_depth={loss.max_depth:g} are "
+            f"omitted: readers assume {published.min_depth:g} and {published.max_depth:g}, "
+            "and compute another depth."
         )
     return messages
 
@@ -138,15 +133,15 @@ def published_names(network: str, names: Collection[str]) -> dict[str, str]:
 
 
 def is_published(folder: Path) -> bool:
-    """Says whether a folder is meant to hold published files."""
+    """Whether a folder is one of published files."""
     return (folder / "encoder.pth").exists() or (folder / "depth.pth").exists()
 
 
 def describe_published(folder: Path) -> list[str]:
-    """Reads from published files which model they make up.
+    """Reads the settings of the model from published files.
 
     Returns:
-        Overrides for `load_config`; the precision is the published float32.
+        Overrides for `load_config`; the precision is float32, as published.
 
     Raises:
         WeightsError: if encoder.pth is missing, damaged, or not the encoder of a published model.
@@ -174,13 +169,13 @@ def _networks_of(model: MonodepthModel) -> dict[str, nn.Module]:
 
 
 def _check_pose_files(model: MonodepthModel, folder: Path) -> None:
-    """Refuses files of a stereo model, which have no pose network, for a model that has one."""
+    """Refuses files of a stereo model, which has no pose network, for a model that has one."""
     expected = [f"{name}.pth" for name in POSE_NETWORKS if name in _networks_of(model)]
     if expected and not any((folder / name).exists() for name in expected):
         raise WeightsError(
-            f"{folder} has no pose network (it was trained on stereo alone), but this model has: "
-            f"expected {' and '.join(expected)}; set data.frame_offsets=[] data.use_stereo=true, "
-            "or take other weights"
+            f"{folder} has no pose network (it was trained on stereo alone), but this model "
+            f"has one: expected {' and '.join(expected)}; set data.frame_offsets=[] "
+            "data.use_stereo=true, or use other weights"
         )
 
 
@@ -189,7 +184,7 @@ def _to_published(model: MonodepthModel, network: str) -> dict[str, Any]:
     own = model.get_submodule(network).state_dict()
     names = published_names(network, own)
     state: dict[str, Any] = {names[key]: own[key].cpu().contiguous() for key in names}
-    if network in ENCODERS:  # the published reader demands the classifier
+    if network in ENCODERS:  # the published reader requires the classifier
         shapes = ((1000, model.encoder.channels[-1]), (1000,))
         state |= {key: torch.zeros(shape) for key, shape in zip(CLASSIFIER, shapes, strict=True)}
     if network == "encoder":

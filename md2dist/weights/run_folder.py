@@ -1,6 +1,7 @@
-"""The weights inside a run's folder, as DeepSpeed leaves them there."""
+"""Weights in the checkpoints of a run, as DeepSpeed writes them."""
 
 from pathlib import Path
+from typing import Any
 
 from md2dist.errors import CheckpointError
 from md2dist.model import MonodepthModel
@@ -10,30 +11,30 @@ STATES_NAME = "mp_rank_00_model_states.pt"  # written by DeepSpeed; the key `mod
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """Returns the checkpoint that a path means: its own folder, or the newest one of a run.
+    """Returns the checkpoint of a path: the folder itself, or a run's newest checkpoint.
 
     Raises:
-        CheckpointError: if the path is neither, or the run names a checkpoint that is not there.
+        CheckpointError: if the path is neither, or the run's newest checkpoint is missing.
     """
     if (path / STATES_NAME).is_file():
         return path
     latest = path / "checkpoints" / "latest"
     if not latest.is_file():
         raise CheckpointError(
-            f"{path} is no run (checkpoints/latest), no checkpoint ({STATES_NAME}) and no folder "
-            "of published weights (encoder.pth, depth.pth); check the path"
+            f"{path} is neither a run (checkpoints/latest), nor a checkpoint ({STATES_NAME}), nor "
+            "a folder of published weights (encoder.pth, depth.pth); check the path"
         )
     checkpoint = latest.parent / latest.read_text().strip()
     if not (checkpoint / STATES_NAME).is_file():
         raise CheckpointError(
             f"{latest} names {checkpoint.name}, which has no {STATES_NAME}; "
-            "give the path of an older checkpoint"
+            "pass the path of an older checkpoint"
         )
     return checkpoint
 
 
 def read_step(checkpoint: Path) -> int | None:
-    """Reads after how many optimizer steps a checkpoint was taken; None where it does not tell.
+    """Reads the number of optimizer steps of a checkpoint; None if it has none.
 
     Raises:
         WeightsError: if its file is missing or damaged.
@@ -54,45 +55,43 @@ def find_config(checkpoint: Path) -> Path:
     raise CheckpointError(f"no config.yaml in {checkpoint} or its run; copy the run's there")
 
 
-def import_checkpoint(
-    model: MonodepthModel, checkpoint: Path, *, is_resuming: bool = False
-) -> None:
-    """Loads the weights that the model has a network for.
+def list_networks(checkpoint: Path) -> list[str]:
+    """Lists the networks whose weights a checkpoint holds, such as encoder, depth and pose.
+
+    Raises:
+        WeightsError: if its file is missing or damaged.
+        CheckpointError: if it is not one of DeepSpeed's.
+    """
+    return list(dict.fromkeys(map(_network_of, _read_module(checkpoint))))
+
+
+def import_checkpoint(model: MonodepthModel, checkpoint: Path) -> None:
+    """Loads the weights of the model's networks; others in the checkpoint are ignored.
 
     Args:
-        model: takes the weights.
+        model: receives the weights.
         checkpoint: the checkpoint's folder.
-        is_resuming: its run goes on, optimizer and all, so that model and checkpoint must have the
-            same networks; else those that only the checkpoint has are left aside.
 
     Raises:
         WeightsError: if the file is damaged, or of another network.
-        CheckpointError: if it is not one of DeepSpeed's, or a run would go on with other networks.
+        CheckpointError: if it is not one of DeepSpeed's.
     """
     path = checkpoint / STATES_NAME
-    state = read_weights(path, use_mmap=True).get("module")
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} has no weights under the key `module`; was it cut down?")
+    state = _read_module(checkpoint)
     check_num_layers(strip_prefix(state, "encoder."), model.num_layers, path)
     networks = [name for name, _ in model.named_children()]
-    if is_resuming:
-        _check_networks(list(dict.fromkeys(map(_network_of, state))), networks, checkpoint)
     state = {key: state[key] for key in state if _network_of(key) in networks}
     check_state_dict(state, model.state_dict(), path)
     model.load_state_dict(state)
 
 
+def _read_module(checkpoint: Path) -> dict[str, Any]:
+    path = checkpoint / STATES_NAME
+    state = read_weights(path, use_mmap=True).get("module")
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} has no weights under the key `module`; is it complete?")
+    return state
+
+
 def _network_of(key: str) -> str:
     return key.partition(".")[0]
-
-
-def _check_networks(before: list[str], now: list[str], checkpoint: Path) -> None:
-    if set(before) == set(now):
-        return
-    run_dir = checkpoint.parent.parent
-    start = f" with network.init_from={run_dir}" if set(now) <= set(before) else ""
-    raise CheckpointError(
-        f"the run in {run_dir} was begun with the networks {', '.join(before)}, now they are "
-        f"{', '.join(now)}; go on with the former data.frame_offsets and loss.use_predictive_mask, "
-        f"or start a new log.run_dir{start}"
-    )

@@ -11,7 +11,7 @@ from md2dist.config import load_config
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ROOT / "md2dist" / "commands"
-DOORS = sorted([*(ROOT / "launch").glob("*.py"), *(ROOT / "shard_tools").glob("*.py")])
+PROGRAMS = sorted([*(ROOT / "launch").glob("*.py"), *(ROOT / "shard_tools").glob("*.py")])
 
 
 def run_program(*words):
@@ -23,7 +23,7 @@ def first_line(path):
     return ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
 
 
-def test_every_command_of_the_folder_is_offered_and_described():
+def test_every_command_of_the_folder_is_listed_with_its_description():
     files = {path.stem: path for path in COMMANDS.glob("*.py")}
     assert {*program.COMMANDS, "main", "options", "__init__"} == set(files)
     listed = program.describe_commands()
@@ -31,9 +31,9 @@ def test_every_command_of_the_folder_is_offered_and_described():
         assert f"  {name:12}{first_line(files[name])}\n" in listed
 
 
-@pytest.mark.parametrize("door", DOORS, ids=lambda path: path.name)
-def test_a_program_of_launch_or_shard_tools_only_calls_its_command(door):
-    tree = ast.parse(door.read_text())
+@pytest.mark.parametrize("program_file", PROGRAMS, ids=lambda path: path.name)
+def test_a_program_of_launch_or_shard_tools_only_calls_its_command(program_file):
+    tree = ast.parse(program_file.read_text())
     command = tree.body[1].module.removeprefix("md2dist.commands.")
     assert command in program.COMMANDS
     expected = f'''"""{first_line(COMMANDS / f"{command}.py")}"""
@@ -44,16 +44,16 @@ from md2dist.console import run_command
 if __name__ == "__main__":
     run_command(main)
 '''
-    assert door.read_text() == expected
+    assert program_file.read_text() == expected
 
 
 def test_every_command_has_a_program_of_its_own():
-    texts = [path.read_text() for path in DOORS]
+    texts = [path.read_text() for path in PROGRAMS]
     for name in program.COMMANDS:
         assert sum(f"md2dist.commands.{name} import main" in text for text in texts) == 1
 
 
-def test_a_command_is_run_with_the_arguments_behind_its_name(tmp_path):
+def test_a_command_gets_the_arguments_after_its_name(tmp_path):
     folder = write_small_shards(tmp_path / "shards")
     done = run_program("verify", folder)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (
@@ -65,11 +65,11 @@ def test_a_command_is_run_with_the_arguments_behind_its_name(tmp_path):
     assert done.stderr.startswith(f"error: {tmp_path / 'nowhere'}")
 
 
-def test_its_help_bears_its_name():
+def test_the_help_of_a_command_shows_its_name():
     assert run_program("verify", "--help").stdout.startswith("usage: md2dist verify ")
 
 
-def test_an_unknown_command_is_answered_with_those_that_exist():
+def test_an_unknown_command_is_an_error_that_lists_all_commands():
     done = run_program("evalute")
     assert done.returncode == 2
     assert "error: md2dist has no command evalute" in done.stderr
@@ -87,5 +87,5 @@ def test_the_configs_of_the_package_are_found_from_any_folder(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert load_config(["configs/stereo.yaml"]) == load_config([ROOT / "configs" / "stereo.yaml"])
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "stereo.yaml").write_text("seed: 7\n")  # one's own comes first
+    (tmp_path / "configs" / "stereo.yaml").write_text("seed: 7\n")  # a local file takes precedence
     assert load_config(["configs/stereo.yaml"]).seed == 7

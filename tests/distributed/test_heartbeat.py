@@ -8,11 +8,6 @@ def beats(*counts, progress=0, doing="at step 3"):
     }
 
 
-def test_a_beat_survives_its_way_through_the_store():
-    beat = Heartbeat(3, 7, "reading the data of step 4", "process 12 on node1")
-    assert Heartbeat.decode(beat.encode().encode()) == beat
-
-
 def test_a_rank_is_given_up_after_so_many_looks_without_a_beat_and_not_before():
     monitor = HeartbeatMonitor(dead_after=3)
     monitor.update(beats(1, 1))

@@ -1,4 +1,4 @@
-"""What signals and the ends of launchers do, each to processes of its own."""
+"""Signals and ends of launchers, each with its own processes."""
 
 import signal
 import subprocess

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 import torch.distributed as dist
 
-from md2dist.distributed.step_barrier import StepBarrier, ask_to_stop, read_stop
+from md2dist.distributed.channel import Channel
+from md2dist.distributed.step_barrier import StepBarrier
 
 
 def run_ranks(task, world_size=3):
@@ -30,7 +31,7 @@ def test_without_a_request_every_rank_takes_every_step_and_little_is_left_in_the
     store = dist.HashStore()
 
     def task(rank):
-        step_barrier = StepBarrier(store, world_size=3)
+        step_barrier = StepBarrier(Channel(store), world_size=3)
         return [step_barrier.wait(step, has_data=True) for step in range(50)]
 
     assert run_ranks(task) == [[True] * 50] * 3
@@ -41,7 +42,7 @@ def test_nobody_begins_a_step_before_all_have_its_data():
     store, begun = dist.HashStore(), Counter()
 
     def task(rank):
-        step_barrier = StepBarrier(store, world_size=3)
+        step_barrier = StepBarrier(Channel(store), world_size=3)
         for step in range(2):
             if step == 1 and rank == 2:
                 time.sleep(0.3)  # the others stand before the step by now, or have passed it
@@ -58,34 +59,30 @@ def test_all_ranks_stop_before_the_same_step(asking):
     store = dist.HashStore()
 
     def task(rank):
-        step_barrier, step = StepBarrier(store, world_size=3), 7
+        step_barrier, step = StepBarrier(Channel(store), world_size=3), 7
         while step_barrier.wait(step, has_data=True):
             step += 1
             if rank == asking and step == 20:
-                ask_to_stop(store, "because")
-                ask_to_stop(store, "for another reason")
+                Channel(store).request_stop("because")
+                Channel(store).request_stop("for another reason")
         return step
 
     (step,) = set(run_ranks(task))
     assert step == 20
-    assert read_stop(store) == "because"
+    assert Channel(store).stop_reason() == "because"
 
 
 def test_a_rank_that_waits_for_data_stops_the_others_where_it_stands():
     store = dist.HashStore()
 
     def task(rank):
-        step_barrier = StepBarrier(store, world_size=3)
+        step_barrier = StepBarrier(Channel(store), world_size=3)
         for step in range(10):
             if rank == 1 and step == 4:
-                ask_to_stop(store, "because")
+                Channel(store).request_stop("because")
                 return step if not step_barrier.wait(step, has_data=False) else None
             if not step_barrier.wait(step, has_data=True):
                 return step
         return None
 
     assert run_ranks(task) == [4, 4, 4]
-
-
-def test_nobody_has_asked_for_a_stop_in_a_fresh_store():
-    assert read_stop(dist.HashStore()) is None

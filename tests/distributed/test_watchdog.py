@@ -36,7 +36,7 @@ def test_a_standstill_ends_the_process_with_the_reason_and_the_stacks():
     process = start_standing_still(limit=2)
     _, errors = process.communicate(timeout=40)
     assert process.returncode == 1
-    assert "error: nothing has moved for 2 s (log.hang_timeout_s); rank 0: starting" in errors
+    assert "error: no progress on any rank for 2 s (log.hang_timeout_s); rank 0: starting" in errors
     assert "most recent call first" in errors
 
 

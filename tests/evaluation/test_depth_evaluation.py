@@ -4,12 +4,14 @@ import torch
 from helpers.sample_list import SampleList, random_samples
 from reference import evaluation as reference
 
+from md2dist.distributed.topology import Topology
 from md2dist.errors import EvaluationError, ShardError
 from md2dist.evaluation.depth import (
     DepthReport,
     EvaluationInterrupted,
     blend_mirrored,
     evaluate_depth,
+    with_flip_postprocess,
 )
 from md2dist.evaluation.depth_metrics import DepthMetrics, evaluate_image
 
@@ -38,11 +40,11 @@ def evaluate_on_ranks(samples, world_size, **settings):
             tables.append(table.clone())
             return torch.ones_like(table)  # unused
 
-        evaluate(samples, rank=rank, world_size=world_size, sum_over_ranks=keep, **settings)
+        evaluate(samples, topology=Topology(rank, world_size), sum_over_ranks=keep, **settings)
     total = torch.stack(tables).sum(0)
     return [
         evaluate(
-            samples, rank=rank, world_size=world_size, sum_over_ranks=lambda _: total, **settings
+            samples, topology=Topology(rank, world_size), sum_over_ranks=lambda _: total, **settings
         )
         for rank in range(world_size)
     ]
@@ -53,7 +55,7 @@ def evaluate_on_ranks(samples, world_size, **settings):
 def test_the_report_is_the_mean_of_the_slow_twin(samples, protocol, scaling):
     rows = [
         reference.evaluate_image(
-            predict(torch.from_numpy(sample.frames["0"])[None])[0, 0].tolist(),
+            predict(torch.tensor(sample.frames["0"])[None])[0, 0].tolist(),
             sample.ground_truth,
             protocol,
             scaling,
@@ -84,12 +86,11 @@ def test_batches_are_the_same_for_any_number_of_ranks(samples):
             evaluate(
                 samples,
                 lambda frames: seen.append(frames.clone()) or predict(frames),
-                rank=rank,
-                world_size=world_size,
+                topology=Topology(rank, world_size),
                 sum_over_ranks=torch.ones_like,
                 batch_size=4,
             )
-        return sorted(batch.numpy().tobytes() for batch in seen)
+        return sorted(batch.cpu().numpy().tobytes() for batch in seen)
 
     assert len(batches_of(1)) == 4
     assert batches_of(1) == batches_of(2) == batches_of(3)
@@ -122,15 +123,16 @@ def test_flip_post_processing_blends_with_the_mirrored_prediction(samples):
         plain, mirrored = predict(frames), predict(frames.flip(2)).flip(3)
         return blend_mirrored(plain, mirrored)
 
-    assert evaluate(samples, use_flip_postprocess=True) == evaluate(samples, predict_both)
-    assert evaluate(samples, use_flip_postprocess=True) != evaluate(samples)
+    blended = evaluate(samples, with_flip_postprocess(predict))
+    assert blended == evaluate(samples, predict_both)
+    assert blended != evaluate(samples)
 
 
 def test_a_symmetric_predictor_is_not_changed_by_flip_post_processing(samples):
     def predict_symmetric(frames):
         return frames.double().mean(-1)[:, None] / 255 + 0.02
 
-    blended = evaluate(samples, predict_symmetric, use_flip_postprocess=True)
+    blended = evaluate(samples, with_flip_postprocess(predict_symmetric))
     np.testing.assert_allclose(
         blended.metrics, evaluate(samples, predict_symmetric).metrics, rtol=1e-12
     )
@@ -163,18 +165,20 @@ def evaluate_with_failure_elsewhere(samples, row=torch.nan):
         other[6] = row
         return table + other
 
-    return evaluate(samples, rank=0, world_size=2, batch_size=4, sum_over_ranks=add_the_other_rank)
+    return evaluate(
+        samples, topology=Topology(0, 2), batch_size=4, sum_over_ranks=add_the_other_rank
+    )
 
 
-def test_an_evaluation_that_any_rank_breaks_off_says_nothing(samples):
+def test_an_evaluation_that_any_rank_interrupts_has_no_result(samples):
     with pytest.raises(EvaluationInterrupted):
-        evaluate(samples, rank=0, world_size=2, batch_size=4)
+        evaluate(samples, topology=Topology(0, 2), batch_size=4)
     asked = iter([False, True])
     with pytest.raises(EvaluationInterrupted):
         evaluate(samples, batch_size=4, is_stopping=lambda: next(asked))
 
 
-def test_a_rank_that_cannot_read_gives_up_at_once_and_tells_after_all_have_met(samples):
+def test_a_rank_that_cannot_read_stops_at_once_and_raises_after_the_sum(samples):
     class Unreadable(SampleList):
         def __getitem__(self, index):
             asked.append(index)
@@ -210,7 +214,7 @@ def test_an_unknown_protocol_is_refused(samples):
 
 
 def test_the_public_function_agrees_with_the_report_of_one_image(samples):
-    frame = torch.from_numpy(samples[0].frames["0"])[None]
+    frame = torch.tensor(samples[0].frames["0"])[None]
     metrics = evaluate_image(predict(frame)[0, 0], samples[0].ground_truth, scaling=5.4)
     np.testing.assert_allclose(
         evaluate(SampleList(samples[:1]), scaling=5.4).metrics, metrics, rtol=1e-15

@@ -123,10 +123,10 @@ def test_predictions_are_clamped_to_80_metres(truth):
 
 def test_arrays_and_tensors_of_any_type_give_the_same_metrics(truth):
     disparity = torch.rand(6, 10).bfloat16() + 0.1
-    as_array = disparity.float().numpy()
+    as_array = disparity.float().cpu().numpy()
     as_array.flags.writeable = False
     expected = evaluate_image(as_array, truth)
-    assert evaluate_image(disparity.requires_grad_(), torch.from_numpy(truth)) == expected
+    assert evaluate_image(disparity.requires_grad_(), torch.tensor(truth)) == expected
 
 
 def test_inputs_stay_as_they_are(truth):

@@ -14,7 +14,7 @@ from helpers.small_shards import write_small_shards
 from md2dist.config import load_config, save_config
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
-from md2dist.evaluation.depth import evaluate_depth
+from md2dist.evaluation.depth import evaluate_depth, with_flip_postprocess
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.runs.checkpoint_folder import name_of, note_validation
@@ -87,9 +87,7 @@ def test_the_command_prints_a_row_and_writes_the_figures_of_the_library(
 
 
 @pytest.mark.parametrize("place", ["", "checkpoints/best"])
-def test_the_figures_tell_which_checkpoint_of_a_run_they_are_of_and_how_it_computed(
-    shards, tmp_path, place
-):
+def test_the_figures_name_the_checkpoint_of_a_run_and_its_type(shards, tmp_path, place):
     settings = ["data.height=64", "data.width=96", "data.use_stereo=true", "precision.dtype=bf16"]
     config = load_config(overrides=settings)
     torch.manual_seed(0)
@@ -114,11 +112,12 @@ def test_the_figures_tell_which_checkpoint_of_a_run_they_are_of_and_how_it_compu
     heading = f"eigen, scaling 5.4, {dtype}, flip post-processing, {run}, step {step}"
     assert out.splitlines()[0] == heading
     report = evaluate_depth(
-        frames_predictor(load_model(checkpoints / name_of(step), dtype=dtype)),
+        with_flip_postprocess(
+            frames_predictor(load_model(checkpoints / name_of(step), dtype=dtype))
+        ),
         ShardDataset(shards),
         protocol="eigen",
         scaling=5.4,
-        use_flip_postprocess=True,
     )
     assert [figures[name] for name in NAMES] == pytest.approx(report.metrics, rel=1e-5)
 
@@ -204,7 +203,7 @@ def test_an_evaluation_that_is_told_to_stop_ends_with_code_85_and_no_figures(wei
     process.terminate()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 85, out + err
-    assert err == "error: stopped before all images were measured; there are no figures\n"
+    assert err == "error: stopped before all images were evaluated; no metrics were computed\n"
     assert not output.exists()
 
 

@@ -81,7 +81,7 @@ def test_a_network_that_sees_no_motion_is_measured_too(poses):
 
 def test_tensors_are_welcome(poses):
     predicted = true_transforms(poses)
-    tensors = torch.from_numpy(predicted), torch.from_numpy(poses)
+    tensors = torch.tensor(predicted), torch.tensor(poses)
     np.testing.assert_array_equal(snippet_ate(*tensors), snippet_ate(predicted, poses))
 
 

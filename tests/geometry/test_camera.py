@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers.device import gradcheck
 from reference import geometry as reference
 
 from md2dist.geometry.camera import divide_intrinsics, reproject
@@ -41,7 +42,7 @@ def test_pixels_agree_with_the_twin():
             for y in range(HEIGHT):
                 for x in range(WIDTH):
                     expected = reference.project_pixel(
-                        x, y, depth[b, 0, y, x].item(), K[b].numpy(), T[b, s].numpy()
+                        x, y, depth[b, 0, y, x].item(), K[b].cpu().numpy(), T[b, s].cpu().numpy()
                     )
                     assert pixels[b, s, :, y, x].tolist() == pytest.approx(expected, abs=1e-12)
 
@@ -87,7 +88,7 @@ def test_seen_back_from_the_source_a_pixel_returns():
         depth_there = (T[0, 0, :3, :3] @ point + T[0, 0, :3, 3])[2].item()
         place = x[row, column].item(), y[row, column].item()
         back = reference.project_pixel(
-            *place, depth_there, K[0].numpy(), invert_transform(T)[0, 0].numpy()
+            *place, depth_there, K[0].cpu().numpy(), invert_transform(T)[0, 0].cpu().numpy()
         )
         assert back == pytest.approx((column, row), abs=1e-4)
 
@@ -95,7 +96,7 @@ def test_seen_back_from_the_source_a_pixel_returns():
 def test_reprojection_passes_gradcheck():
     depth, K, T = random_scene(num=1, num_sources=2)
     inputs = (depth[..., :3, :4].clone().requires_grad_(), T.requires_grad_())
-    assert torch.autograd.gradcheck(lambda d, t: reproject(d, K, t), inputs)
+    assert gradcheck(lambda d, t: reproject(d, K, t), inputs)
 
 
 def test_float32_pixels_lie_within_a_thousandth_of_the_float64_ones_at_full_size():

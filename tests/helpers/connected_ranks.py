@@ -1,4 +1,4 @@
-"""A few connected processes that run one function."""
+"""Runs a function on several connected ranks, each a process."""
 
 import os
 
@@ -24,7 +24,7 @@ def run_rank(rank, world_size, port, task, results):
 
 
 def run_ranks(task, world_size=2):
-    """Runs a function of the world in that many connected processes; gives what each returned."""
+    """Runs task(world) on each of `world_size` connected ranks; returns the results by rank."""
     with torch.multiprocessing.get_context("spawn").Manager() as manager:
         results = manager.dict()
         arguments = (world_size, find_free_port(), task, results)

@@ -1,4 +1,4 @@
-"""Ways to damage small shards, with a manifest that does not give the damage away."""
+"""Damages small shards while keeping the manifest consistent with the damaged files."""
 
 import json
 import tarfile
@@ -11,13 +11,13 @@ from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.entry import describe_shard
 from md2dist.data.shards.manifest import read_manifest, write_manifest
 
-# The middle one of three shards, which holds samples 4 to 7, and the keys of all samples.
+# The middle one of three shards, with samples 4 to 7, and the keys of all samples.
 NAME = "shard-000001.tar"
 KEYS = [f"2011_09_26_drive_0001_sync_{'lr'[i % 2]}_{i:010d}" for i in range(10)]
 
 
 def found(folder, **options):
-    """What is wrong with a folder of shards, in words."""
+    """Returns the messages of all faults found in a folder of shards."""
     return [str(fault) for fault in verify_shards(folder, **options).faults]
 
 
@@ -27,7 +27,7 @@ def read_members(path):
 
 
 def write_members(path, members):
-    """Writes a tar, and an entry of the manifest that is true of it."""
+    """Writes a tar and updates its entry in the manifest."""
     offsets, key = [], None
     with TarWriter(str(path), mtime=0, encoder=False) as tar:
         for name, content in members:
@@ -36,11 +36,11 @@ def write_members(path, members):
                 offsets.append(tar.tarstream.offset)
             tar.write({"__key__": key, name.partition(".")[2]: content})
         offsets.append(tar.tarstream.offset)
-    mend_manifest(path, np.array(offsets))
+    rewrite_manifest(path, np.array(offsets))
 
 
-def mend_manifest(path, offsets=None, **changes):
-    """Makes the manifest agree with the bytes of a shard, but for what is said to change."""
+def rewrite_manifest(path, offsets=None, **changes):
+    """Updates a shard's manifest entry to its bytes, except for the fields given in `changes`."""
     manifest = read_manifest(path.parent)
     shards = [
         replace(describe_shard(path, s.offsets if offsets is None else offsets), **changes)
@@ -52,7 +52,7 @@ def mend_manifest(path, offsets=None, **changes):
 
 
 def change_member(folder, key, name, change):
-    """Rewrites one member; the tar and the manifest stay sound. With None it goes."""
+    """Replaces a member by change(content), or removes it for None; tar and manifest stay valid."""
     path = folder / NAME
     members = []
     for full_name, content in read_members(path):

@@ -1,4 +1,4 @@
-"""The documents that tests read: README, CONTRIBUTING and docs/."""
+"""Texts of the documents that are tested: README, CONTRIBUTING and docs/."""
 
 import re
 from pathlib import Path
@@ -13,5 +13,5 @@ SPLITS = {*PUBLISHED_SPLITS, "rule/train", "rule/val"}
 
 
 def blocks_of(language, name):
-    """The code blocks of a document in a language, given as a pattern."""
+    """Returns the code blocks of a document whose language matches a pattern."""
     return re.findall(rf"```(?:{language})\n(.*?)```", TEXTS[name], re.DOTALL)

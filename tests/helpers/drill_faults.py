@@ -1,4 +1,4 @@
-"""The faults of the drill, and what a user may expect of each."""
+"""Faults of the drill, with the expected outcome of each."""
 
 import signal
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from helpers.running_job import RunningJob
 
 
 class Fault(NamedTuple):
-    """One fault, inflicted from outside on a running job."""
+    """One fault, injected into a running job from outside."""
 
     name: str
-    inflict: Callable[[RunningJob], None]
-    status: str  # of the run afterwards: preempted (saved), failed, or running (nobody was left)
-    num_lost_checkpoints: int = 0  # which the fault itself destroys
+    inject: Callable[[RunningJob], None]
+    status: str  # of the run afterwards: preempted (saved), failed, or running (all killed)
+    num_lost_checkpoints: int = 0  # destroyed by the fault itself
     environment: tuple[tuple[str, str], ...] = (("WANDB_MODE", "offline"),)
 
 
@@ -31,7 +31,7 @@ def list_faults(shards: Path) -> list[Fault]:
     """Lists all faults, each once.
 
     Args:
-        shards: those that the job trains on; one fault damages them for a while.
+        shards: the job's training shards, which one fault damages temporarily.
     """
 
     def damage_shards(job: RunningJob) -> None:
@@ -46,7 +46,7 @@ def list_faults(shards: Path) -> list[Fault]:
         ),
         Fault("SIGUSR1 to worker", signal_to("worker", signal.SIGUSR1), "preempted"),
         Fault("Ctrl-C in the terminal", fault_injection.press_ctrl_c, "preempted"),
-        Fault("SIGTERM and SIGUSR1 without end", fault_injection.ask_again_and_again, "preempted"),
+        Fault("SIGTERM and SIGUSR1 without end", fault_injection.signal_repeatedly, "preempted"),
         Fault("SIGKILL to W&B", fault_injection.kill_wandb, "preempted"),
         Fault("W&B out of reach", signal_to("rank 0", signal.SIGTERM), "preempted", 0, NO_WANDB),
         Fault("SIGKILL to deepspeed", signal_to("deepspeed", signal.SIGKILL), "preempted"),

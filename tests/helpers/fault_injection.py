@@ -1,4 +1,4 @@
-"""How fault_injection are inflicted on a running job, from outside."""
+"""Fault injection into a running job, from outside: signals, kills, damaged files, a full disk."""
 
 import os
 import resource
@@ -12,34 +12,34 @@ FAILED_SAVE = "no checkpoint could be saved"
 
 
 def signal_to(name, number):
-    """Sends a signal to one of the job's processes."""
+    """Returns a function that sends a signal to one of the job's processes."""
     return lambda job: job.send(number, name)
 
 
 def press_ctrl_c(job):
-    """Does what a terminal does: SIGINT to all processes."""
+    """Sends SIGINT to all processes, as a terminal does."""
     for pid in processes_of(job.pid("deepspeed")):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)
 
 
-def ask_again_and_again(job):
-    """Asks to stop, and goes on asking until the checkpoint is there."""
+def signal_repeatedly(job):
+    """Sends stop signals repeatedly until the checkpoint is saved."""
     ranks = [job.pid("rank 0"), job.pid("rank 1")]
     before = newest_checkpoint(job)
 
-    def ask():
+    def signal_ranks():
         for rank in ranks:
             with suppress(ProcessLookupError):
                 os.kill(rank, signal.SIGTERM)
                 os.kill(rank, signal.SIGUSR1)
         return newest_checkpoint(job) != before
 
-    job.wait_until(ask)
+    job.wait_until(signal_ranks)
 
 
 def kill_wandb(job):
-    """Kills the process of W&B, looks whether steps follow, and asks to stop."""
+    """Kills the process of W&B, waits for further steps, and sends SIGTERM."""
     job.send(signal.SIGKILL, "wandb")
     step = job.status()["step"]
     job.wait_until(lambda: job.status()["step"] > step + 1)
@@ -47,38 +47,38 @@ def kill_wandb(job):
 
 
 def cut_power(job):
-    """Ends all processes at once."""
+    """Kills all processes at once."""
     job.kill()
 
 
 def cut_power_while_saving(job):
-    """Ends all processes when a checkpoint is half written."""
+    """Kills all processes while a checkpoint is partially written."""
     job.wait_until(lambda: any(folder_of_checkpoints(job).glob(".partial-*/*.pt")))
     job.kill()
 
 
 def cut_power_and(damage):
-    """Ends all processes, then does damage to the run's folder."""
+    """Returns a function that kills all processes, then damages the run's folder."""
 
-    def inflict(job):
+    def inject(job):
         job.kill()
         damage(job)
 
-    return inflict
+    return inject
 
 
 def flip_a_byte(job):
-    """Changes one byte of the newest checkpoint's weights."""
-    place = newest_weights(job).stat().st_size // 2
+    """Flips one bit of a byte in the newest checkpoint's weights."""
+    offset = newest_weights(job).stat().st_size // 2
     with newest_weights(job).open("r+b") as file:
-        file.seek(place)
+        file.seek(offset)
         byte = file.read(1)[0]
-        file.seek(place)
+        file.seek(offset)
         file.write(bytes([byte ^ 1]))
 
 
 def cut_short(job):
-    """Takes away the last byte of the newest checkpoint's weights."""
+    """Removes the last byte of the newest checkpoint's weights."""
     os.truncate(newest_weights(job), newest_weights(job).stat().st_size - 1)
 
 
@@ -93,13 +93,13 @@ def remove_manifest(job):
 
 
 def tear_a_line(job):
-    """Leaves half a line at the end of the log."""
+    """Appends an incomplete line to metrics.jsonl."""
     with (job.run_dir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 100000, "train/lo')
 
 
 def fill_the_disk(job):
-    """Lets one save fail, makes room again, and asks to stop."""
+    """Makes one save fail, lifts the limit, and sends SIGTERM."""
     rank = job.pid("rank 0")
     _, hard = resource.prlimit(rank, resource.RLIMIT_FSIZE)
     resource.prlimit(rank, resource.RLIMIT_FSIZE, (SMALL_FILE, hard))
@@ -110,7 +110,7 @@ def fill_the_disk(job):
 
 @contextmanager
 def damaged(shards):
-    """Flips bytes in all shards, and flips them back in the end."""
+    """Flips bytes in all shards, and restores them on exit."""
     flip_bytes(shards)
     try:
         yield

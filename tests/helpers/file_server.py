@@ -1,4 +1,4 @@
-"""A web server on the loopback that serves files from memory, and misbehaves on request."""
+"""Web server on localhost that serves files from memory and injects faults."""
 
 import threading
 from contextlib import contextmanager
@@ -6,22 +6,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves `files` by path; each GET takes the next of `faults`, while there are any, and
-    each HEAD meets `head_fault`.
+    """Serves `files` by path; each GET consumes the next of `faults`, each HEAD has `head_fault`.
 
-    Faults: a status code, with an object store's word for it behind a blank or not; ``cut:N`` (N
-    bytes, then the connection ends), ``stall:N`` (N bytes, then nothing), ``no-range`` (the whole
-    file, whatever was asked for), ``wrong-range``, ``no-length``, ``two-lengths``, ``flip`` (one
-    bit is wrong), ``long`` (some bytes too many), ``""`` (none).
+    Faults: a status code, optionally with a blank and an object store's error code; ``cut:N`` (N
+    bytes, then the connection is closed), ``stall:N`` (N bytes, then no more), ``no-range`` (the
+    whole file instead of the requested range), ``wrong-range``, ``no-length``, ``two-lengths``,
+    ``flip`` (one bit is flipped), ``long`` (extra bytes at the end), ``""`` (none).
     """
 
     daemon_threads = True
-    request_queue_size = 64  # more than a reader asks at once
+    request_queue_size = 64  # more than a reader's simultaneous requests
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
-        self.redirects: dict[str, str] = {}  # addresses by path
+        self.redirects: dict[str, str] = {}  # URLs by path
         self.faults: list[str] = []
         self.head_fault = ""
         self.keeps_ranges = True
@@ -104,5 +103,5 @@ class _Handler(BaseHTTPRequestHandler):
             if kind == "stall":
                 self.server.end_of_stalls.wait(30)
 
-    def log_message(self, format, *args):  # the protocol's name
+    def log_message(self, format, *args):  # the name in BaseHTTPRequestHandler
         pass

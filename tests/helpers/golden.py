@@ -1,4 +1,4 @@
-"""The golden tensors: seeded weights for a model, and the batch that they were made from."""
+"""Golden tensors: seeded weights for a model, and the batch from which they were computed."""
 
 import json
 import zlib
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers.device import current_device
 
 from md2dist.config import load_config
 from md2dist.model import MonodepthModel
@@ -15,7 +16,7 @@ POSE_LAYERS = {"squeeze": "net.0", "conv1": "net.1", "conv2": "net.2", "head": "
 
 
 def published_key(network: str, key: str) -> str:
-    """The key, in the published file of that network, of a tensor of ours."""
+    """Maps the key of one of our tensors to its key in the network's published file."""
     layer, _, rest = key.partition(".")
     if network in ("encoder", "pose_encoder"):
         return f"encoder.{key}"
@@ -28,7 +29,7 @@ def published_key(network: str, key: str) -> str:
 
 
 def fill_golden_weights(model: MonodepthModel, seed: int) -> None:
-    """Overwrites all weights and statistics by the rule in the golden tensors' README."""
+    """Sets all weights and running statistics by the rule in the golden tensors' README."""
     for network, module in model.named_children():
         for key, tensor in module.state_dict().items():
             tensor.copy_(_golden_tensor(f"{network}.{published_key(network, key)}", tensor, seed))
@@ -47,7 +48,7 @@ def _golden_tensor(name: str, like: torch.Tensor, seed: int) -> torch.Tensor:
         noise = 1 + 0.1 * noise
     else:
         noise = 0.01 * noise
-    return torch.from_numpy(np.asarray(noise, dtype=np.float32))
+    return torch.tensor(np.asarray(noise, dtype=np.float32))
 
 
 class Golden:
@@ -74,10 +75,10 @@ class Golden:
         )
         self.model = MonodepthModel.from_config(config)
         fill_golden_weights(self.model, meta["seed"])
-        self.model.to(dtype)
+        self.model.to(current_device(), dtype)
 
     def __getitem__(self, key: str) -> torch.Tensor:
-        return torch.from_numpy(self.tensors[key])
+        return torch.tensor(self.tensors[key])
 
     def batch(self) -> Batch:
         target = self._image("0")

@@ -1,4 +1,4 @@
-"""A KITTI raw tree in miniature, for tests that need no real frames."""
+"""Small KITTI raw tree with random images, for tests that need no real frames."""
 
 import zipfile
 from pathlib import Path
@@ -19,8 +19,10 @@ BASELINE = 0.5  # m
 def write_kitti_tree(
     root: Path, num_frames: int = 4, *, image_format: str = "png", use_scans: bool = False
 ) -> list[str]:
-    """Writes one drive of random images, both cameras, and returns the split lines of all frames
-    that have both neighbours, left camera first."""
+    """Writes one drive of random images for both cameras.
+
+    Returns the split lines of all frames with both neighbours, left camera first.
+    """
     rng = np.random.default_rng(0)
     write_calibration(root / DATE)
     for camera in (2, 3):
@@ -39,7 +41,7 @@ def write_kitti_tree(
 
 
 def write_annotated(root: Path, num_frames: int = 4) -> None:
-    """Writes annotated depth of the drive for both cameras, a tenth of the pixels known."""
+    """Writes annotated depth of the drive for both cameras; a tenth of the pixels is valid."""
     rng = np.random.default_rng(1)
     for camera in (2, 3):
         folder = root / DRIVE.partition("/")[2] / "proj_depth" / "groundtruth" / f"image_0{camera}"
@@ -51,7 +53,7 @@ def write_annotated(root: Path, num_frames: int = 4) -> None:
 
 
 def write_calibration(date_folder: Path) -> None:
-    """Cameras in a row along x, camera 3 `BASELINE` to the right of camera 2, laser at camera 0."""
+    """Writes calibration: cameras along x, 3 at `BASELINE` right of 2, laser at camera 0."""
     date_folder.mkdir(parents=True, exist_ok=True)
     entries = {"R_rect_00": np.eye(3)}
     for camera, x in enumerate((0.0, 0.5, 0.0, BASELINE)):
@@ -66,13 +68,13 @@ def write_calibration(date_folder: Path) -> None:
 
 
 def write_entries(path: Path, entries: dict[str, np.ndarray]) -> None:
-    """Writes the `name: numbers` lines of a calibration file, with KITTI's time stamp on top."""
+    """Writes the `name: numbers` lines of a calibration file, after KITTI's time stamp."""
     lines = [f"{name}: {' '.join(f'{x:.6e}' for x in a.ravel())}" for name, a in entries.items()]
     path.write_text("\n".join(["calib_time: 09-Jan-2012 13:57:47", *lines, ""]))
 
 
 def write_archives(root: Path, output: Path) -> None:
-    """Writes the zip archives of an extracted tree, called and built as the published ones."""
+    """Writes the zip archives of an extracted tree, named and laid out as published."""
     output.mkdir(parents=True, exist_ok=True)
     for date in sorted(path for path in root.iterdir() if path.is_dir()):
         write_archive(output / f"{date.name}_calib.zip", root, sorted(date.glob("*.txt")))
@@ -82,17 +84,17 @@ def write_archives(root: Path, output: Path) -> None:
 
 
 def write_archive(path: Path, root: Path, files: list[Path], prefix: str = "") -> None:
-    """Packs files and folders under their path below the root, behind a prefix."""
+    """Adds files and folders to a zip under a prefix and their paths relative to the root."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.write(file, f"{prefix}{file.relative_to(root)}")
 
 
 def image_path(root: Path, drive: str, frame: int, side: str) -> Path:
-    """Where one camera's image lies in an extracted tree."""
+    """Returns the path of one camera's image in an extracted tree."""
     return root / find_image(SourceTree(root), drive, frame, side)
 
 
 def scan_path(root: Path, frame: int) -> Path:
-    """Where a laser scan of the drive lies, or would lie, in an extracted tree."""
+    """Returns the path of a laser scan of the drive in an extracted tree, which may not exist."""
     return root / DRIVE / "velodyne_points" / "data" / f"{frame:010d}.bin"

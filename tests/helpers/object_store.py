@@ -1,4 +1,4 @@
-"""An S3 server on the loopback, as a process of its own, with a bucket."""
+"""S3 server on localhost, in a separate process, with one bucket."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ import boto3
 
 BUCKET = "shards"
 SETTINGS = {
-    "AWS_ACCESS_KEY_ID": "somebody",
+    "AWS_ACCESS_KEY_ID": "user",
     "AWS_SECRET_ACCESS_KEY": "secret",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
@@ -21,7 +21,7 @@ SETTINGS = {
 
 @contextmanager
 def serve_objects() -> Iterator[dict[str, str]]:
-    """Starts a server with an empty bucket; yields the environment in which boto3 finds it."""
+    """Starts a server with an empty bucket; yields the environment variables for boto3."""
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", "0"]
     with tempfile.NamedTemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -48,7 +48,7 @@ def connect(settings: dict[str, str]):
 
 
 def upload(folder: Path, settings: dict[str, str], prefix: str) -> str:
-    """Puts the files of a folder into the bucket; returns their address."""
+    """Uploads the files of a folder to the bucket; returns their URL."""
     client = connect(settings)
     for path in folder.iterdir():
         client.upload_file(str(path), BUCKET, f"{prefix}/{path.name}")

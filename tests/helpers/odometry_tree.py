@@ -1,4 +1,4 @@
-"""The drive of the small KITTI raw tree again, in the layout of KITTI odometry."""
+"""The drive of the small KITTI raw tree in the layout of KITTI odometry."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SEQUENCE = "09"
 
 
 def write_odometry_tree(raw: Path, root: Path) -> None:
-    """Writes the raw tree's one drive as a sequence: same images, scans, rig."""
+    """Writes the raw tree's drive as a sequence, with the same images, scans and calibration."""
     folder = root / "sequences" / SEQUENCE
     calibration = load_calibration(raw / DATE)
     R_rect = np.eye(4)
@@ -30,14 +30,14 @@ def write_odometry_tree(raw: Path, root: Path) -> None:
 
 
 def write_odometry_archives(root: Path, output: Path) -> None:
-    """Writes the archives of a tree, called and built as the published ones."""
+    """Writes the zip archives of a tree, named and laid out as published."""
     output.mkdir(parents=True)
     calibrations = sorted(root.rglob("calib.txt"))
     write_archive(output / "data_odometry_calib.zip", root, calibrations, "dataset/")
     write_archive(
         output / "data_odometry_velodyne.zip", root, sorted(root.rglob("*.bin")), "dataset/"
     )
-    # Those of the images have calibrations, too, which lack the laser's.
+    # The image archives contain calibrations, too, but without the laser's.
     whole = {path: path.read_text() for path in calibrations}
     for path, text in whole.items():
         path.write_text("".join(line for line in text.splitlines(True) if line[:2] != "Tr"))

@@ -1,4 +1,4 @@
-"""make_shards.py as users start it, on a small KITTI tree."""
+"""Runs make_shards.py on a small KITTI tree, as users start it."""
 
 import subprocess
 import sys
@@ -9,21 +9,21 @@ SMALL = ["--height", "32", "--width", "64"]
 
 
 def command(*options: object) -> list[str]:
-    """The words of a command line."""
+    """Returns the command line as a list."""
     return [sys.executable, str(SCRIPT), *map(str, options)]
 
 
 def make_shards(*options: object) -> subprocess.CompletedProcess[str]:
-    """Runs the command to its end."""
+    """Runs the command and waits for it."""
     return subprocess.run(command(*options), capture_output=True, text=True, timeout=120)
 
 
 def request(folder: Path, *options: object) -> list[object]:
-    """Options that pack folder/split.txt from folder/kitti into folder/out; later ones win."""
+    """Returns options to pack folder/split.txt from folder/kitti to folder/out, plus `options`."""
     paths = ["--kitti-root", folder / "kitti", "--split", folder / "split.txt"]
     return [*paths, "--output", folder / "out", *SMALL, *options]
 
 
 def finished_names(folder: Path) -> set[str]:
-    """What has a final name in a folder."""
+    """Returns the final (not hidden) names in a folder."""
     return {path.name for path in folder.glob("[!.]*")}

@@ -1,4 +1,4 @@
-"""Small shards in stores on the loopback, and what reading them must give."""
+"""Small shards on servers on localhost, and the samples expected from them."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ HASTY = RetryPolicy(num_tries=3, first_wait=0.001, timeout=1.0)
 
 
 def serve_folder(server: FileServer, folder: Path) -> str:
-    """Puts the files of a folder on a web server; returns their address."""
+    """Puts the files of a folder on a web server; returns their URL."""
     for path in folder.iterdir():
         server.files[f"{folder.name}/{path.name}"] = path.read_bytes()
     return f"{server.url}/{folder.name}"
 
 
 def contents(samples) -> list[dict[str, bytes]]:
-    """Members of raw samples, comparable."""
+    """Returns the members of raw samples as bytes, for comparisons."""
     return [{name: bytes(v) for name, v in s.items() if name != "__key__"} for s in samples]
 
 

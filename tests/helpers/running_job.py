@@ -1,4 +1,4 @@
-"""A training job that is followed and disturbed from outside while it runs."""
+"""Training job that is observed and controlled from outside while it runs."""
 
 import json
 import os
@@ -19,17 +19,17 @@ ENVIRONMENT = {
 
 
 class RunningJob:
-    """A `deepspeed` launch of launch/train.py, of two ranks by default, in a session of its own.
+    """A `deepspeed` launch of launch/train.py in its own session, by default with two ranks.
 
-    Its processes by name: "deepspeed", "launch" (of the node), "rank 0", "rank 1", "worker", a
-    loader worker of the last rank, and "wandb", through which W&B writes.
+    Names of its processes: "deepspeed", "launch" (the node's launcher), "rank 0", "rank 1",
+    "worker" (a loader worker of the last rank) and "wandb" (the writer process of W&B).
 
     Args:
-        run_dir: the run's folder; the job's output goes to a file beside it.
-        words: what follows `launch/train.py --config`.
-        launcher: the words of `deepspeed`.
-        node: where there are several, each with a job and a file of its own.
-        **environment: variables beside those of all tests.
+        run_dir: the run's folder; the job's output is written to a file beside it.
+        words: arguments after `launch/train.py --config`.
+        launcher: arguments of `deepspeed`.
+        node: index of the node; each node has its own job and output file.
+        **environment: variables in addition to those of all tests.
     """
 
     def __init__(self, run_dir, words, launcher=None, node=0, **environment):
@@ -49,7 +49,7 @@ class RunningJob:
             )
 
     def pid(self, name):
-        """The process id of one of the job's processes."""
+        """Returns the process ID of one of the job's processes."""
         if name == "deepspeed":
             return self._process.pid
         (launch,) = children_of(self._process.pid)
@@ -67,16 +67,16 @@ class RunningJob:
         os.kill(self.pid(name), number)
 
     def status(self):
-        """What status.json says; nothing before there is one."""
+        """Returns the content of status.json; empty before it exists."""
         path = self.run_dir / "status.json"
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def output(self):
-        """What the job has written to the terminal."""
+        """Returns the terminal output of the job so far."""
         return self._output.read_text()
 
     def wait_until(self, condition, seconds=120):
-        """Waits for something that the job does, as long as it runs."""
+        """Waits until a condition holds; fails if the job ends before."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert self._process.poll() is None, self.output()
@@ -84,7 +84,7 @@ class RunningJob:
             time.sleep(0.05)
 
     def wait_for_end(self, seconds):
-        """Waits until no process of the job is left; gives exit code and output of `deepspeed`."""
+        """Waits until all processes have exited; returns exit code and output of `deepspeed`."""
         deadline = time.monotonic() + seconds
         while self._process.poll() is None or processes_of(self._process.pid):
             left = list(map(command_of, processes_of(self._process.pid)))
@@ -93,24 +93,24 @@ class RunningJob:
         return self._process.returncode, self.output()
 
     def kill(self):
-        """Kills all that is left of the job at once, as a power cut does."""
+        """Kills all remaining processes of the job at once, like a power cut."""
         for pid in processes_of(self._process.pid):
             os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
 
 def processes_of(session):
-    """The processes of a session that live, stopped ones too."""
+    """Returns the live processes of a session, including stopped ones."""
     return {pid for pid, fields in all_processes() if int(fields[3]) == session}
 
 
 def children_of(parent):
-    """The children of a process, in the order of their start."""
+    """Returns the children of a process in the order of their start."""
     return sorted(pid for pid, fields in all_processes() if int(fields[1]) == parent)
 
 
 def all_processes():
-    """Each living process with the fields of its /proc/PID/stat: state, parent, group, session."""
+    """Yields live processes with the fields of /proc/PID/stat: state, parent, group, session."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
@@ -121,7 +121,7 @@ def all_processes():
 
 
 def command_of(pid):
-    """A process's command line, for messages."""
+    """Returns the process ID and command line of a process, for messages."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

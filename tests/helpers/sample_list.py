@@ -1,4 +1,4 @@
-"""Lists of samples where a `ShardDataset` is expected."""
+"""Lists of samples that replace a `ShardDataset`."""
 
 import numpy as np
 
@@ -6,20 +6,20 @@ from md2dist.data.shards.dataset import Sample
 
 
 class SampleList(list[Sample]):
-    """Samples that are read as those of shards are."""
+    """List of samples with the reading interface of a `ShardDataset`."""
 
     def samples(self, indices, num_sharers=1):
         return (self[index] for index in indices)
 
 
 def random_ground_truth(rng, height=20, width=50, share=0.5):
-    """Depth up to 100 m, known at some pixels only."""
+    """Returns depth (height, width) up to 100 m; invalid pixels are 0."""
     depth = rng.uniform(0.5, 100, (height, width)).astype(np.float32)
     return np.where(rng.random((height, width)) < share, depth, 0).astype(np.float32)
 
 
 def random_samples(rng, count, height=20, width=50):
-    """Samples whose 8x16 frames are random and differ."""
+    """Returns samples with random 8x16 frames, all different."""
     return SampleList(
         Sample(
             key=f"sample_{number}",

@@ -1,4 +1,4 @@
-"""A disk of few bytes, for one command and its children only."""
+"""Small disk that exists only for one command and its children."""
 
 import shutil
 import subprocess
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-needs_tiny_disk = pytest.mark.skipif(
-    not shutil.which("unshare"), reason="only Linux mounts for one process"
+needs_small_disk = pytest.mark.skipif(
+    not shutil.which("unshare"), reason="mounting for one process needs unshare (Linux)"
 )
 
 
-def run_on_tiny_disk(
+def run_on_small_disk(
     folder: Path, size: str, script: str, *words: object
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a shell script, whose arguments are the words, with a new disk mounted on a folder."""
+    """Runs a shell script with arguments `words` and a new disk mounted on a folder."""
     mount = f"mount -t tmpfs -o size={size} none {folder} && {script}"
     return subprocess.run(
         ["unshare", "-rm", "sh", "-c", mount, "sh", *map(str, words)],

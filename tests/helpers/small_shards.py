@@ -1,4 +1,4 @@
-"""Small shards of random images, for tests that need samples but no KITTI."""
+"""Small shards of random images, for tests that need samples but not KITTI."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def write_small_shards(
     ground_truth: str = "none",
     seed: int = 0,
 ) -> Path:
-    """Packs `num_samples` of random pixels; left and right targets alternate. Returns the folder.
+    """Writes shards of random pixels, with left and right targets in turn; returns the folder.
 
     View v of sample i is `small_image(i, v, height, width, seed)`.
     """
@@ -69,7 +69,7 @@ def write_small_shards(
 
 
 def small_info(i: int, height: int, width: int) -> dict[str, Any]:
-    """What the json member of sample i says."""
+    """Returns the content of the json member of sample i."""
     side = "lr"[i % 2]
     drive = "2011_09_26_drive_0001_sync"
     return {
@@ -89,7 +89,7 @@ def small_info(i: int, height: int, width: int) -> dict[str, Any]:
 
 
 def small_image(i: int, view: str, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """The pixels of one view, (height, width, 3) uint8; samples that show a frame agree on it."""
+    """Returns one view, (height, width, 3) uint8; samples that share a frame share its pixels."""
     side = (i + 1) % 2 if view == "s" else i % 2
     frame = i if view == "s" else i + int(view)
     rng = np.random.default_rng([seed, 1000 + frame, side])
@@ -97,7 +97,7 @@ def small_image(i: int, view: str, height: int, width: int, seed: int = 0) -> np
 
 
 def small_depth(i: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Sparse depth of sample i, (height, width) float32 in m, about 5 % of the pixels known."""
+    """Returns sparse depth of sample i, (height, width) float32 in m, about 5 % valid pixels."""
     rng = np.random.default_rng([seed, i, 99])
     known = rng.random((height, width)) < 0.05
     return np.where(known, rng.uniform(2, 79, (height, width)), 0).astype(np.float32)

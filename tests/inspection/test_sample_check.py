@@ -1,4 +1,4 @@
-"""Faulty samples in shards of intact structure."""
+"""Samples that lie well in their shard and are wrong in themselves."""
 
 import io
 
@@ -31,10 +31,10 @@ def png(height, width):
     return stream.getvalue()
 
 
-def test_an_image_that_does_not_decode_is_found_though_all_checksums_match(folder):
+def test_an_image_that_cannot_be_decoded_is_found_though_every_checksum_is_right(folder):
     change_member(folder, KEYS[6], "+1.png", lambda content: content[:-2000])
     (fault,) = [fault for fault in found(folder) if "decode" in fault]
-    assert fault.startswith(f"{NAME}, {KEYS[6]}: +1.png does not decode")
+    assert fault.startswith(f"{NAME}, {KEYS[6]}: +1.png cannot be decoded")
 
 
 def test_a_random_sample_of_each_shard_is_decoded(tmp_path):
@@ -59,26 +59,26 @@ def test_a_random_sample_of_each_shard_is_decoded(tmp_path):
     [
         ("s.png", lambda content: None, "lacks s.png"),
         ("json", lambda content: None, "lacks json"),
-        ("json", lambda content: content[:-1], "its json does not parse"),
+        ("json", lambda content: content[:-1], "its json cannot be parsed"),
         ("json", lambda content: b"[]", "its json is not an object"),
-        ("json", lambda content: b"{}", "its json has missing or malformed entries: key"),
+        ("json", lambda content: b"{}", "its json has missing or invalid fields: key"),
         ("velodyne.npz", lambda content: None, "lacks velodyne.npz"),
-        ("velodyne.npz", lambda content: content[:-50], "velodyne.npz does not decode"),
-        ("0.png", lambda content: png(64, 64), "0.png is 64x64, expected 32x64 by its json"),
+        ("velodyne.npz", lambda content: content[:-50], "velodyne.npz cannot be decoded"),
+        ("0.png", lambda content: png(64, 64), "0.png is 64x64, its json says 32x64"),
         (
             "velodyne.npz",
             lambda content: encode_sparse_depth(np.ones((9, 8), np.float32)),
-            "velodyne.npz is 9x8, expected 64x128 by its json",
+            "velodyne.npz is 9x8, its json says 64x128",
         ),
         (
             "velodyne.npz",
             lambda content: encode_sparse_depth(np.zeros((64, 128), np.float32)),
-            "velodyne.npz contains no depth",
+            "velodyne.npz has no depth",
         ),
         (
             "velodyne.npz",
             lambda content: encode_sparse_depth(np.full((64, 128), -1, np.float32)),
-            "velodyne.npz contains no depth, or depths that are not positive",
+            "velodyne.npz has no depth, or depths that are not positive",
         ),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_member_that_is_missing_or_wrong_is_found(folder, name, change, words)
     assert [fault for fault in found(folder) if f"{NAME}, {KEYS[5]}: {words}" in fault]
 
 
-def test_ground_truth_of_another_kind_than_in_the_recipe_is_found(tmp_path):
+def test_ground_truth_of_the_other_kind_is_not_what_the_recipe_says(tmp_path):
     folder = write_small_shards(tmp_path / "shards", ground_truth="annotated")
     assert not found(folder)
     members = [
@@ -106,21 +106,24 @@ def test_ground_truth_of_another_kind_than_in_the_recipe_is_found(tmp_path):
         ({"format_version": 9}, "has format version 9, expected 2"),
         ({"frame": 77}, "its json describes 2011_09_26/2011_09_26_drive_0001_sync 77 r"),
         ({"key": "another"}, "under the key another"),
-        ({"width": 128}, "its json gives the size 32x128, expected 32x64 by the recipe"),
-        ({"native_width": 0}, "its json gives an image size that is not positive"),
+        ({"width": 128}, "has size 32x128 in its json, the recipe says 32x64"),
+        ({"native_width": 0}, "has an image size that is not positive"),
         ({"baseline": 540.0}, "has a baseline of 540 m, expected 0.1 to 2.0 m"),
         ({"K": [[700, 0, 600], [0, 700, 170], [0, 0, 1]]}, "K has the focal length"),
         ({"K": [[40, 0, 60], [0, 60, 15], [0, 0, 1]]}, "K has the principal point"),
-        ({"K": [[40, 0, 30], [5, 60, 15], [0, 0, 1]]}, "expected the form [[fx"),
-        ({"K": [[40, 0, 30], [0, "x", 15], [0, 0, 1]]}, "malformed entries: K"),
-        ({"K": [[40, 0], [0, 40]]}, "malformed entries: K"),
-        ({"K": 3}, "malformed entries: K"),
-        ({"K": [[40, 0, 30], [0, float("nan"), 15], [0, 0, 1]]}, "K has entries that are not"),
-        ({"side": "x"}, "malformed entries: side"),
-        ({"baseline": None}, "malformed entries: baseline"),
+        ({"K": [[40, 0, 30], [5, 60, 15], [0, 0, 1]]}, "K is not of the form"),
+        ({"K": [[40, 0, 30], [0, "x", 15], [0, 0, 1]]}, "invalid fields: K"),
+        ({"K": [[40, 0], [0, 40]]}, "invalid fields: K"),
+        ({"K": 3}, "invalid fields: K"),
+        (
+            {"K": [[40, 0, 30], [0, float("nan"), 15], [0, 0, 1]]},
+            "K has values that are not finite",
+        ),
+        ({"side": "x"}, "invalid fields: side"),
+        ({"baseline": None}, "invalid fields: baseline"),
     ],
 )
-def test_impossible_metadata_is_found(folder, changes, words):
+def test_a_description_that_cannot_be_true_is_found(folder, changes, words):
     change_description(folder, KEYS[5], **changes)
     assert [fault for fault in found(folder) if f"{NAME}, {KEYS[5]}: " in fault and words in fault]
 

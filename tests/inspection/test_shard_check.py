@@ -9,8 +9,8 @@ from helpers.damaged_shards import (
     NAME,
     change_description,
     found,
-    mend_manifest,
     read_members,
+    rewrite_manifest,
     write_members,
 )
 from helpers.small_shards import write_small_shards
@@ -45,8 +45,8 @@ def test_one_flipped_byte_in_an_image_is_traced_to_its_sample(folder):
     # Frame 6 of the right camera: +1 of sample 5, s of sample 6, -1 of sample 7.
     assert found(folder, decode="none") == [
         f"{NAME}: its sha256 differs from index.json",
-        f"{NAME}, {KEYS[6]}: its image of 2011_09_26/2011_09_26_drive_0001_sync 6 r differs from "
-        f"that in {KEYS[5]}",
+        f"{NAME}, {KEYS[6]}: shows another image of 2011_09_26/2011_09_26_drive_0001_sync 6 r "
+        f"than {KEYS[5]}",
     ]
 
 
@@ -55,16 +55,16 @@ def test_a_cut_shard_is_one_fault_per_consequence(folder):
     offsets = read_manifest(folder).shards[1].offsets.tolist()
     path.write_bytes(path.read_bytes()[: offsets[1] + 3000])
     size, cut, lost = found(folder)
-    assert f"{NAME}: has {offsets[1] + 3000} bytes, expected" in size
+    assert f"{NAME}: has {offsets[1] + 3000} bytes, index.json says" in size
     assert "is truncated" in cut
-    assert "2 of 4 samples are past the end of the file" in lost
+    assert "2 of 4 samples are after the end of the file" in lost
 
 
 def test_a_shard_cut_between_members_is_found(folder):
     path = folder / NAME
     end = int(read_manifest(folder).shards[1].offsets[-1])
     path.write_bytes(path.read_bytes()[:end])
-    mend_manifest(path)
+    rewrite_manifest(path)
     (fault,) = found(folder)
     assert "does not end with two blocks of zeros" in fault
 
@@ -72,7 +72,7 @@ def test_a_shard_cut_between_members_is_found(folder):
 def test_data_after_the_end_is_found(folder):
     path = folder / NAME
     path.write_bytes(path.read_bytes() + b"more" * 128)
-    mend_manifest(path)
+    rewrite_manifest(path)
     (fault,) = found(folder)
     assert "there is data after the end of the tar" in fault
 
@@ -84,7 +84,7 @@ def test_padding_that_is_not_zero_is_found(folder):
         info = tar.getmember(f"{KEYS[5]}.json")
     content[info.offset_data + info.size] = 1
     path.write_bytes(content)
-    mend_manifest(path)
+    rewrite_manifest(path)
     (fault,) = found(folder)
     assert fault.endswith(
         f"byte {info.offset_data + info.size}: the padding after a member is not zero"
@@ -95,14 +95,14 @@ def test_padding_that_is_not_zero_is_found(folder):
     ("name", "kind"),
     [("sample.link", tarfile.SYMTYPE), ("folder", tarfile.DIRTYPE), ("README", tarfile.REGTYPE)],
 )
-def test_a_file_that_is_not_a_member_of_a_sample_is_found(folder, name, kind):
+def test_what_is_no_member_of_a_sample_is_found(folder, name, kind):
     path = folder / NAME
     end = int(read_manifest(folder).shards[1].offsets[-1])
     info = tarfile.TarInfo(name)
     info.type = kind
     content = path.read_bytes()
     path.write_bytes(content[:end] + info.tobuf() + content[end:])
-    mend_manifest(path)
+    rewrite_manifest(path)
     (fault,) = found(folder)
     assert f"byte {end}: {name!r} is not a regular file named KEY.MEMBER" in fault
 
@@ -113,7 +113,7 @@ def test_a_broken_header_does_not_hide_what_follows(folder):
     content = bytearray(path.read_bytes())
     content[10] ^= 1
     path.write_bytes(content)
-    mend_manifest(path)
+    rewrite_manifest(path)
     header, baseline = found(folder)
     assert header.startswith(f"{NAME}: byte 0: no valid tar header")
     assert baseline.startswith(f"{NAME}, {KEYS[6]}: has a baseline of 9.54 m")
@@ -124,16 +124,16 @@ def test_a_broken_header_inside_a_sample_does_not_hide_the_next_one(folder):
     path = folder / NAME
     content = bytearray(path.read_bytes())
     with tarfile.open(path) as tar:
-        position = tar.getmember(f"{KEYS[4]}.0.png").offset
-    content[position + 10] ^= 1
+        place = tar.getmember(f"{KEYS[4]}.0.png").offset
+    content[place + 10] ^= 1
     path.write_bytes(content)
-    mend_manifest(path)
+    rewrite_manifest(path)
     (header,) = found(folder)
-    assert header.startswith(f"{NAME}: byte {position}: no valid tar header")
+    assert header.startswith(f"{NAME}: byte {place}: no valid tar header")
     assert verify_shards(folder).num_found == 9
 
 
-def test_members_of_a_sample_that_are_not_contiguous_are_found(folder):
+def test_members_of_a_sample_in_two_places_are_found(folder):
     path = folder / NAME
     members = read_members(path)
     names = [name for name, _ in members]
@@ -154,7 +154,7 @@ def test_the_order_of_members_within_a_sample_is_free(folder):
 
 def test_a_sample_that_the_manifest_does_not_count_is_found(folder):
     entry = read_manifest(folder).shards[1]
-    mend_manifest(folder / NAME, count=3, offsets=entry.offsets[:-1])
+    rewrite_manifest(folder / NAME, count=3, offsets=entry.offsets[:-1])
     (fault,) = found(folder)
     assert f"byte {entry.offsets[-1]}: a sample starts or the last one ends" in fault
 
@@ -162,21 +162,24 @@ def test_a_sample_that_the_manifest_does_not_count_is_found(folder):
 def test_wrong_offsets_are_all_found(folder):
     entry = read_manifest(folder).shards[1]
     offsets = entry.offsets + np.array([0, 512, 0, 1024, 0])
-    mend_manifest(folder / NAME, offsets=offsets)
+    rewrite_manifest(folder / NAME, offsets=offsets)
     faults = found(folder)
     for wrong in offsets[[1, 3]]:
-        assert f"{NAME}: byte {wrong}: listed in index.json, but neither start" in " ".join(faults)
-    assert len(faults) == 4  # including two true offsets that are not listed
+        assert (
+            f"{NAME}: byte {wrong}: index.json lists it, but no sample starts or ends there"
+            in " ".join(faults)
+        )
+    assert len(faults) == 4  # and two places where samples do start
 
 
 def test_wrong_checksums_of_samples_are_found(folder):
     entry = read_manifest(folder).shards[1]
-    mend_manifest(folder / NAME, crc32=entry.crc32[::-1])
+    rewrite_manifest(folder / NAME, crc32=entry.crc32[::-1])
     assert found(folder) == [f"{NAME}: the checksums of its samples differ from index.json"]
 
 
-def test_a_duplicate_member_is_found(folder):
+def test_a_member_that_is_there_twice_is_found(folder):
     members = read_members(folder / NAME)
     write_members(folder / NAME, [members[0], *members])
     twice = members[0][0].partition(".")[2]
-    assert found(folder) == [f"{NAME}, {KEYS[4]}: contains {twice} 2 times"]
+    assert found(folder) == [f"{NAME}, {KEYS[4]}: holds {twice} 2 times"]

@@ -1,4 +1,4 @@
-"""Faults across shards, verification of whole folders, and the command."""
+"""Faults between shards, verdicts on whole folders, and the command."""
 
 import json
 import subprocess
@@ -45,11 +45,11 @@ def test_other_image_formats_and_few_views_are_healthy_too(tmp_path, image_forma
     assert found(tmp_path) == []
 
 
-def test_a_missing_shard_and_an_unlisted_one_are_found(folder):
+def test_a_missing_shard_and_a_forgotten_one_are_found(folder):
     (folder / NAME).rename(folder / "shard-000009.tar")
-    missing, unlisted = found(folder)
+    missing, stranger = found(folder)
     assert missing == f"{NAME}: cannot be read (No such file or directory)"
-    assert unlisted.startswith("shard-000009.tar: is not in index.json")
+    assert stranger.startswith("shard-000009.tar: is not in index.json")
 
 
 def test_a_neighbour_taken_from_another_frame_is_found(folder):
@@ -57,7 +57,7 @@ def test_a_neighbour_taken_from_another_frame_is_found(folder):
     change_member(folder, KEYS[5], "+1.png", lambda content: members[f"{KEYS[5]}.-1.png"])
     (fault,) = found(folder)
     image = "2011_09_26/2011_09_26_drive_0001_sync 6 r"
-    assert fault.startswith(f"{NAME}, {KEYS[5]}: its image of {image} differs from that in ")
+    assert fault.startswith(f"{NAME}, {KEYS[5]}: shows another image of {image} than ")
 
 
 def test_a_sample_packed_twice_is_found(folder):
@@ -72,7 +72,7 @@ def test_frames_that_evaluation_shares_with_training_in_any_view_are_found(folde
     (leak,) = found(folder, against=evaluation)
     # Frames 0 to 9 are targets of training, frame 10 is the neighbour of the last.
     assert leak == (
-        "2011_09_26/2011_09_26_drive_0001_sync: shares 11 frame(s) with the evaluation shards: 0-10"
+        "2011_09_26/2011_09_26_drive_0001_sync: the evaluation shards show 11 of its frames: 0-10"
     )
 
 
@@ -85,7 +85,7 @@ def test_other_frames_of_a_drive_are_no_leak(folder, tmp_path):
     assert found(folder, against=tmp_path) == []
 
 
-def test_gaps_are_reported_but_are_not_faults(folder):
+def test_gaps_are_reported_but_are_no_fault(folder):
     members = [m for m in read_members(folder / NAME) if not m[0].startswith((KEYS[5], KEYS[6]))]
     write_members(folder / NAME, members)
     report = verify_shards(folder)
@@ -102,7 +102,7 @@ def test_every_fault_of_a_folder_is_listed_not_only_the_first(folder):
     for words in (
         "shard-000000.tar: has 0 bytes",
         "baseline of 99 m",
-        "0.png does not decode",
+        "0.png cannot be decoded",
         "shard-000002.tar: cannot be read",
     ):
         assert words in text
@@ -133,7 +133,7 @@ def run(script, *options):
 
 
 @pytest.mark.slow
-def test_newly_packed_shards_are_healthy(tmp_path):
+def test_what_make_shards_packs_is_healthy(tmp_path):
     lines = write_kitti_tree(tmp_path / "kitti", num_frames=6)
     (tmp_path / "split.txt").write_text("\n".join(lines))
     packed = run(

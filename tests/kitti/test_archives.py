@@ -62,11 +62,11 @@ def test_drives_are_chosen_by_name_date_and_pattern_with_their_calibration(patte
 
 @pytest.mark.parametrize("pattern", ["2011_09_26_drive_0003", "0005", ""])
 def test_a_drive_that_does_not_exist_is_refused(pattern):
-    with pytest.raises(ConfigError, match=f"--drives {pattern} fits none of the 61 drives"):
+    with pytest.raises(ConfigError, match=f"--drives {pattern} matches none of the 61 drives"):
         list_archives(["2011_10_03", pattern])
 
 
-def test_the_plan_knows_what_is_here_already(server, tmp_path):
+def test_the_plan_counts_the_bytes_that_exist(server, tmp_path):
     contents = [server.files[name] for name in NAMES]
     (tmp_path / "2011_09_28_calib.zip").write_bytes(contents[0])
     (tmp_path / "2011_09_28_drive_0001_sync.zip.part").write_bytes(contents[1][:300])
@@ -78,10 +78,10 @@ def test_the_plan_knows_what_is_here_already(server, tmp_path):
 
 def test_archives_arrive_and_are_not_fetched_twice(server, tmp_path):
     for _ in range(2):
-        told = []
+        reported = []
         for archive in plan(server, tmp_path):
-            fetch_archive(archive, HASTY, told.append)
-        assert sum(told) == sum(map(len, server.files.values()))
+            fetch_archive(archive, HASTY, reported.append)
+        assert sum(reported) == sum(map(len, server.files.values()))
     assert len(server.ranges) == 3
     for name in NAMES:
         assert (tmp_path / Path(name).name).read_bytes() == server.files[name]
@@ -90,34 +90,34 @@ def test_archives_arrive_and_are_not_fetched_twice(server, tmp_path):
 def test_an_archive_of_another_size_is_named_and_kept(server, tmp_path):
     old = tmp_path / "2011_09_28_drive_0001_sync.zip"
     old.write_bytes(b"short")
-    with pytest.raises(DownloadError, match=r"0001_sync\.zip has 5 bytes.*remove it"):
+    with pytest.raises(DownloadError, match=r"0001_sync\.zip has 5 bytes.*remove the local file"):
         plan(server, tmp_path)
     assert old.read_bytes() == b"short"
 
 
-def test_an_archive_that_the_server_lacks_is_told_before_anything_is_fetched(server, tmp_path):
+def test_an_archive_that_the_server_lacks_is_reported_before_any_download(server, tmp_path):
     del server.files[NAMES[2]]
     with pytest.raises(DownloadError, match=rf"{NAMES[2]}.*404"):
         plan(server, tmp_path)
     assert server.ranges == []
 
 
-def test_too_little_room_is_told_before_anything_is_fetched(server, tmp_path, monkeypatch):
+def test_too_little_free_space_is_reported_before_any_download(server, tmp_path, monkeypatch):
     monkeypatch.setattr(kitti_archives, "_free_bytes", lambda folder: 5000)
-    with pytest.raises(DownloadError, match=r"has room for 0\.0 GB"):
+    with pytest.raises(DownloadError, match=r"has 0\.0 GB of free space"):
         plan(server, tmp_path / "new")
     monkeypatch.setattr(kitti_archives, "_free_bytes", lambda folder: 10000)
     assert len(plan(server, tmp_path / "new")) == 3
 
 
-def test_what_is_no_zip_archive_gets_no_name(server, tmp_path):
+def test_a_download_that_is_not_a_zip_archive_is_not_renamed(server, tmp_path):
     server.files[NAMES[0]] = b"<html>Please log in to this network</html>"
-    with pytest.raises(DownloadError, match="no zip archive"):
+    with pytest.raises(DownloadError, match="not a zip archive"):
         fetch_archive(plan(server, tmp_path)[0], HASTY)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_downloads_through_faults_and_tells_what_comes_next(server, tmp_path):
+def test_the_command_retries_after_faults_and_prints_the_next_step(server, tmp_path):
     server.faults.append("cut:100")
     done = download_kitti(server, tmp_path / "out", "--drives", "2011_09_28")
     assert done.returncode == 0, done.stderr

@@ -93,7 +93,7 @@ def test_images_are_found_as_png_and_as_jpeg_of_the_right_camera(tree):
     assert find_image(SourceTree(tree), DRIVE, 1, "r") == right
 
 
-def test_a_missing_image_and_a_missing_drive_are_told_apart(tree):
+def test_a_missing_image_and_a_missing_drive_are_distinguished(tree):
     with pytest.raises(KittiDataError, match=r"no image .*image_02/data/0000000099\.png\|jpg"):
         find_image(SourceTree(tree), DRIVE, 99, "l")
     with pytest.raises(KittiDataError, match=r"no folder .*drive_0006_sync"):
@@ -121,11 +121,11 @@ def test_a_broken_scan_is_named(tree, content):
     [
         ("nowhere", "nowhere does not exist; expected a folder"),
         ("drive.zip", "drive.zip is a file; expected a folder"),
-        (DATE, f"{DATE} is the folder of a date; expected the one that it lies in, .*tree$"),
-        ("no_calibration", "no_calibration is the folder of a date"),
+        (DATE, f"{DATE} is the folder of a recording date; expected its parent folder .*tree$"),
+        ("no_calibration", "no_calibration is the folder of a recording date"),
     ],
 )
-def test_a_folder_that_cannot_be_that_of_kitti_is_refused_with_the_remedy(tmp_path, name, words):
+def test_a_folder_that_cannot_be_a_kitti_root_is_refused_with_the_remedy(tmp_path, name, words):
     root = tmp_path / "tree"
     write_kitti_tree(root)
     (root / "drive.zip").touch()
@@ -135,11 +135,11 @@ def test_a_folder_that_cannot_be_that_of_kitti_is_refused_with_the_remedy(tmp_pa
     assert find_image(open_kitti(root), DRIVE, 0, "l")
 
 
-def test_a_root_that_cannot_be_entered_is_told(tmp_path, monkeypatch):
+def test_a_root_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
     def refuse(self, **options):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(Path, "is_dir", refuse)
-    words = rf"--kitti-root {tmp_path} cannot be entered \(Permission denied\)"
+    words = rf"--kitti-root {tmp_path} cannot be read \(Permission denied\)"
     with pytest.raises(KittiAccessError, match=words):
         open_kitti(tmp_path)

@@ -78,7 +78,7 @@ def test_a_list_that_has_changed_at_the_server_is_refused(server, cache):
     assert list((cache / "mine").iterdir()) == []
 
 
-def test_a_server_that_lacks_the_list_is_told_with_the_remedy(server):
+def test_a_server_that_lacks_the_list_is_reported_with_the_remedy(server):
     server.files.clear()
     with pytest.raises(SplitError, match=r"404.*--splits-dir.*holds mine/train_files\.txt"):
         fetch_mine(server)
@@ -89,11 +89,11 @@ def test_without_a_cache_variable_the_home_folder_serves(monkeypatch):
     assert published_splits.cache_folder().parts[-3:] == (".cache", "md2dist", "splits")
 
 
-def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch):
+def test_a_user_without_a_home_folder_gets_the_variables_to_set(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
-    with pytest.raises(SplitError, match="set HOME or XDG_CACHE_HOME, or give --splits-dir"):
+    with pytest.raises(SplitError, match="set HOME or XDG_CACHE_HOME, or pass --splits-dir"):
         published_splits.cache_folder()
 
 
@@ -118,10 +118,10 @@ def test_a_split_is_found_by_its_path_and_by_its_name(tmp_path):
     assert split.origin == f"mine/val: 1 samples, listed in {path}"
 
 
-def test_an_unknown_split_answers_with_the_known_ones(tmp_path):
+def test_an_unknown_split_is_refused_with_the_known_ones(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "val_files.txt").touch()
-    with pytest.raises(SplitError, match=f"in {tmp_path}: mine/val$"):
+    with pytest.raises(SplitError, match=f"in {tmp_path}; expected one of: mine/val$"):
         find_split("mine", tmp_path)
     with pytest.raises(SplitError, match=r"eigen_zhou/train.*rule/val"):
         find_split("eigen_zhou/test")

@@ -82,7 +82,7 @@ def test_drives_whose_samples_would_share_their_names_are_refused(tmp_path):
         read_split(path)
 
 
-def test_a_drive_whose_name_no_shard_has_room_for_is_refused(tmp_path):
+def test_a_drive_whose_name_is_too_long_for_a_shard_is_refused(tmp_path):
     path, drive = tmp_path / "split.txt", f"day1/{'x' * 73}"
     path.write_text(f"{drive} 1 l\n")
     (line,) = read_split(path)

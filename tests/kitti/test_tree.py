@@ -36,7 +36,7 @@ def fail(*arguments, **options):
 
 
 def everything(tree, folder=""):
-    """All that a tree holds, by name."""
+    """Returns all files of a tree, by name."""
     start = f"{folder}/" if folder else ""
     found = {
         start + name: tree.read(start + name)
@@ -59,7 +59,7 @@ def test_archives_hold_what_they_would_hold_unpacked(extracted, archives):
     assert everything(SourceTree(extracted)) == everything(SourceTree(archives)) == files
 
 
-def test_folders_and_archives_lie_side_by_side(extracted, archives):
+def test_folders_and_archives_may_be_mixed(extracted, archives):
     expected = everything(SourceTree(extracted))
     (archives / f"{DATE}_calib.zip").unlink()
     (archives / DATE).mkdir()
@@ -68,7 +68,7 @@ def test_folders_and_archives_lie_side_by_side(extracted, archives):
     assert everything(SourceTree(archives)) == expected
 
 
-def test_what_is_not_there_is_absent_in_folders_and_archives(extracted, archives):
+def test_missing_files_are_absent_in_folders_and_archives(extracted, archives):
     for tree in (SourceTree(extracted), SourceTree(archives), SourceTree(extracted / "nowhere")):
         assert tree.files("2011_09_28") == set()
         assert tree.folders("2011_09_28/drive") == []
@@ -85,21 +85,21 @@ def test_an_unreadable_file_is_named(extracted):
 
 def test_one_drive_in_two_places_is_refused(extracted, archives):
     shutil.copy(archives / ARCHIVE, archives / "copy.zip")
-    words = f"two drives of one name: {IMAGES} is there in {ARCHIVE} and in copy.zip"
+    words = f"duplicate drive: {IMAGES} is present in {ARCHIVE} and in copy.zip"
     with pytest.raises(KittiDataError, match=words):
         SourceTree(archives).files(IMAGES)
     (archives / "copy.zip").unlink()
-    words = f"is there extracted of folder 1 and in {ARCHIVE} of folder 2; keep one"
+    words = rf"is present extracted \(folder 1\) and in {ARCHIVE} \(folder 2\); keep one"
     with pytest.raises(KittiDataError, match=words):
         SourceTree(extracted, archives).files(IMAGES)
     shutil.copytree(extracted / DRIVE, archives / DRIVE)
-    words = f"two drives of one name: {IMAGES} is there extracted and in {ARCHIVE}; keep one"
+    words = f"duplicate drive: {IMAGES} is present extracted and in {ARCHIVE}; keep one"
     with pytest.raises(KittiDataError, match=words):
         SourceTree(archives).files(IMAGES)
 
 
 @pytest.mark.parametrize("num_bytes", [0, 100, -1])
-def test_a_truncated_archive_is_named_by_all_who_may_miss_its_files(archives, num_bytes):
+def test_a_truncated_archive_is_named_wherever_its_files_may_be_missed(archives, num_bytes):
     path = archives / ARCHIVE
     path.write_bytes(path.read_bytes()[:num_bytes])
     words = f"{ARCHIVE} is damaged .*remove the archive and download it again"
@@ -127,7 +127,7 @@ def test_a_flipped_byte_in_an_archive_is_found_and_spares_the_other_files(archiv
     assert tree.read(f"{IMAGES}/0000000002.png")
 
 
-def test_the_archives_of_odometry_hold_a_folder_dataset_that_nobody_names(tmp_path):
+def test_the_top_folder_of_odometry_archives_is_stripped(tmp_path):
     calibration = "dataset/sequences/09/calib.txt"
     for archive, files in (
         ("data_odometry_calib", {calibration: "P0 Tr"}),
@@ -162,7 +162,7 @@ def test_of_an_archive_only_the_directory_is_read(tmp_path):
 
 
 def positions():
-    """Where open archives are being read, by file descriptor."""
+    """Returns the positions in open archives, by file descriptor."""
     fds = [int(path.name) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
     open_archives = [
         fd for fd in fds if str(Path(f"/proc/self/fd/{fd}").readlink()).endswith(".zip")
@@ -208,16 +208,16 @@ def test_several_folders_are_one_tree_wherever_it_is_sent(archives, tmp_path):
         assert str(same) == f"{archives}, {tmp_path / 'others'}"
 
 
-def test_an_archive_that_the_system_does_not_open_is_not_called_damaged(archives):
+def test_an_archive_without_access_is_not_reported_as_damaged(archives):
     (archives / ARCHIVE).unlink()
     (archives / ARCHIVE).symlink_to(ARCHIVE)
     with pytest.raises(
-        KittiAccessError, match=rf"{ARCHIVE} cannot be read \(Too many levels.*\); see"
+        KittiAccessError, match=rf"{ARCHIVE} cannot be read \(Too many levels.*\); check"
     ):
         SourceTree(archives).folders()
 
 
-def test_a_folder_that_is_called_like_an_archive_is_a_folder(extracted):
+def test_a_folder_named_like_an_archive_is_a_folder(extracted):
     (extracted / DRIVE).rename(extracted / ARCHIVE)
     (extracted / DATE / "linked.zip").symlink_to(extracted / ARCHIVE)
     tree = SourceTree(extracted, extracted / DATE)
@@ -226,9 +226,7 @@ def test_a_folder_that_is_called_like_an_archive_is_a_folder(extracted):
     assert len(tree.files(f"{ARCHIVE}/image_02/data")) == 3
 
 
-def test_an_archive_that_a_broken_disk_hides_from_zipfile_is_not_called_damaged(
-    archives, monkeypatch
-):
+def test_an_archive_with_read_errors_is_not_reported_as_damaged(archives, monkeypatch):
     monkeypatch.setattr(zipfile, "_EndRecData", fail)
     with pytest.raises(
         KittiAccessError, match=rf"{archives}/.*zip cannot be read \(Input/output error"
@@ -236,7 +234,7 @@ def test_an_archive_that_a_broken_disk_hides_from_zipfile_is_not_called_damaged(
         SourceTree(archives).files(IMAGES)
 
 
-def test_a_file_in_an_archive_on_a_broken_disk_is_not_called_damaged(archives, monkeypatch):
+def test_a_file_in_an_archive_with_read_errors_is_not_reported_as_damaged(archives, monkeypatch):
     tree = SourceTree(archives)
     assert tree.files(IMAGES)
     monkeypatch.setattr(zipfile.ZipFile, "open", fail)
@@ -244,7 +242,7 @@ def test_a_file_in_an_archive_on_a_broken_disk_is_not_called_damaged(archives, m
         tree.read(f"{IMAGES}/0000000001.png")
 
 
-def test_a_link_that_cannot_be_followed_is_told_when_it_is_looked_into(extracted):
+def test_a_link_that_cannot_be_followed_is_reported_when_it_is_read(extracted):
     (extracted / "around").symlink_to("around")
     (extracted / "away").symlink_to("nowhere")
     tree = SourceTree(extracted)
@@ -253,12 +251,12 @@ def test_a_link_that_cannot_be_followed_is_told_when_it_is_looked_into(extracted
         tree.folders("around")
 
 
-def test_files_of_a_dot_are_no_archives(archives):
+def test_hidden_files_are_not_archives(archives):
     (archives / f"._{ARCHIVE}").write_bytes(b"what macOS knows of a file")
     assert list_drives(SourceTree(archives)) == [DRIVE]
 
 
-def test_a_folder_whose_archives_are_hidden_says_so_where_they_are_missed(archives, monkeypatch):
+def test_an_unlisted_folder_is_reported_when_one_of_its_files_is_missed(archives, monkeypatch):
     shutil.copytree(archives, archives / "same")
     scan = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: (fail if path == archives else scan)(path))

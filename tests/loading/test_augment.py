@@ -55,12 +55,12 @@ def test_augmentation_equals_its_slow_twin_frame_by_frame():
     plain, augmented = all_images(augment(frames, draw))
     for i, (is_flipped, jitter) in enumerate(zip(*draw, strict=True)):
         for view in range(4):
-            expected = frames.frames[i, view].permute(2, 0, 1).double().numpy() / 255
+            expected = frames.frames[i, view].permute(2, 0, 1).double().cpu().numpy() / 255
             expected = mirrored(expected) if is_flipped else expected
-            np.testing.assert_allclose(plain[i, view], expected, rtol=0, atol=1e-7)
+            np.testing.assert_allclose(plain[i, view].cpu(), expected, rtol=0, atol=1e-7)
             if jitter:
                 expected = jittered(expected, jitter._asdict(), jitter.order)
-            np.testing.assert_allclose(augmented[i, view], expected, rtol=0, atol=2e-6)
+            np.testing.assert_allclose(augmented[i, view].cpu(), expected, rtol=0, atol=2e-6)
 
 
 @given(
@@ -75,7 +75,7 @@ def test_in_float64_the_colours_equal_the_twin_exactly_in_every_order(order, fac
     image = np.random.default_rng(seed).integers(0, 4, (3, 4, 5)) / 3
     expected = jittered(image, jitter._asdict(), jitter.order)
     np.testing.assert_allclose(
-        jitter_color(torch.from_numpy(image), jitter), expected, rtol=0, atol=1e-12
+        jitter_color(torch.tensor(image), jitter).cpu(), expected, rtol=0, atol=1e-12
     )
 
 
@@ -135,7 +135,7 @@ def test_flipping_twice_is_no_flip():
     twice = augment(back, flip, use_true_intrinsics=True)
     for found, expected in zip(twice, no_augmentation(frames), strict=True):
         torch.testing.assert_close(found, expected)
-    # A flip and a jitter commute: no colour change looks at the place of a pixel.
+    # A flip and a jitter commute: no colour change depends on the position of a pixel.
     both = augment(frames, draw_of(*[(True, JITTER)] * 3))
     torch.testing.assert_close(both.target_aug, augment(frames, jitter).target_aug.flip(-1))
 
@@ -143,7 +143,7 @@ def test_flipping_twice_is_no_flip():
 def test_a_flip_turns_the_stereo_translation_and_nothing_else():
     frames = random_frames()
     batch = augment(frames, draw_of((True, None), (False, None), (True, JITTER)))
-    np.testing.assert_allclose(batch.T_stereo[:, 0, 3], [0.1, -0.1, 0.1])
+    np.testing.assert_allclose(batch.T_stereo[:, 0, 3].cpu(), [0.1, -0.1, 0.1])
     expected = frames.T_stereo.clone()
     expected[:, 0, 3] = batch.T_stereo[:, 0, 3]
     assert torch.equal(batch.T_stereo, expected)
@@ -156,7 +156,7 @@ def test_a_flip_mirrors_a_true_principal_point():
     batch = augment(
         frames, draw_of((True, None), (False, None), (True, None)), use_true_intrinsics=True
     )
-    np.testing.assert_allclose(batch.K[:, 0, 2], [7 - 30.5, 30.5, 7 - 30.5])
+    np.testing.assert_allclose(batch.K[:, 0, 2].cpu(), [7 - 30.5, 30.5, 7 - 30.5])
     expected = frames.K.clone()
     expected[:, 0, 2] = batch.K[:, 0, 2]
     assert torch.equal(batch.K, expected)
@@ -238,7 +238,7 @@ def test_the_draws_are_distributed_as_published():
 
 
 def test_the_draw_is_the_one_it_has_always_been():
-    # Stored values: a run that goes on must see the samples as it would have without the stop.
+    # Stored values: a resumed run sees the samples as it would have without the stop.
     draw = draw_augmentation(7, 3, [12, 5], use_flip=True, use_color_jitter=True)
     assert draw.is_flipped == (True, False)
     plain, jitter = draw.jitters

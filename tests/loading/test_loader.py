@@ -1,4 +1,5 @@
 import pickle
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -7,13 +8,15 @@ from helpers.small_shards import small_image, small_info, write_small_shards
 from webdataset import filters
 
 from md2dist.data.loading.collate import recipe_intrinsics
-from md2dist.data.loading.loader import FrameLoader, make_loader
+from md2dist.data.loading.loader import FrameLoader, Workers, make_loader
 from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.topology import Topology
 from md2dist.errors import ConfigError, ShardError
 from md2dist.records import FrameBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+VIEWS = ("0", "-1", "+1", "s")
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +24,19 @@ def dataset(tmp_path_factory) -> ShardDataset:
     return ShardDataset(write_small_shards(tmp_path_factory.mktemp("shards"), num_samples=22))
 
 
-def loader_of(dataset: ShardDataset, **changes) -> FrameLoader:
+def loader_of(
+    dataset: ShardDataset,
+    topology: Topology = Topology(),
+    views: Sequence[str] = VIEWS,
+    steps: range = range(7),  # five steps make an epoch
+    num_workers: int = 0,
+    **settings,
+) -> FrameLoader:
     order = GlobalOrder(dataset.manifest.shard_sizes, seed=3, global_batch_size=4, window_shards=2)
-    settings = {
-        "frame_offsets": (-1, 1),
-        "use_stereo": True,
-        "micro_batch_size": 4,
-        "num_accum": 1,
-        "rank": 0,
-        "world_size": 1,
-        "start_step": 0,
-        "end_step": 7,  # five steps make an epoch
-        "num_workers": 0,
-        "prefetch_batches": 2,
-    }
-    return make_loader(dataset, changes.pop("order", order), **{**settings, **changes})
+    workers = Workers(num_workers)
+    return make_loader(
+        dataset, order, topology, views=views, steps=steps, workers=workers, **settings
+    )
 
 
 def assert_same_stream(found: list[FrameBatch], expected: list[FrameBatch]) -> None:
@@ -58,7 +59,7 @@ def test_batches_hold_the_packed_pixels_of_the_global_order(dataset):
             torch.int64,
         ]
         for i, sample_id in enumerate(ids):
-            for j, view in enumerate(["0", "-1", "+1", "s"]):
+            for j, view in enumerate(VIEWS):
                 expected = small_image(sample_id, view, 32, 64)
                 np.testing.assert_array_equal(batch.frames[i, j], expected)
 
@@ -76,9 +77,9 @@ def test_any_number_of_workers_gives_the_same_stream(dataset, num_workers):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_stream_that_starts_later_is_the_rest_of_the_whole(dataset, num_workers):
     whole = list(loader_of(dataset))
-    rest = loader_of(dataset, start_step=3, num_workers=num_workers)
+    rest = loader_of(dataset, steps=range(3, 7), num_workers=num_workers)
     assert_same_stream(list(rest), whole[3:])
-    assert list(loader_of(dataset, start_step=7, num_workers=num_workers)) == []
+    assert list(loader_of(dataset, steps=range(7, 7), num_workers=num_workers)) == []
 
 
 def test_a_stream_that_starts_later_reads_nothing_of_what_is_before_it(dataset, monkeypatch):
@@ -90,7 +91,7 @@ def test_a_stream_that_starts_later_reads_nothing_of_what_is_before_it(dataset, 
         return plain(self, indices, **settings)
 
     monkeypatch.setattr(ShardDataset, "stream", stream)
-    rest = list(loader_of(dataset, start_step=3))
+    rest = list(loader_of(dataset, steps=range(3, 7)))
     assert read == torch.cat([batch.sample_id for batch in rest]).tolist()
 
 
@@ -100,10 +101,7 @@ def test_ranks_and_accumulation_steps_share_out_the_same_samples(dataset, world_
         list(
             loader_of(
                 dataset,
-                rank=rank,
-                world_size=world_size,
-                num_accum=num_accum,
-                micro_batch_size=4 // world_size // num_accum,
+                Topology(rank, world_size, grad_accum_steps=num_accum),
                 num_workers=rank % 2,
             )
         )
@@ -119,7 +117,7 @@ def test_ranks_and_accumulation_steps_share_out_the_same_samples(dataset, world_
 
 
 def test_only_the_views_asked_for_are_loaded(dataset):
-    batch = next(iter(loader_of(dataset, frame_offsets=(1,), use_stereo=False)))
+    batch = next(iter(loader_of(dataset, views=["0", "+1"])))
     assert batch.frames.shape == (4, 2, 32, 64, 3)
     first = int(batch.sample_id[0])
     np.testing.assert_array_equal(batch.frames[0, 1], small_image(first, "+1", 32, 64))
@@ -127,7 +125,7 @@ def test_only_the_views_asked_for_are_loaded(dataset):
 
 
 def test_the_stereo_view_comes_last_with_the_sign_of_the_targets_side(dataset):
-    batch = next(iter(loader_of(dataset, frame_offsets=())))
+    batch = next(iter(loader_of(dataset, views=["0", "s"])))
     assert batch.frames.shape == (4, 2, 32, 64, 3)
     expected = torch.eye(4).repeat(4, 1, 1)
     expected[:, 0, 3] = torch.where(batch.sample_id % 2 == 0, -0.1, 0.1)  # even: left targets
@@ -190,16 +188,16 @@ def test_a_sample_without_its_json_is_refused(dataset):
 
 
 def test_sizes_that_do_not_make_up_the_global_batch_are_refused(dataset):
-    with pytest.raises(ConfigError, match=r"3 samples x 1 .* x 1 ranks .* batch of 4"):
-        loader_of(dataset, micro_batch_size=3)
+    with pytest.raises(ConfigError, match=r"batch of 4 does not divide among 1 ranks x 3"):
+        loader_of(dataset, Topology(grad_accum_steps=3))
 
 
 def test_views_that_are_not_packed_are_refused_at_once(tmp_path):
     mono = ShardDataset(write_small_shards(tmp_path, use_stereo=False))
     with pytest.raises(ShardError, match="without the stereo view"):
         loader_of(mono)
-    with pytest.raises(ShardError, match=r"asked for are \[-2, 1\]"):
-        loader_of(mono, frame_offsets=(-2, 1), use_stereo=False)
+    with pytest.raises(ShardError, match=r"the run needs \[-2, 1\]"):
+        loader_of(mono, views=["0", "-2", "+1"])
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -1,4 +1,4 @@
-"""What signals and endings do to the loader's workers, each in a process of its own."""
+"""Signals to the loader's workers and the end of their parent, each in its own process."""
 
 import os
 import signal
@@ -14,14 +14,14 @@ from helpers.small_shards import write_small_shards
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from md2dist.data.loading.loader import make_loader
+from md2dist.data.loading.loader import Workers, make_loader
 from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.topology import Topology
 dataset = ShardDataset(sys.argv[1])
 order = GlobalOrder(dataset.manifest.shard_sizes, seed=0, global_batch_size=2, window_shards=2)
-loader = make_loader(dataset, order, frame_offsets=(-1, 1), use_stereo=True, micro_batch_size=2,
-    num_accum=1, rank=0, world_size=1, start_step=0, end_step=200, num_workers=2,
-    prefetch_batches=2)
+loader = make_loader(dataset, order, Topology(), views=["0", "-1", "+1", "s"], steps=range(200),
+    workers=Workers(2))
 batches = iter(loader)
 next(batches)
 workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()

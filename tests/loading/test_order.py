@@ -68,7 +68,7 @@ def test_ranks_and_accumulation_steps_together_take_the_step_in_order(
 
 
 def test_the_order_is_the_one_it_has_always_been():
-    # Stored values: runs that were interrupted go on in this order, so it must never change.
+    # Stored values: interrupted runs resume in this order, so it must never change.
     order = GlobalOrder([3, 4, 2, 5], seed=7, global_batch_size=5, window_shards=2)
     assert epoch_ids(order, 0).tolist() == [6, 4, 7, 8, 3, 5, 9, 2, 1, 11]
     assert epoch_ids(order, 1).tolist() == [9, 6, 11, 13, 4, 3, 12, 5, 10, 7]

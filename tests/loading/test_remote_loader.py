@@ -19,6 +19,7 @@ from md2dist.data.loading.read_plan import check_cache, plan_reading
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.files import CachedFiles
 from md2dist.data.shards.manifest import read_manifest, write_manifest
+from md2dist.distributed.topology import Topology
 from md2dist.errors import ShardError
 from md2dist.storage.cache import ShardCache
 from md2dist.storage.open_store import FolderStore
@@ -27,15 +28,15 @@ from md2dist.storage.retries import BACKGROUND
 NUM_SAMPLES = 40  # in ten shards
 RANK = """
 import hashlib, sys
-from md2dist.data.loading.loader import make_loader
+from md2dist.data.loading.loader import Workers, make_loader
 from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.topology import Topology
 place, rank, cache = sys.argv[1], int(sys.argv[2]), sys.argv[3] or None
 dataset = ShardDataset(place, cache_dir=cache, cache_gb=0.002)
 order = GlobalOrder(dataset.manifest.shard_sizes, seed=0, global_batch_size=4, window_shards=3)
-loader = make_loader(dataset, order, frame_offsets=(-1, 1), use_stereo=True, micro_batch_size=2,
-    num_accum=1, rank=rank, world_size=2, start_step=0, end_step=order.num_steps, num_workers=2,
-    prefetch_batches=2, ranks_per_node=2)
+loader = make_loader(dataset, order, Topology(rank, 2, rank, 2), views=["0", "-1", "+1", "s"],
+    steps=range(order.num_steps), workers=Workers(2))
 for batch in loader:
     content = b"".join(field.numpy().tobytes() for field in batch)
     print(batch.sample_id.tolist(), hashlib.sha256(content).hexdigest(), flush=True)
@@ -109,9 +110,8 @@ def order_of(dataset: ShardDataset, window_shards: int = 3) -> GlobalOrder:
 
 
 def plan(dataset: ShardDataset, num_nodes: int, epoch: int = 0):
-    ranks = range(4 // num_nodes)
-    order = order_of(dataset)
-    return plan_reading(dataset, order, epoch, ranks=ranks, world_size=4, num_accum=2)
+    topology = Topology(world_size=4, node_size=4 // num_nodes, grad_accum_steps=2)
+    return plan_reading(dataset, order_of(dataset), epoch, topology)
 
 
 def test_the_plan_counts_the_bytes_that_the_ranks_of_a_node_fetch(folder, tmp_path):
@@ -123,17 +123,9 @@ def test_the_plan_counts_the_bytes_that_the_ranks_of_a_node_fetch(folder, tmp_pa
             loader = make_loader(
                 dataset,
                 order,
-                frame_offsets=(-1, 1),
-                use_stereo=True,
-                micro_batch_size=1,
-                num_accum=2,
-                rank=rank,
-                world_size=4,
-                start_step=0,
-                end_step=order.num_steps,
-                num_workers=0,
-                prefetch_batches=1,
-                ranks_per_node=2,
+                Topology(rank, 4, rank, node_size=2, grad_accum_steps=2),
+                views=["0", "-1", "+1", "s"],
+                steps=range(order.num_steps),
             )
             assert len(list(loader)) == 10
         fetched = sum(path.stat().st_size for path in (tmp_path / "cache").glob("[!.]*"))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers.device import gradcheck
 from reference import losses as reference
 
 from md2dist.losses.photometric import StructuralSimilarity, photometric_error
@@ -19,22 +20,24 @@ def test_the_error_agrees_with_its_twin(use_ssim, contrast):
     errors = photometric_error(images, target, use_ssim)
     for b in range(2):
         for s in range(2):
-            twin = reference.photometric_error(images[b, s].numpy(), target[b].numpy(), use_ssim)
-            assert torch.allclose(errors[b, s], torch.from_numpy(twin), rtol=0, atol=1e-12)
+            twin = reference.photometric_error(
+                images[b, s].cpu().numpy(), target[b].cpu().numpy(), use_ssim
+            )
+            assert torch.allclose(errors[b, s], torch.tensor(twin), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("use_ssim", [True, False])
 def test_the_error_passes_gradcheck(use_ssim):
     images, target = random_images()
     images.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: photometric_error(x, target, use_ssim), images)
+    assert gradcheck(lambda x: photometric_error(x, target, use_ssim), images)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 5), (3, 3)])
 def test_the_derivative_holds_at_every_border_even_of_tiny_images(shape):
     images, target = random_images(height=shape[0], width=shape[1])
     images.requires_grad_()
-    assert torch.autograd.gradcheck(StructuralSimilarity.apply, (images, target[:, None]))
+    assert gradcheck(StructuralSimilarity.apply, (images, target[:, None]))
 
 
 def test_equal_images_have_no_error_and_no_gradient():

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from helpers.device import gradcheck
 from reference import losses as reference
 
 from md2dist.losses.reprojection import predictive_mask_loss, reduce_sources
@@ -19,10 +20,12 @@ def test_the_reduction_agrees_with_its_twin(use_average, use_auto_mask):
     error, mask = reduce_sources(reprojection, identity if use_auto_mask else None, use_average)
     for b in range(2):
         twin_error, twin_mask = reference.reduce_sources(
-            reprojection[b].numpy(), identity[b].numpy() if use_auto_mask else None, use_average
+            reprojection[b].cpu().numpy(),
+            identity[b].cpu().numpy() if use_auto_mask else None,
+            use_average,
         )
-        assert torch.allclose(error[b], torch.from_numpy(twin_error), rtol=0, atol=1e-15)
-        assert torch.equal(mask[b], torch.from_numpy(twin_mask))
+        assert torch.allclose(error[b], torch.tensor(twin_error), rtol=0, atol=1e-15)
+        assert torch.equal(mask[b], torch.tensor(twin_mask))
     assert mask.all() != use_auto_mask
 
 
@@ -30,9 +33,7 @@ def test_the_reduction_agrees_with_its_twin(use_average, use_auto_mask):
 def test_the_reduction_passes_gradcheck(use_average):
     reprojection, identity = random_errors()
     reprojection.requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda e: reduce_sources(e, identity, use_average)[0], reprojection
-    )
+    assert gradcheck(lambda e: reduce_sources(e, identity, use_average)[0], reprojection)
 
 
 def test_the_gradient_reaches_the_best_source_alone_and_no_masked_pixel():
@@ -60,34 +61,35 @@ def test_at_a_tie_the_pixel_does_not_count():
 
 
 @pytest.mark.parametrize("use_average", [False, True])
-def test_noise_breaks_ties_both_ways_and_has_the_announced_size(use_average):
+def test_noise_breaks_ties_both_ways_and_has_the_announced_size(use_average, device):
     errors = torch.full((1, 1, 200, 200), 0.5, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     error, mask = reduce_sources(errors, errors, use_average, 1e-5, generator)
     assert 0.45 < mask.double().mean() < 0.55
     noise = error[~mask] - 0.5  # the negative half of a normal distribution
     assert math.isclose(noise.square().mean().sqrt(), 1e-5, rel_tol=0.05)
 
 
-def test_the_same_seed_gives_the_same_noise_and_each_call_fresh_noise():
+def test_the_same_seed_gives_the_same_noise_and_each_call_fresh_noise(device):
     errors = torch.full((1, 2, 20, 20), 0.5)
-    generator = torch.Generator().manual_seed(7)
+    generator = torch.Generator(device).manual_seed(7)
     first, second = (reduce_sources(errors, errors, False, 1e-5, generator)[1] for _ in range(2))
     generator.manual_seed(7)
     assert torch.equal(first, reduce_sources(errors, errors, False, 1e-5, generator)[1])
     assert not torch.equal(first, second)
 
 
-def test_without_noise_no_random_number_is_drawn():
+def test_without_noise_no_random_number_is_drawn(device):
     errors = torch.rand(1, 2, 4, 4)
-    state = torch.get_rng_state()
+    read_state = torch.cuda.get_rng_state if device.type == "cuda" else torch.get_rng_state
+    state = read_state()
     reduce_sources(errors, errors, tie_noise=0.0)
-    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(read_state(), state)
 
 
 def test_the_loss_of_a_predictive_mask_agrees_with_its_twin_and_vanishes_at_one():
     mask = 0.1 + 0.8 * random_errors()[0]
-    twin = reference.predictive_mask_loss(mask.numpy())
+    twin = reference.predictive_mask_loss(mask.cpu().numpy())
     assert math.isclose(predictive_mask_loss(mask), twin, rel_tol=1e-12)
     assert predictive_mask_loss(torch.ones(3)) == 0
-    assert torch.autograd.gradcheck(predictive_mask_loss, mask.requires_grad_())
+    assert gradcheck(predictive_mask_loss, mask.requires_grad_())

@@ -1,6 +1,7 @@
 import math
 
 import torch
+from helpers.device import gradcheck
 from reference import losses as reference
 
 from md2dist.losses.smoothness import smoothness_loss
@@ -14,14 +15,14 @@ def random_maps():
 
 def test_the_loss_agrees_with_its_twin():
     disparity, image = random_maps()
-    twin = reference.smoothness_loss(disparity[:, 0].numpy(), image.numpy())
+    twin = reference.smoothness_loss(disparity[:, 0].cpu().numpy(), image.cpu().numpy())
     assert math.isclose(smoothness_loss(disparity, image), twin, rel_tol=1e-12)
 
 
 def test_the_loss_passes_gradcheck():
     disparity, image = random_maps()
     disparity.requires_grad_()
-    assert torch.autograd.gradcheck(lambda d: smoothness_loss(d, image), disparity)
+    assert gradcheck(lambda d: smoothness_loss(d, image), disparity)
 
 
 def test_a_flat_disparity_costs_nothing():

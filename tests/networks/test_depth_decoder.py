@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.device import current_device, gradcheck
 from reference.networks import depth_maps
 
 from md2dist.networks.depth_decoder import DepthDecoder
@@ -21,22 +22,24 @@ def make_features(channels=TINY, batch=2, height=64, width=96, dtype=torch.float
 @pytest.fixture
 def decoder() -> DepthDecoder:
     torch.manual_seed(0)
-    return DepthDecoder(TINY).double()
+    return DepthDecoder(TINY).to(current_device(), torch.float64)
 
 
 @pytest.mark.parametrize("num_outputs", [1, 3])
 def test_maps_agree_with_the_loop_in_float64(num_outputs):
     torch.manual_seed(0)
-    decoder = DepthDecoder(TINY, num_outputs).double()
+    decoder = DepthDecoder(TINY, num_outputs).to(current_device(), torch.float64)
     own = decoder.state_dict()
-    state = {theirs: own[ours].numpy() for ours, theirs in published_names("depth", own).items()}
+    state = {
+        theirs: own[ours].cpu().numpy() for ours, theirs in published_names("depth", own).items()
+    }
     features = make_features(batch=2)
     with torch.no_grad():
         maps = decoder(features)
     for index in range(2):
-        expected = depth_maps([feature[index].numpy() for feature in features], state)
+        expected = depth_maps([feature[index].cpu().numpy() for feature in features], state)
         for ours, theirs in zip(maps, expected, strict=True):
-            np.testing.assert_allclose(ours[index].numpy(), theirs, rtol=1e-12)
+            np.testing.assert_allclose(ours[index].cpu().numpy(), theirs, rtol=1e-12)
 
 
 def test_maps_have_the_size_of_their_scale_and_lie_between_0_and_1(decoder):
@@ -64,7 +67,7 @@ def test_mirrored_features_through_mirrored_filters_give_mirrored_maps(decoder):
 
 def test_gradients_of_the_features_agree_with_finite_differences(decoder):
     features = [feature.requires_grad_() for feature in make_features(batch=1, width=64)]
-    assert torch.autograd.gradcheck(lambda *args: decoder(args), features, fast_mode=True)
+    assert gradcheck(lambda *args: decoder(args), features, fast_mode=True)
 
 
 def test_gradients_of_the_weights_agree_with_finite_differences(decoder):
@@ -74,7 +77,7 @@ def test_gradients_of_the_weights_agree_with_finite_differences(decoder):
         weights = dict(zip(parameters, values, strict=True))
         return torch.func.functional_call(decoder, weights, (features,))
 
-    assert torch.autograd.gradcheck(decode, tuple(parameters.values()), fast_mode=True)
+    assert gradcheck(decode, tuple(parameters.values()), fast_mode=True)
 
 
 def test_every_parameter_gets_a_gradient(decoder):
@@ -87,14 +90,14 @@ def test_every_parameter_gets_a_gradient(decoder):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_under_autocast_the_heads_alone_compute_in_float32(dtype):
     torch.manual_seed(0)
-    decoder = DepthDecoder(TINY)
+    decoder = DepthDecoder(TINY).to(current_device())
     dtypes = {}
     for name, module in decoder.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(
                 lambda module, args, result, name=name: dtypes.update({name: result.dtype})
             )
-    with torch.autocast("cpu", dtype):
+    with torch.autocast(current_device().type, dtype):
         maps = decoder(make_features(dtype=dtype))
     for name, found in dtypes.items():
         assert found == (torch.float32 if name.startswith("heads") else dtype), name
@@ -105,10 +108,10 @@ def test_under_autocast_the_heads_alone_compute_in_float32(dtype):
 
 def test_in_bfloat16_the_maps_stay_close_to_those_in_float32():
     torch.manual_seed(0)
-    decoder = DepthDecoder(TINY)
+    decoder = DepthDecoder(TINY).to(current_device())
     features = make_features(dtype=torch.float32)
     expected = decoder(features)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(current_device().type, torch.bfloat16):
         maps = decoder([feature.bfloat16() for feature in features])
     for ours, theirs in zip(maps, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-3)

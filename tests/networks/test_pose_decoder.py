@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.device import current_device, gradcheck
 from reference.networks import pose
 
 from md2dist.networks.pose_decoder import PoseDecoder
@@ -12,7 +13,7 @@ from md2dist.weights.published import published_names
 @pytest.fixture
 def decoder() -> PoseDecoder:
     torch.manual_seed(0)
-    return PoseDecoder(5).double()
+    return PoseDecoder(5).to(current_device(), torch.float64)
 
 
 @pytest.fixture
@@ -22,18 +23,20 @@ def feature() -> torch.Tensor:
 
 def test_the_motion_agrees_with_the_loop_in_float64(decoder, feature):
     own = decoder.state_dict()
-    state = {theirs: own[ours].numpy() for ours, theirs in published_names("pose", own).items()}
+    state = {
+        theirs: own[ours].cpu().numpy() for ours, theirs in published_names("pose", own).items()
+    }
     with torch.no_grad():
         axis_angle, translation = decoder(feature)
     assert axis_angle.shape == translation.shape == (2, 3)
     for index in range(2):
-        expected = pose(feature[index].numpy(), state)
-        np.testing.assert_allclose(axis_angle[index].numpy(), expected[0], rtol=1e-11)
-        np.testing.assert_allclose(translation[index].numpy(), expected[1], rtol=1e-11)
+        expected = pose(feature[index].cpu().numpy(), state)
+        np.testing.assert_allclose(axis_angle[index].cpu().numpy(), expected[0], rtol=1e-11)
+        np.testing.assert_allclose(translation[index].cpu().numpy(), expected[1], rtol=1e-11)
 
 
 def test_gradients_agree_with_finite_differences(decoder, feature):
-    assert torch.autograd.gradcheck(decoder, feature.requires_grad_(), atol=1e-7)
+    assert gradcheck(decoder, feature.requires_grad_(), atol=1e-7)
 
 
 def test_every_parameter_gets_a_gradient_but_the_rows_of_the_second_motion(decoder, feature):
@@ -56,7 +59,7 @@ def test_under_autocast_the_last_convolution_alone_computes_in_float32(decoder, 
         module.register_forward_hook(
             lambda module, args, result, name=name: dtypes.update({name: result.dtype})
         )
-    with torch.autocast("cpu", dtype):
+    with torch.autocast(current_device().type, dtype):
         motion = torch.cat(decoder(feature.to(dtype)))
     assert dtypes == {"squeeze": dtype, "conv1": dtype, "conv2": dtype, "head": torch.float32}
     assert motion.dtype == torch.float32

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.device import current_device
 from reference.networks import resnet_features
 
 from md2dist.networks.resnet import ARCHITECTURES, ResNetEncoder
@@ -26,7 +27,7 @@ def make_encoder(num_layers: int, num_images: int = 1) -> ResNetEncoder:
                 tensor.normal_(0, 0.1)
             elif name.endswith(("weight", "running_var")):
                 tensor.uniform_(0.5, 1.5)
-    return encoder
+    return encoder.to(current_device())
 
 
 @pytest.mark.parametrize("num_layers", PUBLISHED_SIZES)
@@ -42,12 +43,12 @@ def test_an_encoder_has_as_many_parameters_as_the_published_one_without_its_clas
 def test_features_agree_with_the_loop_in_float64(num_layers, num_images):
     encoder = make_encoder(num_layers, num_images)
     image = torch.rand(3 * num_images, 64, 96, dtype=torch.float64)
-    state = {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
-    expected = resnet_features(image.numpy(), state, ARCHITECTURES[num_layers][1])
+    state = {name: tensor.cpu().numpy() for name, tensor in encoder.state_dict().items()}
+    expected = resnet_features(image.cpu().numpy(), state, ARCHITECTURES[num_layers][1])
     with torch.no_grad():
         features = encoder(image[None])
     for feature, reference in zip(features, expected, strict=True):
-        np.testing.assert_allclose(feature[0].numpy(), reference, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(feature[0].cpu().numpy(), reference, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_from_scratch_convolutions_are_normal_by_fan_out_and_batch_norm_is_the_i
 
 
 def test_every_parameter_gets_a_gradient():
-    encoder = ResNetEncoder(50)
+    encoder = ResNetEncoder(50).to(current_device())
     sum(feature.square().mean() for feature in encoder(torch.rand(2, 3, 64, 64))).backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name
@@ -95,8 +96,8 @@ def test_every_parameter_gets_a_gradient():
 
 
 def test_under_autocast_features_are_half_precision_and_statistics_stay_float32():
-    encoder = ResNetEncoder(18)
-    with torch.autocast("cpu", torch.bfloat16):
+    encoder = ResNetEncoder(18).to(current_device())
+    with torch.autocast(current_device().type, torch.bfloat16):
         features = encoder(torch.rand(2, 3, 64, 64))
     assert {feature.dtype for feature in features} == {torch.bfloat16}
     assert encoder.bn1.running_mean.dtype == torch.float32

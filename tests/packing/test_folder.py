@@ -1,4 +1,4 @@
-"""Concurrent and stopped processes in the working folder of one packing."""
+"""Several processes at once in the folder of one packing, and what a stopped one left there."""
 
 import dataclasses
 import errno
@@ -21,7 +21,7 @@ from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import ConfigError, ShardError
 
 RECIPE = Recipe("small", 32, 64, (), use_stereo=False, samples_per_shard=2)
-BUSY = "another process is packing or merging the shards of .*; wait for it to finish"
+BUSY = "another process is packing or merging the shards of .*; wait for it"
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def bytes_of(folder):
 
 
 def interrupt(monkeypatch, module, name, action):
-    """Runs an action right before the first call of a function."""
+    """Lets something happen right before the first call of a function."""
     original = getattr(module, name)
 
     def interrupted(*arguments, **options):
@@ -64,59 +64,61 @@ def refuse(function, *arguments):
         function(*arguments)
 
 
-def test_a_process_that_starts_during_a_merge_is_refused_and_damages_nothing(
+def test_packing_while_another_process_merges_is_refused_and_harmless(
     plan, expected, tmp_path, monkeypatch
 ):
     output = tmp_path / "out"
     pack_shards(plan, output)
 
-    def intrude():
+    def come():
         refuse(merge_shards, plan, output)
         refuse(pack_shards, plan, output)
 
-    interrupt(monkeypatch, PackingFolder, "finish", intrude)
+    interrupt(monkeypatch, PackingFolder, "finish", come)
     merge_shards(plan, output)
     assert bytes_of(output) == expected
 
 
-def test_a_process_that_locks_right_after_a_merge_is_refused_and_damages_nothing(
+def test_packing_right_after_another_process_merged_is_refused_and_harmless(
     plan, expected, tmp_path, monkeypatch
 ):
     output = tmp_path / "out"
     pack_shards(plan, output)
-    # The second has already opened the lock file, and gets the lock when the first is done.
+    # The second has opened the lock already, and gets it when the first is done.
     interrupt(monkeypatch, fcntl, "flock", lambda: merge_shards(plan, output))
     refuse(merge_shards, plan, output)
     assert bytes_of(output) == expected
 
 
-def test_many_pack_at_once_and_no_merge_runs_meanwhile(plan, expected, tmp_path, monkeypatch):
+def test_many_tasks_pack_at_once_and_none_merges_meanwhile(plan, expected, tmp_path, monkeypatch):
     output = tmp_path / "out"
 
-    def intrude():
+    def come():
         pack_shards(plan, output, task_index=1, num_tasks=2)
         refuse(merge_shards, plan, output)
 
-    interrupt(monkeypatch, shard_writer, "store_images", intrude)
+    interrupt(monkeypatch, shard_writer, "store_images", come)
     assert pack_shards(plan, output, task_index=0, num_tasks=2).num_shards == 1
     merge_shards(plan, output)
     assert bytes_of(output) == expected
 
 
-def test_a_file_system_without_locks_works_too(plan, expected, tmp_path, monkeypatch):
+def test_a_file_system_without_locks_serves_too(plan, expected, tmp_path, monkeypatch):
     no_locks = OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     monkeypatch.setattr(fcntl, "flock", Mock(side_effect=no_locks))
     assert pack(plan, tmp_path / "out") == expected
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "http://host/x", "gs://bucket/x", "pipe:cat {}"])
-def test_a_url_as_output_is_refused(url):
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/x", "http://host/x", "gs://bucket/x", "pipe:cat {}"]
+)
+def test_packing_into_a_url_is_refused(place):
     check_output("out")
-    with pytest.raises(ConfigError, match=rf"--output {url}: .*copy it .*including index\.json"):
-        check_output(url)
+    with pytest.raises(ConfigError, match=rf"--output {place}: .*copy it .*with index\.json"):
+        check_output(place)
 
 
-def test_an_abandoned_merge_does_not_name_the_shards_of_another(plan, expected, tmp_path):
+def test_a_merge_that_was_given_up_does_not_name_the_shards_of_another(plan, expected, tmp_path):
     other = plan._replace(recipe=dataclasses.replace(RECIPE, seed=1))
     plans = [(plan, expected), (other, pack(other, tmp_path / "other"))]
     for first, (last, result) in (plans[0][0], plans[1]), (plans[1][0], plans[0]):

@@ -1,4 +1,4 @@
-"""Annotated depth: packing, reading back, and evaluation."""
+"""Annotated depth, from KITTI's files into shards and to its figures."""
 
 import dataclasses
 import subprocess
@@ -41,7 +41,7 @@ SCRIPT = Path(__file__).parents[2] / "shard_tools" / "make_shards.py"
 
 @pytest.fixture
 def roots(tmp_path):
-    """Root folders of KITTI raw and of the annotated depth."""
+    """Folders of KITTI raw and of the annotated depth."""
     write_kitti_tree(tmp_path / "raw")
     write_annotated(tmp_path / "depth" / "train")
     return tmp_path / "raw", tmp_path / "depth"
@@ -67,7 +67,7 @@ def test_shards_hold_the_maps_of_their_lines_and_pass_verification(roots, tmp_pa
     assert verify_shards(tmp_path / "out", decode="all").faults == []
 
 
-def test_an_archive_that_is_not_extracted_gives_the_same_bytes(roots, tmp_path):
+def test_the_bytes_are_those_of_the_archive_without_unpacking_it(roots, tmp_path):
     extracted = pack(roots, tmp_path / "out")
     (tmp_path / "archives").mkdir()
     files = sorted(path for path in roots[1].rglob("*.png"))
@@ -109,8 +109,8 @@ def write_as(*counts, dtype):
     ("harm", "words"),
     [
         (truncate, "0000000001.png is broken"),
-        (write_as(0, 255, dtype=np.uint8), "0000000001.png is not 16-bit grey"),
-        (write_as(0, 0, dtype=np.uint16), "0000000001.png .*knows no pixel"),
+        (write_as(0, 255, dtype=np.uint8), "0000000001.png is not 16-bit greyscale"),
+        (write_as(0, 0, dtype=np.uint16), "0000000001.png .*has no known pixel"),
         (write_as(9, 9, dtype=np.uint16), f"0001.png has 1x2 pixels, expected {HEIGHT}x{WIDTH}"),
     ],
 )
@@ -130,7 +130,7 @@ def test_annotated_depth_beside_the_drives_is_no_drive(roots):
 def test_the_maps_of_two_archives_are_not_mixed(roots):
     files = sorted((roots[1] / "train").rglob("*.png"))
     write_archive(roots[0] / "data_depth_annotated.zip", roots[1], files)
-    words = r"is there in data_depth_annotated\.zip of folder 1 and extracted of folder 2"
+    words = r"is present in data_depth_annotated\.zip \(folder 1\) and extracted \(folder 2\)"
     with pytest.raises(KittiDataError, match=words):
         find_annotated(SourceTree(*roots), DRIVE, 0, "l")
 
@@ -147,7 +147,7 @@ def test_any_webdataset_client_can_read_the_maps(roots, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_takes_several_roots_and_reports_what_it_skipped(roots, tmp_path):
+def test_the_command_takes_several_roots_and_says_what_it_left_out(roots, tmp_path):
     map_path(roots, 2, "r").unlink()
     (tmp_path / "split.txt").write_text("\n".join(map(str, LINES)))
     options = ["--split", tmp_path / "split.txt", "--output", tmp_path / "out", "--skip-bad"]
@@ -160,7 +160,7 @@ def test_the_command_takes_several_roots_and_reports_what_it_skipped(roots, tmp_
 
 
 @pytest.mark.slow
-def test_real_maps_are_evaluated_like_by_the_slow_reference(kitti_raw, shared, tmp_path):
+def test_real_maps_are_evaluated_as_by_the_slow_twin(kitti_raw, shared, tmp_path):
     annotated = shared / "kitti" / "data_depth_annotated"
     if not annotated.is_dir():
         pytest.skip(f"no annotated depth at {annotated}")

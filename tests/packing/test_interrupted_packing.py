@@ -1,4 +1,4 @@
-"""Packing that is killed, interrupted, or runs out of disk space."""
+"""make_shards.py when it is killed, interrupted, or runs out of disk."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from helpers.kitti_tree import write_kitti_tree
 from helpers.packing_command import command, finished_names, make_shards, request
 from helpers.process_state import is_running
-from helpers.small_disk import needs_tiny_disk, run_on_tiny_disk
+from helpers.small_disk import needs_small_disk, run_on_small_disk
 
 from md2dist.data.packing.folder import PACKING_NAME
 from md2dist.data.shards.manifest import MANIFEST_NAME
@@ -24,7 +24,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="ne
 def wait_until(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"condition not met within {seconds} s"
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
 
 
@@ -35,7 +35,7 @@ def children_of(process_id: int) -> list[int]:
 
 @pytest.fixture
 def long_request(tmp_path):
-    """Options of a packing that takes seconds and has several shards."""
+    """Seconds of work in several shards."""
     lines = write_kitti_tree(tmp_path / "kitti", num_frames=42)
     (tmp_path / "split.txt").write_text("\n".join(lines))
     big = ["--height", "96", "--width", "192", "--samples-per-shard", "8"]
@@ -47,7 +47,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def kill(running: subprocess.Popen) -> None:
-    """Kills a command, and waits until its workers have exited."""
+    """Kills a command, and waits for the end of its workers."""
     workers = children_of(running.pid)
     running.send_signal(signal.SIGKILL)
     running.wait()
@@ -72,7 +72,7 @@ def test_killed_at_ten_random_moments_it_resumes_to_the_same_bytes(tmp_path, lon
         try:
             running.wait(moment)
             assert bytes_of(output) == expected
-            shutil.rmtree(output)  # it finished first: start another packing
+            shutil.rmtree(output)  # it was faster: another packing
         except subprocess.TimeoutExpired:
             kill(running)
             num_killed += 1
@@ -94,13 +94,13 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(tmp_path, long_request):
     os.kill(children_of(running.pid)[-1], signal.SIGKILL)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "error: one of the processes died" in errors
+    assert "error: a worker process died" in errors
     assert not finished_names(tmp_path / "out")
 
 
 @needs_proc
 @pytest.mark.parametrize("moment", ["the workers start", "the workers work"])
-def test_ctrl_c_ends_all_processes_with_a_one_word_message(tmp_path, long_request, moment):
+def test_ctrl_c_ends_all_processes_with_one_word(tmp_path, long_request, moment):
     options = [*long_request, "--processes", 2]
     running = subprocess.Popen(
         command(*options), stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -129,14 +129,14 @@ def test_ctrl_c_does_not_reach_a_command_in_the_background_of_a_script(tmp_path,
     assert running.wait() == 0
 
 
-@needs_tiny_disk
-def test_a_full_disk_is_reported_and_packing_resumes_when_there_is_room(tmp_path):
+@needs_small_disk
+def test_a_full_disk_is_reported_and_packing_resumes_when_there_is_space(tmp_path):
     (tmp_path / "split.txt").write_text("\n".join(write_kitti_tree(tmp_path / "kitti")))
     disk = tmp_path / "out"
     disk.mkdir()
     pack = '"$@"; echo "exit code $?: $(ls -A)"'
     script = f"cd {disk} && {pack}; mount -o remount,size=10m {disk}; {pack}"
-    done = run_on_tiny_disk(disk, "100k", script, *command(*request(tmp_path)))
+    done = run_on_small_disk(disk, "100k", script, *command(*request(tmp_path)))
     full, roomy = (line for line in done.stdout.splitlines() if line.startswith("exit code"))
     assert full == f"exit code 2: {PACKING_NAME}", done.stderr
     assert "error: shards cannot be written to" in done.stderr

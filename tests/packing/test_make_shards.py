@@ -29,7 +29,7 @@ def members_of(folder: Path, shard: int, sample: int):
 
 
 @pytest.mark.slow
-def test_real_frames_are_packed_according_to_the_recipe(kitti_raw, shared, tmp_path):
+def test_real_frames_are_packed_as_the_recipe_says(kitti_raw, shared, tmp_path):
     lines = [
         str(line)
         for line in read_split(shared / "splits" / "eigen_zhou" / "train_files.txt")
@@ -56,7 +56,7 @@ def test_real_frames_are_packed_according_to_the_recipe(kitti_raw, shared, tmp_p
 
 
 @pytest.mark.slow
-def test_a_rule_selects_frames_and_reports_what_it_left_out(tree):
+def test_a_rule_selects_frames_and_says_what_it_left_out(tree):
     records = tree / "kitti" / DRIVE / "oxts" / "data"
     records.mkdir(parents=True)
     for frame, speed in enumerate((5, 5, 0, 5)):
@@ -66,7 +66,7 @@ def test_a_rule_selects_frames_and_reports_what_it_left_out(tree):
     done = make_shards(*request(tree, "--split", "rule/train", "--skip-bad"))
     assert done.returncode == 0, done.stderr
     assert "rule/train: 2 samples of 1 drives; left out: 2 frames slower" in done.stdout
-    assert f"skipped {without}: its speed is not known: no file {without}/oxts" in done.stdout
+    assert f"skipped {without}: its speed is unknown: no file {without}/oxts" in done.stdout
     manifest = read_manifest(tree / "out")
     assert manifest.recipe.split == "rule/train"
     assert [line for line, _ in manifest.skipped] == [without]
@@ -102,10 +102,10 @@ def test_the_next_command_fits_the_views(tree, options, command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--frame-offsets", "--no-stereo"]])
-def test_no_command_is_suggested_for_images_that_no_network_takes(tree, options):
+def test_no_command_is_proposed_for_images_that_no_network_takes(tree, options):
     done = make_shards(*request(tree, *options))
     assert done.returncode == 0, done.stderr
-    assert "64 rows and columns or more; pack again" in done.stdout.splitlines()[-1]
+    assert "need height and width >= 64; pack larger images" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def fill_output(folder: Path) -> None:
         (lambda folder: None, ["--ground-truth", "velodyne"], "no laser scan"),
         (remove_camera, [], "--no-stereo"),
         (break_split, [], "split.txt, line 1"),
-        (leave_archives, [], "two drives of one name"),
+        (leave_archives, [], "duplicate drive: "),
         (lambda folder: (folder / "split.txt").unlink(), [], "no split file"),
         (fill_output, [], "--overwrite"),
         (lambda folder: None, ["--height", "100"], "--height 100: expected a positive multiple"),
@@ -192,7 +192,7 @@ def test_tasks_pack_and_one_more_command_merges(tree):
             *request(tree, "--samples-per-shard", 1, "--num-tasks", 2, "--task-index", task)
         )
         assert done.returncode == 0, done.stderr
-        assert f"task {task} of 2: 2 shards packed, 0 of them before" in done.stdout
+        assert f"task {task} of 2: 2 shards packed, 0 of them earlier" in done.stdout
         assert "images/s per process" in done.stdout
         assert "--merge" in done.stdout.splitlines()[-1]
         assert not finished_names(tree / "out")
@@ -208,4 +208,4 @@ def test_native_sequential_shards_can_be_asked_for(tree):
     assert done.returncode == 0, done.stderr
     recipe = read_manifest(tree / "out").recipe
     assert (recipe.height, recipe.width, recipe.order) == (None, None, "sequential")
-    exec(done.stdout.splitlines()[-1].removeprefix("next: "))  # the command that it suggests
+    exec(done.stdout.splitlines()[-1].removeprefix("next: "))  # the command that it proposes

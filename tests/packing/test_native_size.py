@@ -17,6 +17,7 @@ from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
 from md2dist.data.shards.recipe import Recipe
+from md2dist.distributed.topology import Topology
 from md2dist.errors import KittiDataError, ShardError
 
 RECIPE = Recipe("small", None, None, (-1, 1), use_stereo=True)
@@ -43,7 +44,7 @@ def pack(tree, output, *, recipe=RECIPE, skip_bad=False):
     return merge_shards(plan, output)
 
 
-def test_native_images_keep_every_pixel_and_record_their_size(tree, tmp_path):
+def test_native_images_keep_every_pixel_and_say_their_size(tree, tmp_path):
     pack(tree, tmp_path / "out")
     shards = ShardDataset(tmp_path / "out")
     assert "native size" in repr(shards)
@@ -67,7 +68,7 @@ def test_the_intrinsics_are_in_pixels_of_each_samples_own_size(tree, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(None, None), (32, 64)], ids=["native", "resized"])
-def test_an_image_that_differs_in_size_from_its_sample_is_named(tree, tmp_path, size):
+def test_an_image_of_another_size_than_the_others_of_its_sample_is_named(tree, tmp_path, size):
     path = image_path(tree, DRIVE, 3, "r")
     Image.open(path).resize((100, 30)).save(path)
     recipe = dataclasses.replace(RECIPE, height=size[0], width=size[1])
@@ -78,7 +79,7 @@ def test_an_image_that_differs_in_size_from_its_sample_is_named(tree, tmp_path, 
     assert [line for line, _ in manifest.skipped] == [f"{DRIVE} 2 r"]
 
 
-def test_training_refuses_native_shards_and_states_how_to_pack(tree, tmp_path):
+def test_training_refuses_native_shards_and_says_how_to_pack(tree, tmp_path):
     pack(tree, tmp_path / "out")
     words = r"out is packed at native size.*pack again with --height 192 --width 640"
     with pytest.raises(ShardError, match=words):
@@ -93,17 +94,4 @@ def test_training_refuses_native_shards_and_states_how_to_pack(tree, tmp_path):
     shards = ShardDataset(tmp_path / "out")
     order = GlobalOrder(shards.manifest.shard_sizes, seed=0, global_batch_size=2, window_shards=1)
     with pytest.raises(ShardError, match=words):
-        make_loader(
-            shards,
-            order,
-            frame_offsets=(-1, 1),
-            use_stereo=True,
-            micro_batch_size=2,
-            num_accum=1,
-            rank=0,
-            world_size=1,
-            start_step=0,
-            end_step=1,
-            num_workers=0,
-            prefetch_batches=2,
-        )
+        make_loader(shards, order, Topology(), views=["0", "-1", "+1", "s"], steps=range(1))

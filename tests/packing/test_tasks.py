@@ -73,7 +73,7 @@ def test_any_number_of_tasks_in_any_order_gives_the_same_bytes(tree, tmp_path, n
 
 
 def check_manifest(folder):
-    """Checks that the manifest, if there is one, is correct."""
+    """Where there is a manifest, it tells the truth."""
     if (folder / MANIFEST_NAME).exists():
         for shard in read_manifest(folder).shards:
             content = (folder / shard.name).read_bytes()
@@ -81,11 +81,11 @@ def check_manifest(folder):
 
 
 class Killed(BaseException):
-    """Simulated end of the process; no handler of the package catches it."""
+    """Stands for the end of the process: no handler of ours catches it."""
 
 
 def stop_at(monkeypatch, moment):
-    """Ends the process right before its n-th change of a name in the file system."""
+    """Lets the process end right before its n-th change of a name in the file system."""
     left = itertools.count(moment, -1)
 
     def stopping(original, *arguments, **options):
@@ -98,9 +98,7 @@ def stop_at(monkeypatch, moment):
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-def test_stopped_at_every_single_moment_it_resumes_to_the_same_bytes(
-    tree, tmp_path, monkeypatch, is_old
-):
+def test_stopped_at_any_moment_it_resumes_to_the_same_bytes(tree, tmp_path, monkeypatch, is_old):
     small = dataclasses.replace(RECIPE, use_stereo=False, samples_per_shard=2)
     plan = make_plan(tree, small, lines=LINES[:4])
     pack(plan, tmp_path / "expected")
@@ -125,7 +123,7 @@ def test_stopped_at_every_single_moment_it_resumes_to_the_same_bytes(
         if is_merging:  # only names are missing
             merge_shards(plan, output)
         elif is_merged:
-            with pytest.raises(ShardError, match="already contains shards"):
+            with pytest.raises(ShardError, match="already holds shards"):
                 pack_shards(plan, output)
         else:
             pack_shards(plan, output, overwrite=is_old)
@@ -135,7 +133,7 @@ def test_stopped_at_every_single_moment_it_resumes_to_the_same_bytes(
     assert moment > 15
 
 
-def test_complete_shards_and_images_are_kept_and_not_made_again(tree, tmp_path, monkeypatch):
+def test_whole_shards_and_images_are_kept_and_not_made_again(tree, tmp_path, monkeypatch):
     plan = make_plan(tree)
     decoded = count_calls(monkeypatch, image_store, "decode_frame")
     pack_shards(plan, tmp_path / "out", task_index=1, num_tasks=3)
@@ -163,7 +161,7 @@ def test_a_merge_names_the_shards_and_the_tasks_that_are_missing(tree, tmp_path)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"height": 64}, r"differs in height \(32 there, 64 requested\)"),
+        ({"height": 64}, r"differs in height \(found 32, requested 64\)"),
         ({"seed": 1}, "samples, seed"),
         ({"order": "sequential"}, "order"),
     ],
@@ -189,23 +187,23 @@ def test_other_library_versions_are_another_packing(tree, tmp_path, monkeypatch)
         pack_shards(plan, tmp_path / "out", task_index=1, num_tasks=2)
 
 
-def test_tasks_that_read_different_files_are_detected(tree, tmp_path):
+def test_tasks_with_different_files_are_refused(tree, tmp_path):
     plan = make_plan(tree)
     pack_shards(plan, tmp_path / "out", task_index=0, num_tasks=2)
     calibration = tree / "2011_09_26" / "calib_velo_to_cam.txt"
     calibration.write_text(calibration.read_text() + "more: 1\n")
     pack_shards(plan, tmp_path / "out", task_index=1, num_tasks=2)
-    with pytest.raises(ShardError, match=r"calib_velo_to_cam\.txt had different contents"):
+    with pytest.raises(ShardError, match=r"calib_velo_to_cam\.txt differed between shard"):
         merge_shards(plan, tmp_path / "out")
 
 
-def test_a_repaired_file_is_included_in_an_unfinished_packing(tree, tmp_path):
+def test_a_mended_file_finds_its_way_into_an_unfinished_packing(tree, tmp_path):
     path = image_path(tree, DRIVE, 3, "l")
     content = path.read_bytes()
     pack(make_plan(tree), tmp_path / "whole")
     path.write_bytes(content[:500])
     pack_shards(make_plan(tree, skip_bad=True), tmp_path / "out")
-    with pytest.raises(KittiDataError, match="--skip-bad"):  # the skipped sample is still known
+    with pytest.raises(KittiDataError, match="--skip-bad"):  # what was skipped is not forgotten
         pack_shards(make_plan(tree), tmp_path / "out")
     path.write_bytes(content)
     pack(make_plan(tree), tmp_path / "out")

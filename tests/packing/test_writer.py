@@ -56,7 +56,7 @@ def pack(tree, output, recipe=RECIPE, lines=None, skip_bad=False, overwrite=Fals
 
 
 def read_samples(folder):
-    """Returns all samples by key, read by their offsets."""
+    """All samples by key, read by their offsets."""
     samples = {}
     for shard in read_manifest(folder).shards:
         content = (folder / shard.name).read_bytes()
@@ -70,7 +70,7 @@ def read_samples(folder):
 
 
 def bytes_of(folder):
-    """Returns the bytes of all files that have their final names."""
+    """Lists the files with final names."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PACKING_NAME}
 
 
@@ -94,7 +94,7 @@ def test_every_sample_is_packed_once_with_the_views_of_its_line(tree, tmp_path):
             np.testing.assert_array_equal(np.asarray(packed), np.asarray(expected))
 
 
-def test_the_metadata_describes_the_sample(tree, tmp_path):
+def test_the_description_says_what_the_sample_is(tree, tmp_path):
     pack(tree, tmp_path / "out")
     info = json.loads(bytes(read_samples(tmp_path / "out")[lines_of()[0].key]["json"]))
     K = np.array(info.pop("K"))
@@ -153,7 +153,7 @@ def test_bytes_depend_neither_on_the_processes_nor_on_the_time_of_day(tree, tmp_
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "again") == bytes_of(tmp_path / "two")
 
 
-def test_bytes_do_not_depend_on_the_path_of_kitti_even_with_skipped_lines(tmp_path):
+def test_bytes_do_not_depend_on_the_place_of_kitti_even_with_skipped_lines(tmp_path):
     for name in ("a", "b"):
         write_kitti_tree(tmp_path / name / "kitti")
         lines = [*lines_of(4), SplitLine(DRIVE, 77, "l")]
@@ -204,7 +204,7 @@ def test_the_format_names_the_members(tree, tmp_path, image_format):
     assert set(members) == names | {"__key__", "json"}
 
 
-def test_the_versions_of_all_that_determines_the_bytes_are_recorded(tree, tmp_path):
+def test_the_versions_of_all_that_shapes_the_bytes_are_noted(tree, tmp_path):
     versions = pack(tree, tmp_path / "out").versions
     assert {"md2dist", "numpy", "pillow", "webdataset", "zlib"} <= set(versions)
     assert all(isinstance(number, str) and number for number in versions.values())
@@ -271,7 +271,7 @@ def test_shards_are_replaced_only_on_request_and_then_all_of_them(tree, tmp_path
     assert sorted(bytes_of(tmp_path / "out")) == names
 
 
-def test_a_failure_while_overwriting_keeps_the_old_shards(tree, tmp_path):
+def test_a_failure_while_overwriting_leaves_the_old_shards(tree, tmp_path):
     pack(tree, tmp_path / "out")
     before = bytes_of(tmp_path / "out")
     break_image(tree)

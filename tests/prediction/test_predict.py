@@ -83,13 +83,13 @@ def test_frames_reach_the_model_as_images_from_zero_to_one(model):
 
 def test_an_image_of_the_models_size_is_predicted_as_it_is(model, image):
     image = image.resize((WIDTH, HEIGHT))
-    expected = frames_predictor(model)(torch.from_numpy(np.array(image))[None])[0, 0]
+    expected = frames_predictor(model)(torch.tensor(np.array(image))[None])[0, 0]
     np.testing.assert_array_equal(model.predict_image(image), expected)
 
 
 def test_any_size_is_resized_with_lanczos_and_back_bilinearly(model, image):
     small = np.array(image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
-    disparity = frames_predictor(model)(torch.from_numpy(small)[None])[0, 0].numpy()
+    disparity = frames_predictor(model)(torch.tensor(small)[None])[0, 0].cpu().numpy()
     back = Image.fromarray(disparity).resize((130, 70), Image.Resampling.BILINEAR)
     predicted = model.predict_image(image)
     assert predicted.shape == (70, 130)
@@ -176,9 +176,9 @@ def test_an_image_of_16_bits_is_refused_not_clipped(tmp_path):
         read_image(tmp_path / "deep.png")
 
 
-def test_images_that_would_share_their_results_are_refused(photographs, image):
+def test_images_with_the_same_names_of_results_are_refused(photographs, image):
     image.save(photographs / "b.jpg")
-    with pytest.raises(ImageError, match=r"b\.jpg and b\.png .* would share"):
+    with pytest.raises(ImageError, match=r"b\.jpg and b\.png .* would have the same names"):
         find_images(photographs)
 
 
@@ -201,7 +201,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_results_are_not_written_to_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ImageError, match=r"^s3://bucket/a\.json is an address; expected a place"):
+    with pytest.raises(
+        ImageError, match=r"^s3://bucket/a\.json is an address; expected a local path"
+    ):
         prepare_file(Path("s3://bucket/a.json"))
     assert not list(tmp_path.iterdir())
 
@@ -258,7 +260,7 @@ def test_the_command_computes_in_the_type_that_it_is_told(
     ("option", "value", "message"),
     [
         ("--input", "nowhere.png", "nowhere.png does not exist"),
-        ("--input", ".", "holds no image"),
+        ("--input", ".", "has no image"),
         ("--scale", "median", "expected auto or a positive number"),
         ("--output", "file/below", "cannot be written"),
         ("--output", "s3://bucket/x", "s3://bucket/x/a_depth.png is an address"),

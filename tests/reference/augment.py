@@ -1,4 +1,4 @@
-"""Slow float64 twin of md2dist.data.loading.augment: pixel by pixel, with colorsys."""
+"""Reference of md2dist.data.loading.augment: pixel by pixel in float64, with colorsys."""
 
 import colorsys
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def jittered(image: np.ndarray, factors: dict[str, float], order: tuple[str, ...]) -> np.ndarray:
-    """Applies the colour changes to one frame, (3, H, W) float64 in [0, 1]."""
+    """Applies colour jitter to one frame, (3, H, W) float64 in [0, 1]; returns (3, H, W)."""
     _, height, width = image.shape
     for name in order:
         factor = factors[name]
@@ -30,12 +30,13 @@ def jittered(image: np.ndarray, factors: dict[str, float], order: tuple[str, ...
 
 
 def grey(pixel: np.ndarray) -> float:
+    """Returns the luma of one RGB pixel (3,)."""
     red, green, blue = pixel
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def mirrored(image: np.ndarray) -> np.ndarray:
-    """Turns left and right of one frame, (3, H, W)."""
+    """Flips one frame (3, H, W) horizontally."""
     width = image.shape[-1]
     result = np.empty_like(image)
     for x in range(width):

@@ -1,10 +1,10 @@
-"""Evaluation written out pixel by pixel in float64, as the papers say it."""
+"""Reference of the depth evaluation: pixel by pixel in float64, from the papers."""
 
 import math
 
 
 def resize(image, height, width):
-    """Bilinear with half-pixel centres and repeated borders; image is a list of rows."""
+    """Resizes an image (H, W) bilinearly, with half-pixel centres and border padding."""
     old_height, old_width = len(image), len(image[0])
     result = []
     for y in range(height):
@@ -23,6 +23,7 @@ def resize(image, height, width):
 
 
 def counts(true, y, x, height, width, protocol):
+    """Returns whether the protocol evaluates pixel (x, y), whose ground truth is `true` in m."""
     if protocol == "eigen_benchmark":
         return true > 0
     rows = int(0.40810811 * height) <= y < int(0.99189189 * height)
@@ -31,13 +32,14 @@ def counts(true, y, x, height, width, protocol):
 
 
 def middle(values):
+    """Returns the median."""
     ordered = sorted(values)
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def evaluate_image(scaled_disparity, ground_truth, protocol, scaling):
-    """The seven metrics, then the ratio of the medians."""
+    """Returns the seven metrics of one image (H, W), then the ratio of the medians."""
     height, width = ground_truth.shape
     resized = resize(scaled_disparity, height, width)
     pairs = []
@@ -64,7 +66,7 @@ def evaluate_image(scaled_disparity, ground_truth, protocol, scaling):
 
 
 def blend_row(plain, mirrored):
-    """Flip post-processing of one row."""
+    """Applies flip post-processing to one row (W,)."""
     width = len(plain)
     result = []
     for x in range(width):
@@ -76,15 +78,15 @@ def blend_row(plain, mirrored):
 
 
 def mean_abs_rel(depth_of_row, ground_truths, protocol):
-    """The error of one depth per row: the mean over images of the mean over pixels."""
+    """Returns abs_rel of one depth per row: the mean over images of the mean over pixels."""
     total = 0.0
-    for truth in ground_truths:
-        height, width = truth.shape
+    for ground_truth in ground_truths:
+        height, width = ground_truth.shape
         errors = [
-            abs(depth_of_row[y] - float(truth[y, x])) / float(truth[y, x])
+            abs(depth_of_row[y] - float(ground_truth[y, x])) / float(ground_truth[y, x])
             for y in range(height)
             for x in range(width)
-            if counts(truth[y, x], y, x, height, width, protocol)
+            if counts(ground_truth[y, x], y, x, height, width, protocol)
         ]
         total += sum(errors) / len(errors)
     return total / len(ground_truths)

@@ -1,4 +1,4 @@
-"""Twins of md2dist.geometry: float64, one pixel after the other, from the formulas."""
+"""Reference of md2dist.geometry: pixel by pixel in float64, from the formulas."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def rotation(axis_angle):
-    """Rodrigues' formula (3,) -> (3, 3)."""
+    """Rodrigues' formula: axis-angle (3,) to rotation matrix (3, 3)."""
     angle = math.sqrt(sum(v * v for v in axis_angle))
     x, y, z = (v / (angle + 1e-7) for v in axis_angle)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
@@ -15,7 +15,7 @@ def rotation(axis_angle):
 
 
 def transform(axis_angle, translation, is_inverted):
-    """Trans(t) R, or R^T Trans(-t), as a product of 4x4 matrices."""
+    """Returns Trans(t) R, or its inverse R^T Trans(-t), as a product of 4x4 matrices."""
     R, shift = np.eye(4), np.eye(4)
     R[:3, :3] = rotation(axis_angle)
     shift[:3, 3] = translation
@@ -26,14 +26,14 @@ def transform(axis_angle, translation, is_inverted):
 
 
 def project_pixel(x, y, depth, K, T):
-    """Where the target's pixel (x, y) at a depth lies in the source, in pixels."""
+    """Projects the target's pixel (x, y) at a depth into the source; returns pixels (x, y)."""
     point = depth * np.linalg.inv(K) @ np.array([x, y, 1.0])
     px, py, pz = K @ (T[:3, :3] @ point + T[:3, 3])
     return px / (pz + 1e-7), py / (pz + 1e-7)
 
 
 def sample(image, x, y):
-    """The colour of an image (C, H, W) at a place in pixels, the border repeated."""
+    """Samples an image (C, H, W) bilinearly at pixel (x, y), with border padding; returns (C,)."""
     height, width = image.shape[1:]
     x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
     left, top = math.floor(x), math.floor(y)
@@ -46,7 +46,7 @@ def sample(image, x, y):
 
 
 def warp(source, depth, K, T):
-    """The source (C, H, W) seen from the target with a depth map (H, W)."""
+    """Warps the source (C, H, W) to the target view with its depth map (H, W)."""
     warped = np.zeros((len(source), *depth.shape))
     for y in range(depth.shape[0]):
         for x in range(depth.shape[1]):
@@ -55,18 +55,18 @@ def warp(source, depth, K, T):
 
 
 def upsample(plane, height, width):
-    """A plane (h, w) at another size: bilinear between half-pixel centres, the border repeated."""
+    """Resizes a plane (h, w) bilinearly, with half-pixel centres and border padding."""
     scale_y, scale_x = plane.shape[0] / height, plane.shape[1] / width
     result = np.zeros((height, width))
     for y in range(height):
         for x in range(width):
-            place = (x + 0.5) * scale_x - 0.5, (y + 0.5) * scale_y - 0.5
-            result[y, x] = sample(plane[None], *place)[0]
+            position = (x + 0.5) * scale_x - 0.5, (y + 0.5) * scale_y - 0.5
+            result[y, x] = sample(plane[None], *position)[0]
     return result
 
 
 def downsample(image, scale):
-    """An image (C, H, W) by the means of 2^scale x 2^scale pixels."""
+    """Downsamples an image (C, H, W) by means over blocks of 2^scale x 2^scale pixels."""
     size = 2**scale
     channels, height, width = image.shape
     result = np.zeros((channels, height // size, width // size))

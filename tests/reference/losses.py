@@ -1,18 +1,18 @@
-"""Twins of md2dist.losses and md2dist.objective: float64, one pixel after the other."""
+"""Reference of md2dist.losses and md2dist.objective: pixel by pixel in float64."""
 
 import numpy as np
 from reference import geometry
 
 
 def reflect(index, size):
-    """The index, mirrored at the first and the last entry."""
+    """Reflects an index at the first and last entry."""
     if index < 0:
         return -index
     return 2 * (size - 1) - index if index >= size else index
 
 
 def ssim_error(a, b):
-    """(1 - SSIM) / 2 of two planes (H, W), clamped to [0, 1]."""
+    """Returns (1 - SSIM) / 2 of two planes (H, W), clamped to [0, 1]."""
     height, width = a.shape
     result = np.zeros((height, width))
     for y in range(height):
@@ -31,7 +31,7 @@ def ssim_error(a, b):
 
 
 def photometric_error(a, b, use_ssim=True):
-    """The error (H, W) between images (C, H, W)."""
+    """Returns the photometric error (H, W) between images (C, H, W)."""
     difference = np.abs(a - b).mean(0)
     if not use_ssim:
         return difference
@@ -40,7 +40,7 @@ def photometric_error(a, b, use_ssim=True):
 
 
 def smoothness_loss(disparities, images):
-    """The loss of disparities (B, H, W) with images (B, C, H, W)."""
+    """Returns the edge-aware smoothness loss of disparities (B, H, W), images (B, C, H, W)."""
     along_x, along_y = [], []
     for disparity, image in zip(disparities, images, strict=True):
         d = disparity / (disparity.mean() + 1e-7)
@@ -57,7 +57,7 @@ def smoothness_loss(disparities, images):
 
 
 def reduce_sources(reprojection, identity, use_average):
-    """Error and auto-mask (H, W) from errors (S, H, W); identity may be None."""
+    """Returns error and auto-mask (H, W) from errors (S, H, W); identity may be None."""
     height, width = reprojection.shape[1:]
     error, auto_mask = np.zeros((height, width)), np.ones((height, width), dtype=bool)
     reduce = np.mean if use_average else np.min
@@ -72,15 +72,19 @@ def reduce_sources(reprojection, identity, use_average):
 
 
 def predictive_mask_loss(mask):
-    """0.2 times the cross entropy with 1."""
+    """Returns 0.2 times the cross entropy between the mask (any shape) and 1."""
     return 0.2 * np.mean([-np.log(value) for value in mask.flat])
 
 
 def scale_losses(disparities, masks, T, batch, settings):
-    """The loss of each scale from arrays, without noise, and scale 0's warped images and mask.
+    """Returns the loss of each scale without noise, and scale 0's warped images and auto-masks.
 
-    Args: disparities, a list of (B, h, w); masks, a list of (B, S, h, w) or None; T (B, S, 4, 4);
-    batch, a Batch of arrays; settings, a LossConfig.
+    Args:
+        disparities: list of (B, h, w), one per scale.
+        masks: list of (B, S, h, w), one per scale, or None.
+        T: T_source_target, (B, S, 4, 4).
+        batch: a Batch of arrays.
+        settings: a LossConfig.
     """
     losses, pictures = [], []
     num, num_sources = batch.sources.shape[:2]

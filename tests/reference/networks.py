@@ -1,4 +1,4 @@
-"""The networks as plain numpy loops in float64, one image at a time, over the published weights."""
+"""Reference of the networks: numpy loops in float64 over the published weights, image by image."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ State = dict[str, np.ndarray]
 
 
 def convolve(image, weight, bias=None, stride=1, padding=0, mode="constant"):
-    """Correlates (C, H, W) with (O, C, k, k), one output pixel after the other."""
+    """Cross-correlates (C, H, W) with (O, C, k, k), output pixel by output pixel."""
     size = weight.shape[-1]
     padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)), mode=mode)
     height = (padded.shape[1] - size) // stride + 1
@@ -33,7 +33,7 @@ def sigmoid(x):
 
 
 def max_pool(image):
-    """3x3 maxima at stride 2; outside counts for nothing."""
+    """3x3 max pooling of (C, H, W) with stride 2, padded with -inf."""
     padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     _, height, width = image.shape
     output = np.zeros((len(image), height // 2, width // 2))
@@ -44,7 +44,7 @@ def max_pool(image):
 
 
 def normalise(x, state: State, name: str):
-    """Batch norm in eval mode."""
+    """Batch norm of (C, H, W) in eval mode."""
     mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
     columns = (slice(None), None, None)
@@ -52,7 +52,7 @@ def normalise(x, state: State, name: str):
 
 
 def resnet_block(x, state: State, name: str, stride: int):
-    """A basic block, or a bottleneck where there is a third convolution."""
+    """ResNet block on (C, H, W): a bottleneck if it has a third convolution, else a basic block."""
     is_bottleneck = f"{name}.conv3.weight" in state
     strides = (1, stride, 1) if is_bottleneck else (stride, 1)
     output = x
@@ -69,7 +69,7 @@ def resnet_block(x, state: State, name: str, stride: int):
 
 
 def resnet_features(image, state: State, num_blocks):
-    """Five features of an image (3 or 6, H, W) in [0, 1]; names are torchvision's."""
+    """Returns five features of an image (3 or 6, H, W) in [0, 1]; keys as in torchvision."""
     x = convolve((image - 0.45) / 0.225, state["conv1.weight"], stride=2, padding=3)
     features = [relu(normalise(x, state, "bn1"))]
     x = max_pool(features[0])
@@ -82,7 +82,7 @@ def resnet_features(image, state: State, num_blocks):
 
 
 def depth_maps(features, state: State):
-    """Four maps of one image's features; names are those of the published depth.pth."""
+    """Returns disparities (1, h, w) at four scales; keys as in the published depth.pth."""
     x = features[4]
     heads = {}
     for level in (4, 3, 2, 1, 0):
@@ -98,7 +98,7 @@ def depth_maps(features, state: State):
 
 
 def pose(feature, state: State):
-    """Axis-angle and translation of one image pair; names are those of the published pose.pth."""
+    """Returns axis-angle (3,) and translation (3,) of a pair; keys as in the published pose.pth."""
     x = relu(convolve(feature, state["net.0.weight"], state["net.0.bias"]))
     x = relu(convolve(x, state["net.1.weight"], state["net.1.bias"], padding=1))
     x = relu(convolve(x, state["net.2.weight"], state["net.2.bias"], padding=1))

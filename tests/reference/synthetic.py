@@ -1,4 +1,4 @@
-"""Slow twins for the synthetic world, in the obvious form: one ray, one rectangle, one point."""
+"""Reference of the synthetic world: ray by ray, rectangle by rectangle, point by point."""
 
 from typing import NamedTuple
 
@@ -6,19 +6,19 @@ import numpy as np
 
 
 def first_hit(origin, ray, rectangles):
-    """The distance along the ray, in rays, and the number of the first rectangle met; inf, -1."""
+    """Returns distance (in ray lengths) and index of the first rectangle hit, or (inf, -1)."""
     nearest, number = np.inf, -1
     for i in range(len(rectangles.origin)):
         along, across = rectangles.edges[i]
         normal = np.cross(along, across)
         to_corner = rectangles.origin[i] - origin
         if to_corner @ normal >= 0 or ray @ normal == 0:
-            continue  # seen from behind, or never met
+            continue  # seen from behind, or parallel
         distance = (to_corner @ normal) / (ray @ normal)
-        place = distance * ray - to_corner
+        position = distance * ray - to_corner
         inside = (
-            0 <= place @ along <= rectangles.size[i, 0]
-            and 0 <= place @ across <= rectangles.size[i, 1]
+            0 <= position @ along <= rectangles.size[i, 0]
+            and 0 <= position @ across <= rectangles.size[i, 1]
         )
         if inside and 0 < distance < nearest:
             nearest, number = distance, i
@@ -26,16 +26,16 @@ def first_hit(origin, ray, rectangles):
 
 
 class Warp(NamedTuple):
-    """A view, sampled where the true geometry says that the target's points went."""
+    """Source view sampled at the true projections of the target's points."""
 
     sampled: np.ndarray  # (M, C) values of the source
     target: np.ndarray  # (M, C) values of the target at the same points
-    source_depth: np.ndarray  # (M,) m, what the source sees there
-    true_depth: np.ndarray  # (M,) m, of the target's point in the source's camera
+    source_depth: np.ndarray  # (M,) m, depth of the source there
+    true_depth: np.ndarray  # (M,) m, depth of the target's points in the source camera
 
 
 def warp(drive, target, source):
-    """Moves every point seen in (frame, camera) `target` to `source`, by true depth and poses."""
+    """Projects all points of view `target` (frame, camera) to `source`, by true depth and poses."""
     target_image, depth = drive.render(*target)
     source_image, source_depth = drive.render(*source)
     v, u = np.nonzero(np.isfinite(depth))
@@ -56,7 +56,7 @@ def warp(drive, target, source):
 
 
 def interpolate(image, x, y):
-    """Bilinear values (M, C) of an image (H, W, C) at pixels (x, y) inside it."""
+    """Samples an image (H, W, C) bilinearly at inner pixels x, y (M,); returns (M, C)."""
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
     right, down = (x - left)[:, None], (y - top)[:, None]
     upper = image[top, left] * (1 - right) + image[top, left + 1] * right

@@ -1,4 +1,4 @@
-"""The projection of a laser scan, point by point in float64, with two rules for shared pixels."""
+"""Reference of the laser projection: point by point in float64, two rules for shared pixels."""
 
 from collections import defaultdict
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def project_point(point, calibration, camera):
-    """Returns (column, row, z in the camera) of one point; column and row may lie outside."""
+    """Returns (column, row, z in the camera) of one point; it may be outside the image."""
     velodyne = np.array([*point[:3], 1.0])
     in_camera_0 = calibration.velo_to_cam @ velodyne
     rectified = calibration.R_rect_00 @ in_camera_0[:3]
@@ -15,11 +15,14 @@ def project_point(point, calibration, camera):
 
 
 def project_velodyne(points, calibration, camera=2, use_velodyne_x=True, as_published=False):
-    """Depth (H, W); `as_published` lets pixels (r, W-1) and (r+1, 0) compete as if they were one,
-    which is how the published ground truth came about."""
+    """Returns the depth (H, W) of points (N, 4).
+
+    `as_published` treats pixels (r, W-1) and (r+1, 0) as one pixel, as the code that made the
+    published ground truth does.
+    """
     height, width = calibration.sizes[camera]
     depth = np.zeros((height, width))
-    rivals = defaultdict(list)
+    points_of_pixel = defaultdict(list)
     for point in np.asarray(points, np.float64):
         if point[0] < 0:
             continue
@@ -28,8 +31,8 @@ def project_velodyne(points, calibration, camera=2, use_velodyne_x=True, as_publ
             stored = point[0] if use_velodyne_x else z
             depth[row, column] = stored
             group = row * (width - 1) + column if as_published else (row, column)
-            rivals[group].append((row, column, stored))
-    for group in rivals.values():
+            points_of_pixel[group].append((row, column, stored))
+    for group in points_of_pixel.values():
         if len(group) > 1:
             row, column, _ = group[0]
             depth[row, column] = min(stored for _, _, stored in group)

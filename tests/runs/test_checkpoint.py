@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.connected_ranks import run_ranks
+from helpers.resume_states import resume_state
 
 from md2dist.distributed.world import barrier, read_world
 from md2dist.errors import CheckpointError
@@ -23,7 +24,7 @@ WEIGHTS = "mp_rank_00_model_states.pt"
 
 
 class FileWriter:
-    """Writes in place of torch, and can find the disk full half-way."""
+    """Writes instead of torch; can simulate a disk that becomes full."""
 
     def __init__(self, is_full):
         self.is_full = is_full
@@ -50,12 +51,13 @@ class FileEngine:
 
 def save(folder, step, keep=3, **engine):
     world = read_world()
-    return save_checkpoint(FileEngine(**engine), folder, {"step": step}, "seed: 0\n", keep, world)
+    state = resume_state(step)
+    return save_checkpoint(FileEngine(**engine), folder, state, "seed: 0\n", keep, world)
 
 
-def test_a_saved_checkpoint_is_found_with_its_facts(tmp_path):
+def test_a_saved_checkpoint_is_found_with_its_state(tmp_path):
     checkpoint = save(tmp_path, 7)
-    assert find_checkpoint(tmp_path) == (checkpoint, {"step": 7})
+    assert find_checkpoint(tmp_path) == (checkpoint, resume_state(7))
     assert (tmp_path / "latest").read_text().strip() == checkpoint.name
     assert (checkpoint / "config.yaml").read_text() == "seed: 0\n"
 
@@ -66,15 +68,15 @@ def test_the_newest_ones_are_kept(tmp_path):
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000100", "step-00000015"]
 
 
-def test_a_checkpoint_that_fails_half_way_does_not_appear_and_the_next_one_does(tmp_path):
+def test_a_checkpoint_that_fails_half_way_is_not_published_and_the_next_one_is(tmp_path):
     before = save(tmp_path, 1)
-    with pytest.raises(CheckpointError, match=r"no space.*is there room"):
+    with pytest.raises(CheckpointError, match=r"no space.*check its free space"):
         save(tmp_path, 2, is_full=True)
-    assert find_checkpoint(tmp_path) == (before, {"step": 1})
+    assert find_checkpoint(tmp_path) == (before, resume_state(1))
     assert (tmp_path / "latest").read_text().strip() == before.name
     assert not list(tmp_path.glob(".partial*"))
     save(tmp_path, 2)
-    assert find_checkpoint(tmp_path)[1] == {"step": 2}
+    assert find_checkpoint(tmp_path)[1] == resume_state(2)
 
 
 def save_on_a_full_disk(world):
@@ -86,42 +88,42 @@ def save_on_a_full_disk(world):
 
 
 @pytest.mark.slow
-def test_all_ranks_learn_that_one_could_not_write(tmp_path, monkeypatch):
+def test_a_failed_write_on_one_rank_fails_on_all(tmp_path, monkeypatch):
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
-    for told in run_ranks(save_on_a_full_disk):
-        assert "rank 0: no checkpoint could be saved" in told
-        assert told.endswith("[]")
+    for message in run_ranks(save_on_a_full_disk):
+        assert "rank 0: no checkpoint could be saved" in message
+        assert message.endswith("[]")
 
 
-def test_the_best_in_validation_outlives_the_newest(tmp_path):
+def test_the_best_in_validation_is_kept_beside_the_newest(tmp_path):
     for step, abs_rel in ((5, 0.3), (10, 0.1), (15, 0.2), (20, float("nan")), (25, 0.1)):
         note_validation(save(tmp_path, step, keep=1), {"abs_rel": abs_rel})
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000025", "step-00000010"]
     assert find_best(tmp_path) == tmp_path / "step-00000010"
     assert (tmp_path / "best").resolve().name == "step-00000010"
     assert read_validation(tmp_path / "best") == {"abs_rel": 0.1}
-    assert verify_checkpoint(tmp_path / "best") == {"step": 10}
+    assert verify_checkpoint(tmp_path / "best") == resume_state(10)
 
 
-def test_damaged_checkpoints_of_later_steps_make_room_for_what_is_done_again(tmp_path):
+def test_damaged_checkpoints_of_later_steps_are_removed_when_the_steps_are_repeated(tmp_path):
     for step in (10, 15, 20):
         note_validation(save(tmp_path, step), {"abs_rel": 1 / step})
     for name in ("step-00000015", "step-00000020"):
         cut_short(tmp_path / name)
-    assert find_checkpoint(tmp_path)[1] == {"step": 10}
+    assert find_checkpoint(tmp_path)[1] == resume_state(10)
     again = save(tmp_path, 12, keep=1)
-    assert find_checkpoint(tmp_path) == (again, {"step": 12})
+    assert find_checkpoint(tmp_path) == (again, resume_state(12))
     assert [path.name for path in list_checkpoints(tmp_path)] == [again.name, "step-00000010"]
     assert find_best(tmp_path) == tmp_path / "step-00000010"
 
 
-def test_what_a_killed_life_left_half_written_goes_with_the_next_checkpoint(tmp_path):
+def test_partial_checkpoints_of_a_killed_run_are_removed_by_the_next_save(tmp_path):
     (tmp_path / ".partial-step-00000007").mkdir()
     save(tmp_path, 9)
     assert not list(tmp_path.glob(".partial*"))
 
 
-def test_without_validations_none_is_the_best(tmp_path):
+def test_without_validation_there_is_no_best(tmp_path):
     checkpoint = save(tmp_path, 5)
     assert find_best(tmp_path) is None
     assert read_validation(checkpoint) is None
@@ -147,20 +149,29 @@ def break_manifest(checkpoint):
     (checkpoint / MANIFEST_NAME).write_text('{"facts": ')
 
 
-DAMAGES = [flip_a_byte, cut_short, remove_weights, break_manifest]
+def drop_the_seed(checkpoint):
+    path = checkpoint / MANIFEST_NAME
+    manifest = json.loads(path.read_text())
+    del manifest["facts"]["seed"]
+    path.write_text(json.dumps(manifest))
+
+
+DAMAGES = [drop_the_seed, flip_a_byte, cut_short, remove_weights, break_manifest]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_falls_back_loudly_to_the_one_before(tmp_path, damage, caplog):
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one_with_a_warning(
+    tmp_path, damage, caplog
+):
     before, newest = save(tmp_path, 1), save(tmp_path, 2)
     damage(newest)
     with caplog.at_level(logging.WARNING, logger="md2dist"):
-        assert find_checkpoint(tmp_path) == (before, {"step": 1})
+        assert find_checkpoint(tmp_path) == (before, resume_state(1))
     assert "falling back" in caplog.text
     assert str(newest) in caplog.text
 
 
-def test_nothing_but_damage_is_an_error_and_no_checkpoint_is_none(tmp_path):
+def test_only_damaged_checkpoints_are_an_error_and_no_checkpoint_gives_none(tmp_path):
     assert find_checkpoint(tmp_path / "absent") is None
     flip_a_byte(save(tmp_path, 1))
     with pytest.raises(CheckpointError, match="all 1 checkpoints"):
@@ -171,4 +182,4 @@ def test_the_manifest_names_every_file(tmp_path):
     checkpoint = save(tmp_path, 3)
     manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
     assert set(manifest["files"]) == {WEIGHTS, "config.yaml"}
-    assert verify_checkpoint(checkpoint) == {"step": 3}
+    assert verify_checkpoint(checkpoint) == resume_state(3)

@@ -11,7 +11,7 @@ from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 OTHER_TRAINING = """
 import fcntl, sys
 file = open(sys.argv[1], "a")
-fcntl.lockf(file, fcntl.LOCK_EX)
+fcntl.flock(file, fcntl.LOCK_EX)
 print("locked", flush=True)
 sys.stdin.read()
 """
@@ -21,52 +21,50 @@ def open_dir(run_dir, settings="seed: 1\n", resume="auto"):
     open_run_dir(run_dir, settings, starts_over=resume == "never")
 
 
-def test_a_folder_in_which_a_training_is_at_work_is_closed_to_others_until_it_ends(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(run_dir, "_PATIENCE_S", 0)
+def test_the_folder_of_an_active_run_is_locked_until_that_run_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_dir, "_LOCK_TIMEOUT_S", 0)
     command = [sys.executable, "-c", OTHER_TRAINING, tmp_path / "other" / ".lock"]
     (tmp_path / "other").mkdir()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"locked\n"
-        with pytest.raises(ConfigError, match=r"another training is at work in .*other"):
+        with pytest.raises(ConfigError, match=r"another run is using log.run_dir=.*other"):
             lock_run_dir(tmp_path / "other")
         assert [path.name for path in (tmp_path / "other").iterdir()] == [".lock"]
-        monkeypatch.setattr(run_dir, "_PATIENCE_S", 60)
+        monkeypatch.setattr(run_dir, "_LOCK_TIMEOUT_S", 60)
         threading.Timer(1.5, other.kill).start()
         lock_run_dir(tmp_path / "other")
     open_dir(tmp_path / "other")
 
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
-def test_who_waits_for_a_training_that_has_set_the_folder_aside_leaves_the_new_one_alone(
+def test_a_run_that_waited_for_one_that_renamed_the_folder_leaves_the_new_one_alone(
     tmp_path, resume
 ):
     open_dir(tmp_path / "run")
     lock_run_dir(tmp_path / "run")
-    (tmp_path / "run").rename(tmp_path / "run.before-1")  # by the other
+    (tmp_path / "run").rename(tmp_path / "run.before-1")  # by the other run
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 7\n")
-    with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
+    with pytest.raises(ConfigError, match=r"another run has started in log.run_dir=.*run since"):
         open_dir(tmp_path / "run", resume=resume)
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.before-1"]
 
 
-def test_the_lock_of_a_folder_that_was_set_aside_while_one_waited_is_none(tmp_path, monkeypatch):
+def test_a_lock_is_void_if_the_folder_was_renamed_during_the_wait(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
 
-    def lock_too_late(file):
+    def lock_too_late(file, required):
         (tmp_path / "run").rename(tmp_path / "run.before-1")
         return True
 
-    monkeypatch.setattr(run_dir, "_try_lock", lock_too_late)
-    with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
+    monkeypatch.setattr(run_dir, "try_lock", lock_too_late)
+    with pytest.raises(ConfigError, match=r"another run has started in log.run_dir=.*run since"):
         lock_run_dir(tmp_path / "run")
 
 
-def test_what_is_not_there_yet_is_locked_when_it_is_made(tmp_path):
+def test_a_new_folder_is_locked_when_it_is_created(tmp_path):
     lock_run_dir(tmp_path / "run")
     assert not (tmp_path / "run").exists()
     open_dir(tmp_path / "run")
@@ -74,17 +72,17 @@ def test_what_is_not_there_yet_is_locked_when_it_is_made(tmp_path):
 
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
-def test_a_run_that_another_training_has_begun_meanwhile_is_left_alone(tmp_path, resume):
-    lock_run_dir(tmp_path / "run")  # there is nothing yet
+def test_a_folder_that_another_run_has_created_meanwhile_is_left_alone(tmp_path, resume):
+    lock_run_dir(tmp_path / "run")  # there is no folder yet
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 7\n")
-    with pytest.raises(ConfigError, match=r"another training has begun in log.run_dir=.*run while"):
+    with pytest.raises(ConfigError, match=r"another run has started in log.run_dir=.*run since"):
         open_dir(tmp_path / "run", resume=resume)
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7\n"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_run_that_starts_over_sets_the_old_folder_aside(tmp_path):
+def test_a_run_that_starts_over_renames_the_old_folder(tmp_path):
     for seed in (1, 2, 3):
         open_dir(tmp_path / "run", f"seed: {seed}\n", "never")
     for name, seed in {"run.before-1": 1, "run.before-2": 2, "run": 3}.items():

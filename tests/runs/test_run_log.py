@@ -45,29 +45,29 @@ def test_the_status_follows_the_run(tmp_path):
     assert status()["message"] == "ValueError: because"
 
 
-def test_a_failure_is_the_last_word(tmp_path):
+def test_a_failure_is_the_final_status(tmp_path):
     log = open_log(tmp_path)
     log.fail("rank 1 was killed")
-    log.write_status("running")  # by the thread of the steps, which does not know yet
+    log.write_status("running")  # by the training thread, which does not know yet
     log.write_status("finished")
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["status"], status["message"]) == ("failed", "rank 1 was killed")
 
 
-def test_a_resumed_run_drops_the_lines_that_its_earlier_life_wrote_after_the_checkpoint(tmp_path):
+def test_a_resumed_run_removes_the_lines_logged_after_the_checkpoint(tmp_path):
     log = open_log(tmp_path)
     for step in (10, 20, 30):
         log.log(METRICS, step)
     log.close("failed")
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 40, "train/l')  # cut short by a kill
+        file.write('{"step": 40, "train/l')  # truncated by a kill
     log = open_log(tmp_path, first_step=20)
     log.log(METRICS, 30)
     log.close("finished")
     assert read_steps(tmp_path) == [10, 20, 30]
 
 
-def test_a_full_disk_costs_words_and_not_the_run(tmp_path, caplog):
+def test_a_full_disk_is_logged_and_does_not_stop_the_run(tmp_path, caplog):
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     log = open_log(tmp_path)
     log.log(METRICS, 10)

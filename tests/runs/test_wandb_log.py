@@ -20,7 +20,7 @@ def no_account(monkeypatch, tmp_path):
 
 
 def read_offline_run(path):
-    """Yields the records of a .wandb file, which is a LevelDB log behind 7 bytes of its own."""
+    """Yields the records of a .wandb file, which is a LevelDB log after a header of 7 bytes."""
     data, record, position = path.read_bytes(), b"", 7
     while position + 7 <= len(data):
         room = 32768 - position % 32768
@@ -30,7 +30,7 @@ def read_offline_run(path):
         length, kind = struct.unpack_from("<HB", data, position + 4)
         record += data[position + 7 : position + 7 + length]
         position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+        if kind in (1, 4):  # complete, or the last part
             yield record
             record = b""
 
@@ -56,7 +56,7 @@ def test_an_offline_run_holds_the_scalars_and_pictures_that_were_logged(no_accou
     assert history["train/panel/height"] == "4"
 
 
-def test_a_failure_of_wandb_is_told_once_and_ends_nothing(tmp_path, caplog):
+def test_a_failure_of_wandb_is_reported_once_and_stops_nothing(tmp_path, caplog):
     class DeadRun:
         id = "dead"
 
@@ -69,7 +69,7 @@ def test_a_failure_of_wandb_is_told_once_and_ends_nothing(tmp_path, caplog):
         for step in range(3):
             log.log({"train/loss": 1.0}, step)
     assert [record.getMessage() for record in caplog.records] == [
-        "W&B is left out from here on: no route"
+        "W&B logging is off for the rest of this run: no route"
     ]
     assert log.run_id is None
 
@@ -83,14 +83,12 @@ def test_a_disabled_run_makes_no_file(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["auto", "offline", "disabled"])
-def test_only_a_run_that_is_to_be_online_needs_an_account(no_account, mode):
+def test_only_an_online_run_needs_an_account(no_account, mode):
     check_account(mode)
 
 
 @pytest.mark.parametrize(("mode", "wanted"), [("online", "offline"), ("auto", "online")])
-def test_a_run_that_is_to_be_online_is_refused_without_an_account(
-    no_account, monkeypatch, mode, wanted
-):
+def test_an_online_run_is_refused_without_an_account(no_account, monkeypatch, mode, wanted):
     monkeypatch.setenv("WANDB_MODE", wanted)
     source = "log.wandb_mode" if mode == "online" else "WANDB_MODE"
     with pytest.raises(
@@ -116,6 +114,6 @@ def test_an_account_is_found_wherever_wandb_would_find_it(
     for name in account.keys() - {"NETRC"}:
         monkeypatch.setenv(name, account[name])
     code = "from md2dist.runs.wandb_log import check_account; check_account('online')"
-    # Not in this process, in which W&B would stay logged in.
+    # In a process of its own, since W&B would stay logged in.
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

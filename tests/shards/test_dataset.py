@@ -43,17 +43,17 @@ def test_other_image_formats_decode(tmp_path, image_format):
         np.testing.assert_array_equal(frame, small_image(0, "0", 32, 64))
 
 
-def test_numbers_behave_as_in_a_sequence(folder):
+def test_indices_behave_as_in_a_sequence(folder):
     dataset = ShardDataset(folder)
     assert dataset[-1].key == dataset[9].key
     assert dataset[-10].key == dataset[0].key
     assert [sample.info["frame"] for sample in dataset] == list(range(10))
     for outside in (10, -11):
-        with pytest.raises(IndexError, match=f"no sample {outside} among 10"):
+        with pytest.raises(IndexError, match=f"index {outside} is out of range for 10 samples"):
             dataset[outside]
 
 
-def test_a_dataset_says_at_the_prompt_what_it_holds(folder):
+def test_the_repr_of_a_dataset_describes_its_samples(folder):
     text = repr(ShardDataset(folder))
     for part in (str(folder), "10 samples of small", "3 shards", "32x64 png", "0 -1 +1 s"):
         assert part in text
@@ -92,7 +92,7 @@ def test_threads_share_a_dataset(folder, monkeypatch):
     assert not wrong
 
 
-def test_files_are_opened_late_and_not_without_limit(folder, monkeypatch):
+def test_files_are_opened_lazily_and_their_number_is_limited(folder, monkeypatch):
     monkeypatch.setattr("md2dist.data.shards.dataset._OPEN_FILES", 2)
 
     def num_open() -> int:
@@ -124,7 +124,7 @@ def test_a_missing_shard_is_named(folder):
 def test_a_short_shard_is_named(folder):
     path = folder / "shard-000002.tar"
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ShardError, match=r"shard-000002\.tar has \d+ bytes, index\.json says"):
+    with pytest.raises(ShardError, match=r"shard-000002\.tar has \d+ bytes, expected \d+"):
         ShardDataset(folder)[8]
 
 
@@ -139,7 +139,7 @@ def test_a_shard_cut_while_it_is_open_is_named(folder):
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpg", "webp"])
-def test_damage_anywhere_is_an_error_of_use_or_unseen(tmp_path, image_format):
+def test_damage_anywhere_is_a_shard_error_or_unseen(tmp_path, image_format):
     write_small_shards(tmp_path, 1, image_format=image_format, ground_truth="velodyne")
     path = tmp_path / "shard-000000.tar"
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""A data set of a million samples is planned in little memory."""
+"""Planning of a dataset of a million samples, in little memory."""
 
 import subprocess
 import sys
@@ -17,14 +17,15 @@ from pathlib import Path
 from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.loading.read_plan import plan_reading
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.distributed.topology import Topology
 
-def peak_mb():  # of this process alone, which resource.getrusage does not tell
+def peak_mb():  # of this process alone, which resource.getrusage does not report
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 
 before = peak_mb()
 dataset = ShardDataset(sys.argv[1])
 order = GlobalOrder(dataset.manifest.shard_sizes, seed=0, global_batch_size=96, window_shards=16)
-plan = plan_reading(dataset, order, 0, ranks=range(8), world_size=16, num_accum=1)
+plan = plan_reading(dataset, order, 0, Topology(world_size=16, node_size=8))
 print(peak_mb() - before, plan.num_samples, plan.total_samples)
 """
 

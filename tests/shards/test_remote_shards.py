@@ -1,4 +1,4 @@
-"""The same samples from every kind of store as from the folder."""
+"""Every kind of store yields the same samples as the folder."""
 
 import pickle
 import time
@@ -38,7 +38,7 @@ def kept(cache: Path) -> list[Path]:
     return [path for path in cache.iterdir() if not path.name.startswith(".")]
 
 
-def test_a_web_server_gives_samples_one_by_one_and_only_once(server, folder, cache):
+def test_a_web_server_serves_each_sample_once(server, folder, cache):
     url = serve_folder(server, folder)
     dataset = ShardDataset(url, cache_dir=cache, retry_policy=HASTY)
     dataset.check_files()
@@ -55,7 +55,7 @@ def test_a_web_server_gives_samples_one_by_one_and_only_once(server, folder, cac
     assert len(server.ranges) == before
 
 
-def test_decoded_samples_come_one_after_another_fetched_ahead_of_their_turn(server, folder, cache):
+def test_decoded_samples_come_in_order_and_are_fetched_ahead(server, folder, cache):
     dataset = ShardDataset(serve_folder(server, folder), cache_dir=cache, retry_policy=HASTY)
     indices, expected = [7, 2, -1, 2], ShardDataset(folder)
     samples = dataset.samples(indices)
@@ -69,7 +69,7 @@ def test_decoded_samples_come_one_after_another_fetched_ahead_of_their_turn(serv
             np.testing.assert_array_equal(sample.frames[view], frame)
 
 
-def test_a_web_server_without_ranges_gives_whole_shards(server, folder, cache):
+def test_a_web_server_without_ranges_serves_whole_shards(server, folder, cache):
     server.keeps_ranges = False
     dataset = ShardDataset(serve_folder(server, folder), cache_dir=cache, retry_policy=HASTY)
     assert dataset.reads_whole_shards
@@ -78,7 +78,7 @@ def test_a_web_server_without_ranges_gives_whole_shards(server, folder, cache):
     assert len(fetched) == len(kept(cache)) == 3
 
 
-def test_a_query_stays_behind_the_names(server, folder, cache):
+def test_a_query_string_follows_the_file_names(server, folder, cache):
     url = serve_folder(server, folder)
     for name in list(server.files):
         server.files[f"{name}?signature=a/b"] = server.files.pop(name)
@@ -86,9 +86,9 @@ def test_a_query_stays_behind_the_names(server, folder, cache):
     assert read_all(dataset) == read_folder(folder)
 
 
-def test_a_pipe_gives_whole_shards(folder, cache):
+def test_a_pipe_serves_whole_shards(folder, cache):
     dataset = ShardDataset(f"pipe:cat {folder}/{{}}", cache_dir=cache, retry_policy=HASTY)
-    dataset.check_files()  # a command cannot tell a size
+    dataset.check_files()  # a command cannot report a size
     assert dataset.reads_whole_shards
     assert read_all(dataset) == read_folder(folder)
     assert len(kept(cache)) == 3
@@ -103,12 +103,14 @@ def test_a_folder_can_be_cached_too(folder, cache):
 
 
 @pytest.mark.parametrize("cache_gb", [-1, 0, float("nan"), float("inf")])
-def test_a_cache_without_a_bound_is_refused(folder, cache, cache_gb):
-    with pytest.raises(ConfigError, match=rf"{cache_gb} GB: expected a positive .*--cache-gb"):
+def test_a_cache_without_a_size_limit_is_refused(folder, cache, cache_gb):
+    with pytest.raises(
+        ConfigError, match=rf"{cache_gb} GB: expected a finite number > 0 .*--cache-gb"
+    ):
         ShardDataset(folder, cache_dir=cache, cache_gb=cache_gb)
 
 
-def test_an_object_store_gives_samples_one_by_one(folder, cache, monkeypatch):
+def test_an_object_store_serves_single_samples(folder, cache, monkeypatch):
     with serve_objects() as settings:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
@@ -118,7 +120,7 @@ def test_an_object_store_gives_samples_one_by_one(folder, cache, monkeypatch):
         assert len(kept(cache)) == 10
         (lost,) = (path for path in kept(cache) if path.name.startswith(shard_digest(dataset)))
         for wrong, reason in (("a", "404|NoSuchKey"), ("a/c", "404|NoSuchKey")):
-            with pytest.raises(ShardError, match=rf"index\.json cannot be had .*{reason}"):
+            with pytest.raises(ShardError, match=rf"index\.json cannot be fetched .*{reason}"):
                 ShardDataset(f"s3://shards/{wrong}", cache_dir=cache, retry_policy=HASTY)
         with pytest.raises(ShardError, match="NoSuchBucket"):
             ShardDataset("s3://another/a/b", cache_dir=cache, retry_policy=HASTY)
@@ -128,12 +130,12 @@ def test_an_object_store_gives_samples_one_by_one(folder, cache, monkeypatch):
 
 
 def shard_digest(dataset: ShardDataset) -> str:
-    """Begins the names of the last shard's last sample."""
+    """Returns the start of the cache key of the last shard's last sample."""
     entry = dataset.manifest.shards[-1]
     return f"{entry.sha256}-{entry.offsets[-2]}"
 
 
-def test_a_remote_dataset_says_where_it_is_and_pickles(server, folder, cache):
+def test_a_remote_dataset_shows_its_address_and_pickles(server, folder, cache):
     url = serve_folder(server, folder)
     dataset = ShardDataset(url, cache_dir=cache, retry_policy=HASTY)
     assert url in repr(dataset)
@@ -146,13 +148,16 @@ def test_a_remote_dataset_says_where_it_is_and_pickles(server, folder, cache):
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("ftp://host/shards", "no place of shards; expected a folder, http"),
+        ("ftp://host/shards", "has an unknown scheme; expected a folder, http"),
         ("s3:///prefix", "names no bucket"),
-        ("pipe:cat shards", "has no {} where a file's name shall stand"),
-        ("http://127.0.0.1:9/shards", r"index\.json cannot be had .* tried 3 times"),
-        ("http://exa..mple/shards", r"index\.json cannot be had from http://exa\.\.mple/.*: enc"),
+        ("pipe:cat shards", "has no {} for the name of the file"),
+        ("http://127.0.0.1:9/shards", r"index\.json cannot be fetched .* tried 3 times"),
+        (
+            "http://exa..mple/shards",
+            r"index\.json cannot be fetched from http://exa\.\.mple/.*: enc",
+        ),
         *(
-            (place, "no address of a web server; expected https://host/folder, where blanks")
+            (place, "is not a valid address; expected https://host/folder, with spaces")
             for place in (
                 "http://[::1/x",
                 "http:///shards",
@@ -164,7 +169,7 @@ def test_a_remote_dataset_says_where_it_is_and_pickles(server, folder, cache):
         ),
     ],
 )
-def test_an_address_that_leads_nowhere_is_refused(place, reason):
+def test_an_invalid_address_is_refused(place, reason):
     with pytest.raises(ShardError, match=reason):
         ShardDataset(place, retry_policy=HASTY)
 

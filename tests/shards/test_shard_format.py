@@ -44,7 +44,7 @@ def make_manifest(num_shards: int = 3, per_shard: int = 5) -> Manifest:
 
 
 def tar_section(key: str, members: dict[str, bytes]) -> tuple[bytes, bytes]:
-    """The section of one sample as WebDataset writes it, and the whole tar."""
+    """Returns the section of one sample as WebDataset writes it, and the whole tar."""
     stream = io.BytesIO()
     with TarWriter(stream, encoder=False, mtime=0, compress=False) as writer:
         writer.write({"__key__": key, **members})
@@ -96,7 +96,7 @@ def test_another_format_version_is_refused(tmp_path, version):
     stored = json.loads(path.read_text()) | {"format_version": version}
     del stored["shards"][0]["crc32"]  # as in version 1
     path.write_text(json.dumps(stored))
-    words = rf"format version {version}; this program reads {FORMAT_VERSION}: .*again"
+    words = rf"format version {version}, expected {FORMAT_VERSION}: .*again"
     with pytest.raises(ShardError, match=words):
         read_manifest(tmp_path)
 
@@ -138,7 +138,7 @@ def test_the_manifest_is_plain_json_with_a_version(tmp_path):
     ("frame_offsets", "use_stereo"),
     [((-1, 1), True), ((-1, 1), False), ((1,), True), ((), True), ([], False)],
 )
-def test_a_run_may_ask_for_less_than_is_packed(frame_offsets, use_stereo):
+def test_a_run_may_need_less_than_is_packed(frame_offsets, use_stereo):
     asked = {"height": 192, "width": 640, "frame_offsets": frame_offsets, "use_stereo": use_stereo}
     check_recipe(make_manifest(), "shards", **asked)
 
@@ -155,7 +155,7 @@ def test_a_run_may_ask_for_less_than_is_packed(frame_offsets, use_stereo):
         ({"use_stereo": True}, ["stereo", "--stereo", "data.use_stereo=false"]),
     ],
 )
-def test_a_run_that_asks_for_more_is_told_both_and_the_remedy(asked, words):
+def test_a_run_that_needs_more_is_refused_with_both_and_the_remedy(asked, words):
     manifest = dataclasses.replace(
         make_manifest(), recipe=dataclasses.replace(RECIPE, use_stereo=False)
     )
@@ -199,7 +199,7 @@ def test_the_settings_that_are_offered_fit_the_shards_and_leave_a_source(packed,
         (((-1, 1), True), "--frame-offsets -1 1 --stereo"),
     ],
 )
-def test_shards_for_evaluation_are_told_as_such_to_who_would_train_on_them(asked, options):
+def test_shards_for_evaluation_are_refused_for_training(asked, options):
     recipe = dataclasses.replace(RECIPE, frame_offsets=(), use_stereo=False)
     manifest = dataclasses.replace(make_manifest(), recipe=recipe)
     words = rf"my_shards holds targets without sources.*for evaluation.*width 640 {options}`$"

@@ -1,4 +1,4 @@
-"""What an object store can do wrong, played by a web server that misbehaves on request."""
+"""Faults of an object store, simulated by a web server."""
 
 from functools import partialmethod
 from pathlib import Path
@@ -101,7 +101,9 @@ def test_an_object_store_that_always_fails_is_an_error_that_names_the_shard(
     dataset = open_shards(tmp_path)
     before = len(server.ranges)
     server.faults += 99 * [fault]
-    with pytest.raises(ShardError, match=rf"shard-000000\.tar cannot be had from s3://.*{reason}"):
+    with pytest.raises(
+        ShardError, match=rf"shard-000000\.tar cannot be fetched from s3://.*{reason}"
+    ):
         dataset.raw(0)
     assert len(server.ranges) == before + num_tries
 
@@ -109,7 +111,7 @@ def test_an_object_store_that_always_fails_is_an_error_that_names_the_shard(
 def test_an_endpoint_that_is_no_address_is_an_error_with_the_remedy(server, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "minio:9000")
     reason = r"Invalid endpoint: minio:9000; AWS_ENDPOINT_URL must be .* http://host:9000"
-    with pytest.raises(ShardError, match=rf"index\.json cannot be had from s3://.*: {reason}"):
+    with pytest.raises(ShardError, match=rf"index\.json cannot be fetched from s3://.*: {reason}"):
         open_shards(tmp_path)
 
 
@@ -167,7 +169,7 @@ def test_an_object_store_that_refuses_to_answer_is_not_said_to_lack_shards(
 ):
     dataset = open_shards(tmp_path)
     server.head_fault = status
-    with pytest.raises(ShardError, match=rf"^shard-000000\.tar cannot be had .*\({status}\)"):
+    with pytest.raises(ShardError, match=rf"^shard-000000\.tar cannot be fetched .*\({status}\)"):
         dataset.check_files()
     server.head_fault = "404"
     with pytest.raises(ShardError, match=r"1 of 1 shards in s3://.* are missing .*\(404\)"):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from md2dist.errors import KittiDataError, ShardError
 from md2dist.synthetic.drive import CAMERA_X, IMU_TO_VELO, VELO_TO_CAM, Drive
-from md2dist.synthetic.drives import DATE, render_drives, split_lines
+from md2dist.synthetic.drives import DATE, DriveSettings, render_drives, split_lines
 
 SMALL = {"height": 48, "width": 160, "num_drives": 2, "num_frames": 5, "seed": 3, "scan_every": 2}
 CALIBRATIONS = ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt", "calib_imu_to_velo.txt")
@@ -22,7 +22,7 @@ CALIBRATIONS = ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt", "calib_imu_to_v
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("kitti")
-    render_drives(root, **SMALL)
+    render_drives(root, DriveSettings(**SMALL))
     return root
 
 
@@ -149,12 +149,12 @@ def test_scans_are_float32_quadruples_ahead_of_the_scanner(tree):
 
 @pytest.mark.slow
 def test_the_number_of_processes_changes_no_byte(tree, tmp_path):
-    render_drives(tmp_path, **SMALL, processes=2)
+    render_drives(tmp_path, DriveSettings(**SMALL), processes=2)
     assert read_bytes(tmp_path) == read_bytes(tree)
 
 
 class DeadlyDrive(Drive):
-    """Whoever renders it is killed, as for want of memory."""
+    """Its rendering is killed, as without memory."""
 
     def render(self, frame, camera=2):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -163,8 +163,8 @@ class DeadlyDrive(Drive):
 @pytest.mark.slow
 def test_a_process_that_dies_is_an_error_not_a_hang(tmp_path, monkeypatch):
     monkeypatch.setattr("md2dist.synthetic.drives.Drive", DeadlyDrive)
-    with pytest.raises(ShardError, match="one of the processes died, perhaps for want of memory"):
-        render_drives(tmp_path, **SMALL, processes=2)
+    with pytest.raises(ShardError, match="a worker process died, possibly out of memory"):
+        render_drives(tmp_path, DriveSettings(**SMALL), processes=2)
 
 
 def test_another_seed_gives_another_world(tree):
@@ -178,7 +178,7 @@ def test_another_seed_gives_another_world(tree):
 
 
 def test_frames_do_not_depend_on_how_many_are_rendered(tree, tmp_path):
-    (drive,) = render_drives(tmp_path, **{**SMALL, "num_drives": 1, "num_frames": 2})
+    (drive,) = render_drives(tmp_path, DriveSettings(**{**SMALL, "num_drives": 1, "num_frames": 2}))
     name = "image_02/data/0000000001.png"
     longer = tree / DATE / drive.name / name
     assert (drive / name).read_bytes() == longer.read_bytes()
@@ -186,37 +186,37 @@ def test_frames_do_not_depend_on_how_many_are_rendered(tree, tmp_path):
 
 def test_existing_drives_are_refused_and_replaced_when_asked(tmp_path):
     options = {**SMALL, "num_drives": 1, "num_frames": 1, "scan_every": 0, "image_format": "jpg"}
-    (drive,) = render_drives(tmp_path, **options)
+    (drive,) = render_drives(tmp_path, DriveSettings(**options))
     with pytest.raises(KittiDataError, match="--overwrite"):
-        render_drives(tmp_path, **options)
-    render_drives(tmp_path, **{**options, "num_frames": 2}, overwrite=True)
+        render_drives(tmp_path, DriveSettings(**options))
+    render_drives(tmp_path, DriveSettings(**{**options, "num_frames": 2}), overwrite=True)
     assert len(list((drive / "image_03/data").glob("*.jpg"))) == 2
     assert not (drive / "velodyne_points").exists()
 
 
 @pytest.mark.parametrize("place", ["/proc/drives", "a_file", "a_file/drives"])
-def test_an_output_that_cannot_be_written_is_told(tmp_path, place):
+def test_an_output_that_cannot_be_written_is_reported(tmp_path, place):
     (tmp_path / "a_file").touch()
     with pytest.raises(KittiDataError, match=f"drives cannot be written to .*{place}"):
-        render_drives(tmp_path / place, **SMALL)
+        render_drives(tmp_path / place, DriveSettings(**SMALL))
 
 
 def test_an_unfinished_rendering_leaves_nothing_under_the_final_name(tmp_path, monkeypatch):
     monkeypatch.setattr("md2dist.synthetic.drives.format_oxts", lambda drive, frame: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        render_drives(tmp_path, **SMALL)
+        render_drives(tmp_path, DriveSettings(**SMALL))
     assert not (tmp_path / DATE).exists()
     monkeypatch.undo()
-    assert len(render_drives(tmp_path, **{**SMALL, "num_frames": 1})) == 2
+    assert len(render_drives(tmp_path, DriveSettings(**{**SMALL, "num_frames": 1}))) == 2
 
 
 @pytest.mark.parametrize(
     "wrong", [{"num_frames": 0}, {"seed": -1}, {"image_format": "gif"}, {"azimuth_step": 0.0}]
 )
-def test_senseless_values_are_refused_by_name(tmp_path, wrong):
+def test_values_out_of_range_are_refused_by_name(tmp_path, wrong):
     (name,) = wrong
     with pytest.raises(KittiDataError, match=name.replace("_", "[_ ]")):
-        render_drives(tmp_path, **{**SMALL, **wrong})
+        render_drives(tmp_path, DriveSettings(**{**SMALL, **wrong}))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Real processes: the launcher and the commands, as a user starts them."""
+"""Fixtures and helpers for tests that start the launcher and the commands as real processes."""
 
 import json
 import os
@@ -26,14 +26,14 @@ def small_shards(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def long_shards(tmp_path_factory):
-    """The same for an epoch of a hundred steps of two ranks."""
+    """Shards of the same kind, enough for an epoch of 100 steps on two ranks."""
     folder = tmp_path_factory.mktemp("long_shards")
     return write_small_shards(folder, 400, height=64, width=64, samples_per_shard=40)
 
 
 @pytest.fixture
 def run_training(small_shards, tmp_path):
-    """Runs launch/train.py on the small shards; gives the finished process and the run's folder."""
+    """Runs launch/train.py on the small shards; returns the finished process and the run folder."""
 
     def run(name, *words, num_ranks=1, expected_code=0):
         run_dir = tmp_path / name
@@ -50,7 +50,7 @@ def run_training(small_shards, tmp_path):
 
 @pytest.fixture(scope="session")
 def two_rank_run(long_shards, tmp_path_factory):
-    """The folder of three steps by two ranks of one node, which other launchers repeat."""
+    """Run folder of three steps on two ranks of one node, the reference for other launchers."""
     run_dir = tmp_path_factory.mktemp("two_ranks")
     launcher = ["deepspeed", "--num_gpus", "2", "--master_port", find_free_port()]
     words = [*training_words(long_shards, run_dir), "optim.max_steps=3"]
@@ -60,20 +60,20 @@ def two_rank_run(long_shards, tmp_path_factory):
 
 
 def training_words(shards, run_dir):
-    """What follows `launch/train.py --config` in a training on small shards."""
+    """Arguments after `launch/train.py --config` of a training on small shards."""
     folders = [f"data.train_shards={shards}", f"log.run_dir={run_dir}"]
     return ["configs/mono_stereo.yaml", *SMALL, *folders]
 
 
 def skip_outside_ci(reason):
-    """Skips a test for want of something; CI has everything, so there it fails."""
+    """Skips a test whose requirements are missing; in CI, which has all, the test fails."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def run_command(command, **environment):
-    """Runs a command in the project's folder with one thread per process and no accounts."""
+    """Runs a command in the project's folder, with one thread per process and W&B disabled."""
     return subprocess.run(
         [str(word) for word in command],
         cwd=ROOT,
@@ -86,20 +86,20 @@ def run_command(command, **environment):
 
 
 def read_metrics(run_dir, key="train/loss"):
-    """The values of one metric, by step."""
+    """Returns the values of one metric by step."""
     lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
     return {line["step"]: line[key] for line in lines if key in line}
 
 
 def read_state(run_dir):
-    """Weights, buffers and optimizer state of the newest checkpoint."""
+    """Loads weights, buffers and optimizer state of the newest checkpoint."""
     latest = (run_dir / "checkpoints" / "latest").read_text().strip()
     path = run_dir / "checkpoints" / latest / "mp_rank_00_model_states.pt"
     return torch.load(path, weights_only=True)
 
 
 def assert_same_state(first, second):
-    """Two checkpoints hold the same weights, buffers and moments, bit for bit."""
+    """Asserts that two checkpoints hold bit-identical weights, buffers and optimizer moments."""
     assert first["module"].keys() == second["module"].keys()
     for name, value in first["module"].items():
         assert torch.equal(value, second["module"][name]), name

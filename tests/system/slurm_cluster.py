@@ -1,4 +1,4 @@
-"""A real SLURM cluster of two nodes on this machine, with its own keys, ports and folder."""
+"""SLURM cluster of two nodes on this machine, with its own keys, ports and folder."""
 
 import getpass
 import os
@@ -14,8 +14,8 @@ from conftest import run_command
 
 from md2dist.distributed.world import find_free_port
 
-# Node names must resolve, and these do everywhere. SLURM holds a requeued job back for the
-# lifetime of a credential; the GPUs are pretended.
+# Node names must resolve; these do on every machine. SLURM delays a requeued job for the lifetime
+# of a credential (cred_expire). The GPUs are simulated.
 CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -44,28 +44,28 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
 
 class Cluster:
-    """The commands of a running cluster, as its user gives them."""
+    """Client of a running cluster: runs SLURM's commands as a user does."""
 
     def __init__(self, configuration: Path):
         self.environment = {"SLURM_CONF": str(configuration)}
 
     def call(self, *command: object, **environment: str) -> str:
-        """Runs a command of SLURM; gives what it prints."""
+        """Runs a SLURM command and returns its output."""
         process = run_command(command, **self.environment, **environment)
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout.strip()
 
     def submit(self, *words: object, **environment: str) -> str:
-        """Gives the number of the new job."""
+        """Submits a batch script and returns the job ID."""
         return self.call("sbatch", "--parsable", *words, **environment)
 
     def job(self, number: str) -> dict[str, str]:
-        """What is known of a job: JobState, ExitCode, Restarts, ..."""
+        """Returns the properties of a job: JobState, ExitCode, Restarts, ..."""
         shown = self.call("scontrol", "--oneliner", "show", "job", number).splitlines()[-1]
         return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 
     def wait_for_end(self, number: str) -> dict[str, str]:
-        """Waits until a job has left all nodes for good."""
+        """Waits until a job has ended on all nodes."""
         ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         wait_until(lambda: self.job(number)["JobState"] in ends)
         return self.job(number)
@@ -73,7 +73,7 @@ class Cluster:
 
 @contextmanager
 def start_cluster(folder: Path) -> Iterator[Cluster]:
-    """Starts the daemons; in the end stops them, whatever happened."""
+    """Starts the daemons; stops them on exit, also after an error."""
     for name in ("state", "spool"):
         (folder / name).mkdir()
     (folder / "munge.key").write_bytes(os.urandom(128))
@@ -111,12 +111,12 @@ def start_cluster(folder: Path) -> Iterator[Cluster]:
 
 
 def find_program(name: str) -> str | None:
-    """Finds a program, also where only root looks for it."""
+    """Finds a program on PATH or in the folders for system programs."""
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends a daemon and waits for it."""
+    """Terminates a daemon and waits for it."""
     process.terminate()
     try:
         process.wait(20)
@@ -125,9 +125,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def wait_until(happens: Callable[[], bool], seconds: float = 150) -> None:
-    """Returns when something has happened; an error if it does not."""
+def wait_until(condition: Callable[[], bool], seconds: float = 150) -> None:
+    """Waits until a condition holds; fails after a timeout."""
     deadline = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < deadline, f"did not happen within {seconds} s: {happens}"
+    while not condition():
+        assert time.monotonic() < deadline, f"condition not met within {seconds} s: {condition}"
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The demo and the benchmarks, cut short."""
+"""Short runs of the demo and the benchmarks, and training by its module name."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from md2dist.distributed.world import find_free_port
 pytestmark = pytest.mark.slow
 
 
-def test_the_demo_ends_with_a_summary_of_what_lies_where(tmp_path):
+def test_the_demo_ends_with_a_summary_of_its_results(tmp_path):
     output = tmp_path / "demo"
     words = ["launch/demo.py", "--output", output, "optim.max_steps=2", "log.every_steps=1"]
     process = run_command([sys.executable, *words], OMP_NUM_THREADS="")

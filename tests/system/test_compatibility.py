@@ -1,8 +1,8 @@
-"""Shards and checkpoints that version 0.1.0 wrote are still read.
+"""Shards and checkpoints written by version 0.1.0 can still be read.
 
-tests/fixtures/version_0.1.0.tar.xz holds a folder of shards and a run of two steps on them. Before
-the run was saved, every floating-point tensor of the model was filled with `constant(name)` and
-the moments of the optimizer with 1e-6, so that the archive is small.
+tests/fixtures/version_0.1.0.tar.xz holds a folder of shards and a run of two steps on them. To
+keep the archive small, every floating-point tensor of the model was filled with `constant(name)`
+and the optimizer's moments with 1e-6 before the run was saved.
 """
 
 import sys
@@ -26,7 +26,7 @@ ARCHIVE = Path(__file__).parents[1] / "fixtures" / "version_0.1.0.tar.xz"
 
 
 def constant(name):
-    """The value of all elements of the tensor with this name."""
+    """Returns the value of all elements of the tensor with this name."""
     return 0.5 + zlib.crc32(name.encode()) % 1000 / 1000
 
 
@@ -49,9 +49,9 @@ def test_shards_of_an_earlier_version_are_read_and_verified(earlier):
     assert (report.faults, report.num_found) == ([], 6)
 
 
-def test_a_checkpoint_of_an_earlier_version_is_whole_and_predicts_with_its_weights(earlier):
-    folder, facts = find_checkpoint(earlier / "run" / "checkpoints")
-    assert (folder.name, facts["step"]) == ("step-00000002", 2)
+def test_a_checkpoint_of_an_earlier_version_is_verified_and_its_weights_are_loaded(earlier):
+    folder, state = find_checkpoint(earlier / "run" / "checkpoints")
+    assert (folder.name, state.step) == ("step-00000002", 2)
     state = load_model(earlier / "run").state_dict()
     assert len(state) > 200
     for name, tensor in state.items():

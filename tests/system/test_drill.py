@@ -1,4 +1,4 @@
-"""The drill itself, with one of its faults; all of them are for `make drill`."""
+"""The fault drill with one of its faults; `make drill` runs all of them."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A mistake of the user ends in one line and exit code 2."""
+"""User errors are reported in one line with exit code 2."""
 
 import json
 import sys
@@ -10,22 +10,22 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["optim.lrr=1"], "did you mean optim.lr?"),
         (["network.weights=nowhere.pth"], "nowhere.pth"),
         (["log.run_dir=/dev/null/run"], "/dev/null/run"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(run_training, words, told):
+def test_a_user_error_is_reported_in_one_line(run_training, words, message):
     process, _ = run_training("run", *words, expected_code=2)
     lines = [line for line in process.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
-    assert told in lines[0]
+    assert message in lines[0]
     assert "Traceback" not in process.stderr
 
 
-def test_a_mistake_is_told_once_for_all_ranks(run_training):
+def test_a_user_error_is_reported_once_for_all_ranks(run_training):
     process, run_dir = run_training(
         "run", "data.train_shards=nowhere", num_ranks=2, expected_code=2
     )
@@ -36,29 +36,29 @@ def test_a_mistake_is_told_once_for_all_ranks(run_training):
     assert not run_dir.exists()
 
 
-def test_a_run_does_not_go_on_with_other_networks(run_training):
+def test_a_run_does_not_resume_with_other_networks(run_training):
     _, run_dir = run_training("run", "optim.max_steps=1")
     settings = (run_dir / "config.yaml").read_text()
     words = ["data.frame_offsets=[]", "optim.micro_batch_size=1", "optim.max_steps=2"]
     process, _ = run_training("run", *words, num_ranks=2, expected_code=2)
     output = process.stdout + process.stderr
     assert output.count("error: ") == 1
-    assert "now they are encoder, depth; go on with the former data.frame_offsets" in output
+    assert "now they are encoder, depth; restore data.frame_offsets" in output
     assert "Traceback" not in output
     assert (run_dir / "config.yaml").read_text() == settings
 
 
-def test_missing_shards_are_told_without_a_launcher():
+def test_missing_shards_are_reported_without_a_launcher():
     process = run_command([sys.executable, "launch/train.py"])
     assert process.returncode == 2
     assert "data.train_shards is not set" in process.stderr
 
 
-def test_a_run_whose_steps_are_all_skipped_ends_and_says_why(run_training):
+def test_a_run_whose_steps_are_all_skipped_fails_with_the_reason(run_training):
     process, run_dir = run_training(
         "run", "optim.lr=1e38", "optim.max_skipped_steps=3", "optim.num_epochs=10", expected_code=2
     )
-    assert "3 steps in a row had no finite loss and gradient" in process.stderr
+    assert "3 steps in a row had a non-finite loss or gradient" in process.stderr
     assert "rank 0: " in process.stderr
     assert "Traceback" not in process.stderr
     status = json.loads((run_dir / "status.json").read_text())

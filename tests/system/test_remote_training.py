@@ -1,4 +1,4 @@
-"""Training from a store: the run is the one that the folder gives."""
+"""Training from remote shards gives the same run as training from a local folder."""
 
 import pytest
 from conftest import assert_same_state, read_metrics, read_state
@@ -20,7 +20,9 @@ def test_two_ranks_train_from_a_web_server_as_from_the_folder(small_shards, run_
     assert read_metrics(far) == read_metrics(near)
     assert read_metrics(far, "val/abs_rel") == read_metrics(near, "val/abs_rel")
     assert_same_state(read_state(far), read_state(near))
-    told = process.stdout + process.stderr
-    assert "a node reads per epoch: 12 of 12 samples" in told
+    output = process.stdout + process.stderr
+    assert "a node reads per epoch: 12 of 12 samples" in output
     parts = [part for _, path, part in server.requests if path.endswith(".tar") and part]
-    assert 12 <= len(parts) <= 12 + 3  # by one rank each, for both epochs and the validation
+    assert (
+        12 <= len(parts) <= 12 + 3
+    )  # each fetched by one rank, once for both epochs and validation

@@ -1,4 +1,4 @@
-"""The batch scripts, on a real SLURM cluster of two nodes."""
+"""The batch scripts on a SLURM cluster of two nodes."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def submit(cluster, tmp_path):
-    """Submits a batch script; gives the job's number and its log."""
+    """Submits a batch script; returns the job ID and the path of its log."""
 
     def submit(*words, **environment):
         number = cluster.submit("--output", f"{tmp_path}/%j.log", *words, **environment)
@@ -32,7 +32,7 @@ def submit(cluster, tmp_path):
 
 
 def last_step(run_dir):
-    """The newest step in the run's log; 0 before the first one."""
+    """Returns the newest step in the run's log; 0 before the first one."""
     return max(read_metrics(run_dir), default=0) if (run_dir / "metrics.jsonl").exists() else 0
 
 
@@ -40,7 +40,7 @@ def read_status(run_dir):
     return json.loads((run_dir / "status.json").read_text())
 
 
-def test_an_array_packs_and_a_job_that_waits_for_it_merges(cluster, submit, tmp_path):
+def test_an_array_packs_and_a_dependent_job_merges(cluster, submit, tmp_path):
     lines = write_kitti_tree(tmp_path / "kitti", num_frames=6)
     split = tmp_path / "split.txt"
     split.write_text("\n".join(lines) + "\n")
@@ -61,7 +61,7 @@ def test_an_array_packs_and_a_job_that_waits_for_it_merges(cluster, submit, tmp_
     assert len(many) == 4
 
 
-def test_a_training_is_queued_again_until_the_cap_and_loses_no_step(
+def test_a_training_is_requeued_up_to_the_limit_and_loses_no_step(
     cluster, submit, long_shards, two_rank_run, tmp_path
 ):
     run_dir, length = tmp_path / "run", tmp_path / "length.yaml"
@@ -76,7 +76,7 @@ def test_a_training_is_queued_again_until_the_cap_and_loses_no_step(
     first_stop = last_step(run_dir)
     assert read_status(run_dir)["step"] == first_stop
     wait_until(lambda: last_step(run_dir) > first_stop)
-    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=2")  # the warning is due
+    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=2")  # SLURM sends USR1 now
     assert cluster.wait_for_end(job)["ExitCode"] == "85:0"
     assert "restarted 1 times, MAX_RESTARTS=1" in log.read_text()
     length.write_text(f"optim: {{max_steps: {last_step(run_dir) + 1}}}")
@@ -97,26 +97,26 @@ def test_a_cancelled_training_is_saved_and_stays_cancelled(cluster, submit, long
     end = cluster.wait_for_end(job)
     assert (end["JobState"], end["Restarts"]) == ("CANCELLED", "0"), log.read_text()
     assert read_status(run_dir)["status"] == "preempted"
-    assert "not queued again" in log.read_text()
+    assert "not requeued" in log.read_text()
 
 
-def test_a_training_that_is_stopped_before_it_listens_may_be_queued_again(
+def test_a_training_stopped_before_it_handles_signals_may_be_requeued(
     cluster, submit, long_shards, tmp_path
 ):
     words = training_words(long_shards, tmp_path / "run")
     job, log = submit("launch/slurm/train.sbatch", *words, MAX_RESTARTS="0")
     wait_until(lambda: f"{job}.0" in cluster.call("squeue", "--steps", "--noheader"))
 
-    def is_over():  # the first signal may come before there is a process
+    def is_over():  # the first signal may precede the process
         run_command(["scancel", "--signal=USR1", job], **cluster.environment)
         return cluster.job(job)["JobState"] == "FAILED"
 
     wait_until(is_over)
     assert "stopped before the first step" in log.read_text()
-    assert "MAX_RESTARTS=0: the job is not queued again" in log.read_text()
+    assert "MAX_RESTARTS=0: the job is not requeued" in log.read_text()
 
 
-def test_two_nodes_evaluate_to_the_figures_of_one_process(
+def test_two_nodes_give_the_metrics_of_one_process(
     cluster, submit, small_shards, two_rank_run, tmp_path
 ):
     words = ["--checkpoint", two_rank_run, "--shards", small_shards, "--output"]
@@ -129,7 +129,7 @@ def test_two_nodes_evaluate_to_the_figures_of_one_process(
     assert log.read_text().count("abs_rel") == 1  # two ranks of one world, not two worlds
 
 
-def test_a_job_has_a_rank_per_gpu_and_is_refused_without_a_cpu_for_each(cluster, submit):
+def test_a_job_has_a_rank_per_gpu_and_is_refused_with_fewer_cpus_than_ranks(cluster, submit):
     job, log = submit("--gpus-per-node", "2", "--cpus-per-task", "1", "launch/slurm/train.sbatch")
     assert cluster.wait_for_end(job)["ExitCode"] == "2:0"
     assert "1 CPUs per node, too few for 2 ranks on 1 nodes" in log.read_text()

@@ -1,4 +1,4 @@
-"""Jobs that are disturbed from outside while they run: they end as a whole, and can go on."""
+"""Fault tolerance of running jobs: signals and failures end all ranks, and the run can resume."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ STEPS_PER_EPOCH = 3
 
 @pytest.fixture
 def start_job(small_shards, tmp_path):
-    """Starts a job of two ranks in a run's folder; what is left of it is killed in the end."""
+    """Starts a job of two ranks in a run folder; remaining processes are killed at teardown."""
     jobs = []
 
     def start(name, *words):
@@ -33,7 +33,7 @@ def start_job(small_shards, tmp_path):
 
 
 def saved_step(job):
-    """The step of the newest checkpoint."""
+    """Returns the step of the newest checkpoint, 0 without one."""
     latest = job.run_dir / "checkpoints" / "latest"
     return int(latest.read_text().strip().removeprefix("step-")) if latest.is_file() else 0
 
@@ -54,8 +54,8 @@ def stall_the_data(job):
     job.wait_until(lambda: time.time() - job.status()["time"] > 3)  # each step writes it
 
 
-# What is waited for, the signal, who gets it, and the exit code of `deepspeed`.
-DISTURBANCES = {
+# Per case: condition to wait for, signal, its receiver, and the exit code of `deepspeed`.
+SIGNALS = {
     "TERM to deepspeed": (wait_for_steps, signal.SIGTERM, "deepspeed", -signal.SIGTERM),
     "USR1 to deepspeed": (wait_for_validation, signal.SIGUSR1, "deepspeed", -signal.SIGUSR1),
     "TERM to launch": (wait_for_steps, signal.SIGTERM, "launch", 1),
@@ -65,12 +65,12 @@ DISTURBANCES = {
 }
 
 
-def test_a_job_is_saved_whoever_is_told_to_stop_and_goes_on_bit_for_bit(
+def test_a_job_is_saved_whichever_process_is_signalled_and_resumes_bit_for_bit(
     start_job, run_training, tmp_path
 ):
     views = {"frame_offsets": (), "use_stereo": False, "ground_truth": "velodyne"}
     val_shards = write_small_shards(tmp_path / "val", 400, height=64, width=64, **views)
-    for name, (wait, number, receiver, expected_code) in DISTURBANCES.items():
+    for name, (wait, number, receiver, expected_code) in SIGNALS.items():
         validation = [f"data.val_shards={val_shards}"] if wait is wait_for_validation else []
         job = start_job("run", *validation)
         start = job.status().get("step", 0)
@@ -89,7 +89,7 @@ def test_a_job_is_saved_whoever_is_told_to_stop_and_goes_on_bit_for_bit(
     assert_same_state(read_state(job.run_dir), read_state(whole))
 
 
-def test_a_job_that_loses_a_rank_or_stands_still_ends_with_the_reason_and_can_go_on(start_job):
+def test_a_job_that_loses_a_rank_or_hangs_ends_with_the_reason_and_can_resume(start_job):
     job = start_job("run")
     wait_for_steps(job)
     pid = job.pid("rank 1")
@@ -113,7 +113,7 @@ def test_a_job_that_loses_a_rank_or_stands_still_ends_with_the_reason_and_can_go
         assert "most recent call first" in (job.run_dir / f"logs/rank-{rank}.log").read_text()
 
 
-def test_a_shard_that_breaks_while_training_ends_all_ranks_with_one_message(
+def test_a_shard_damaged_during_training_ends_all_ranks_with_one_message(
     start_job, small_shards, tmp_path
 ):
     shards = shutil.copytree(small_shards, tmp_path / "shards")

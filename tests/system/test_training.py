@@ -1,4 +1,4 @@
-"""Runs of launch/train.py whose numbers are compared."""
+"""Runs of launch/train.py whose losses and weights are compared."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def test_two_ranks_and_two_accumulation_steps_give_the_same_run_bit_for_bit(run_
     assert_same_state(read_state(together), read_state(alone))
 
 
-def test_a_run_stopped_in_mid_epoch_goes_on_to_the_same_weights(run_training):
+def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_weights(run_training):
     words = ["optim.global_batch_size=4", "optim.grad_accum_steps=2", "optim.num_epochs=10"]
     _, whole = run_training("whole", *words, "optim.max_steps=7")
     _, stopped = run_training("stopped", *words, "optim.max_steps=4")
@@ -34,7 +34,7 @@ def test_a_run_stopped_in_mid_epoch_goes_on_to_the_same_weights(run_training):
     assert_same_state(read_state(whole), read_state(stopped))
 
 
-def test_a_run_of_one_rank_goes_on_with_two_and_keeps_its_global_batch(run_training):
+def test_a_run_of_one_rank_resumes_with_two_and_keeps_its_global_batch(run_training):
     _, alone = run_training("alone", "optim.grad_accum_steps=2", "optim.max_steps=2")
     run_training("alone", "optim.max_steps=4", num_ranks=2)
     _, whole = run_training("whole", "optim.grad_accum_steps=2", "optim.max_steps=4")
@@ -49,7 +49,7 @@ def test_a_run_starts_without_compiling_anything(run_training, tmp_path, monkeyp
     assert not extensions.exists()
 
 
-def test_partitioned_optimizers_take_the_same_steps_also_in_two_lives(run_training):
+def test_zero_optimizers_take_the_same_steps_also_after_a_resume(run_training):
     words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
     _, plain = run_training("plain", *words, num_ranks=2)
     for stage in (1, 2):
@@ -93,7 +93,7 @@ def test_an_overflow_of_the_loss_scale_is_skipped_on_all_ranks_and_survives_a_re
     assert read_state(run)["guard"]["scale"] == pytest.approx(2.5e37)
 
 
-def test_a_finished_run_leaves_what_a_user_looks_for(run_training, small_shards):
+def test_a_finished_run_writes_all_its_files(run_training, small_shards):
     words = [f"data.val_shards={small_shards}", "optim.max_steps=3", "log.pictures_every_steps=2"]
     _, run = run_training("whole", *words, num_ranks=2)
     assert json.loads((run / "status.json").read_text())["status"] == "finished"

@@ -1,4 +1,4 @@
-"""The wheel, installed without the checkout: it packs, trains and predicts."""
+"""Packing, training and prediction with the installed wheel, without the checkout."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel of the project, built as a release would be, but with what is installed."""
+    """The wheel, built as for a release, but with the build tools of this environment."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder]
     done = subprocess.run([*command, ROOT], capture_output=True, text=True, check=False)
@@ -28,15 +28,15 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def program(wheel, tmp_path_factory):
-    """The program `md2dist` of an environment that has the wheel, its requirements, nothing else.
+    """The program `md2dist` in an environment with only the wheel and its requirements.
 
-    The requirements are those of this environment, not downloaded again.
+    The requirements are shared with this environment, not downloaded again.
     """
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    # A plain line of a .pth file adds a folder without reading its own .pth files, of which one
-    # leads to the checkout.
+    # A path in a .pth file adds a folder without processing the .pth files in it, one of which
+    # adds the checkout.
     (packages / "requirements.pth").write_text(sysconfig.get_path("purelib") + "\n")
     options = ["--no-deps", "--no-index", "--quiet", "--target", packages]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, wheel], check=True)
@@ -57,7 +57,7 @@ def run(program, folder, *words):
     return done.stdout
 
 
-def test_the_wheel_holds_the_package_its_configs_and_the_marker_of_types(wheel):
+def test_the_wheel_contains_the_package_its_configs_and_py_typed(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     sources = [*(ROOT / "md2dist").rglob("*.py"), ROOT / "md2dist" / "py.typed"]
     expected = {str(path.relative_to(ROOT)) for path in sources}
@@ -66,9 +66,9 @@ def test_the_wheel_holds_the_package_its_configs_and_the_marker_of_types(wheel):
 
 
 def test_an_installed_wheel_packs_trains_and_predicts_without_the_checkout(program, tmp_path):
-    where = "import md2dist; print(md2dist.__file__)"
-    found = Path(run([program[0]], tmp_path, "-c", where).strip())
-    assert not found.is_relative_to(ROOT)
+    code = "import md2dist; print(md2dist.__file__)"
+    location = Path(run([program[0]], tmp_path, "-c", code).strip())
+    assert not location.is_relative_to(ROOT)
     lines = write_kitti_tree(tmp_path / "kitti")
     (tmp_path / "split.txt").write_text("\n".join(lines) + "\n")
     size = ["--height", 64, "--width", 64]

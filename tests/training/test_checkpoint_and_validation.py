@@ -12,7 +12,7 @@ from md2dist.training.checkpoint_and_validation import CheckpointAndValidation
 
 
 @pytest.mark.parametrize(("rank", "level"), [(0, logging.ERROR), (1, logging.INFO)])
-def test_what_fails_on_all_ranks_alike_is_told_on_one_terminal(monkeypatch, caplog, rank, level):
+def test_failures_of_all_ranks_are_logged_on_one_terminal(monkeypatch, caplog, rank, level):
     def fail(error):
         raise error
 
@@ -20,7 +20,7 @@ def test_what_fails_on_all_ranks_alike_is_told_on_one_terminal(monkeypatch, capl
         checkpoint_and_validation, "validate", lambda *_: fail(ShardError("shard 3 is damaged"))
     )
     monkeypatch.setattr(
-        CheckpointAndValidation, "save", lambda *_: fail(CheckpointError("the disk is full."))
+        CheckpointAndValidation, "save", lambda *_: fail(CheckpointError("the disk is full"))
     )
     setup = SimpleNamespace(
         checkpoint=None, val_set=(), last_step=4, order=SimpleNamespace(num_steps=2)
@@ -28,10 +28,10 @@ def test_what_fails_on_all_ranks_alike_is_told_on_one_terminal(monkeypatch, capl
     report = SimpleNamespace(flush=lambda *_: None, restart_clock=lambda: None)
     world = World(rank, rank, 2, torch.device("cpu"))
     engine = SimpleNamespace(module=None)
-    pauses = CheckpointAndValidation(engine, None, load_config(), setup, report, None, world, None)
+    checkpoints = CheckpointAndValidation(engine, None, load_config(), setup, report, world, None)
     with caplog.at_level(logging.INFO, logger="md2dist"):
-        pauses.after_step(2, 0)
+        checkpoints.after_step(2, 0)
     assert [(record.levelno, record.message) for record in caplog.records] == [
-        (level, "the disk is full. The run goes on, and tries again at the next time."),
-        (level, "step 2 is not validated: shard 3 is damaged. The run goes on."),
+        (level, "the disk is full; training continues and saves again at the next checkpoint"),
+        (level, "step 2 is not validated: shard 3 is damaged; training continues"),
     ]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from md2dist.runs.resume_state import GuardState
 from md2dist.training.gradient_guard import GradientGuard
 
 CPU = torch.device("cpu")
@@ -79,11 +80,11 @@ def test_a_run_that_turns_to_fp16_starts_with_the_scale_of_its_settings():
     assert half.scale == 64.0
 
 
-def test_a_restored_guard_goes_on_where_the_saved_one_was():
+def test_a_restored_guard_continues_where_the_saved_one_was():
     guarded, _, optimizer, _, guard = make_twins(64.0)
     for gradient in (1.0, float("inf"), 1.0):
         guarded.grad = torch.full((2,), gradient)
         optimizer.step()
     other = make_twins(8.0)[-1]
     other.restore(guard.state())
-    assert other.state() == guard.state() == {"scale": 32, "num_clean_steps": 1, "num_skipped": 1}
+    assert other.state() == guard.state() == GuardState(scale=32, num_clean_steps=1, num_skipped=1)

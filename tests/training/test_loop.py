@@ -1,7 +1,6 @@
 import json
 import logging
 from functools import partial
-from pathlib import Path
 
 import pytest
 from helpers.connected_ranks import run_ranks
@@ -9,14 +8,11 @@ from helpers.small_shards import write_small_shards
 
 from md2dist.config import load_config
 from md2dist.runs.checkpoint_folder import find_best, verify_checkpoint
-from md2dist.runs.run_dir import open_run_dir
-from md2dist.training.loop import build_model, train
-from md2dist.training.resolved_settings import annotate
-from md2dist.training.setup import set_up_run
+from md2dist.training.run import start_and_train
 
 
 class NullWatchdog:
-    """A watch that neither stops nor ends anything."""
+    """A watchdog that neither stops nor ends anything."""
 
     def report_to(self, path, on_failure): ...
 
@@ -33,26 +29,20 @@ class Lines(logging.Handler):
 
     def __init__(self):
         super().__init__()
-        self.told = []
+        self.messages = []
 
     def emit(self, record):
-        self.told.append(record.getMessage())
+        self.messages.append(record.getMessage())
 
 
-def live(lives, world):
+def train_in_turn(starts, world):
     """Trains once for each list of words; gives whether the run was finished, and the log."""
     results = []
-    for words in lives:
+    for words in starts:
         lines = Lines()
         logger = logging.getLogger("md2dist")
-        logger.setLevel(logging.INFO)
         logger.addHandler(lines)
-        config = load_config([], words)
-        setup = set_up_run(config, world.world_size)
-        model = build_model(config, setup, world.is_main)
-        run_dir, starts_over = Path(config.log.run_dir), config.checkpoint.resume == "never"
-        open_run_dir(run_dir, annotate(config, setup.resolved), starts_over=starts_over)
-        results.append((train(config, setup, model, world, NullWatchdog()), lines.told))
+        results.append((start_and_train(words, world, NullWatchdog()), lines.messages))
         logger.removeHandler(lines)
     return results
 
@@ -70,34 +60,34 @@ def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_th
     ]
     longer = [*words, "optim.max_steps=2", "optim.grad_accum_steps=2"]
     shorter = [*words, "optim.max_steps=1", f"data.val_shards={shards}"]
-    ((first, second),) = run_ranks(partial(live, [longer, shorter]), 1)
+    ((first, second),) = run_ranks(partial(train_in_turn, [longer, shorter]), 1)
 
     assert first[0]
     line = "precision.dtype=fp32 optim.global_batch_size=4 optim.grad_accum_steps=2 ranks=1"
     assert f"resolved: {line}" in first[1]
-    assert any(told.startswith("computing on 1 x ") for told in first[1])
-    assert not any("nothing is left" in told for told in first[1])
+    assert any(line.startswith("computing on 1 x ") for line in first[1])
+    assert not any("nothing left" in line for line in first[1])
 
     assert second[0]
     assert (
-        "nothing is left to train: step 2 is done, and the run ends at step 1; raise what ends it "
-        "(optim.num_epochs=20, optim.max_steps=1) to go on"
+        "nothing left to train: step 2 is done, and the run ends at step 1; raise "
+        "optim.num_epochs=20, optim.max_steps=1 to train further"
     ) in second[1]
     assert "changed since then: optim.max_steps: 2 -> 1" in second[1]
-    assert not any("global_batch_size" in told for told in second[1] if "changed" in told)
+    assert not any("global_batch_size" in line for line in second[1] if "changed" in line)
     status = json.loads((run / "status.json").read_text())
     assert (status["status"], status["step"]) == ("finished", 2)
     best = find_best(run / "checkpoints")
-    facts = verify_checkpoint(best)
-    assert facts["step"] == 2
-    assert facts["resolved"]["precision.dtype"] == "fp32"
+    state = verify_checkpoint(best)
+    assert state.step == 2
+    assert state.resolved["precision.dtype"] == "fp32"
     settings = (run / "config.yaml").read_text()
     assert line in settings.splitlines()[0]
     assert load_config([run / "config.yaml"]) == load_config([], shorter)
 
 
 @pytest.mark.slow
-def test_a_validation_that_fails_is_told_and_the_run_goes_on(tmp_path):
+def test_a_failed_validation_is_logged_and_training_continues(tmp_path):
     shards, val = (
         write_small_shards(tmp_path / name, 4, height=64, width=64, ground_truth="velodyne")
         for name in ("train", "val")
@@ -110,10 +100,10 @@ def test_a_validation_that_fails_is_told_and_the_run_goes_on(tmp_path):
         *("optim.micro_batch_size=2", "log.wandb_mode=disabled", "precision.dtype=fp32"),
         "optim.num_epochs=2",
     ]
-    (((is_finished, told),),) = run_ranks(partial(live, [words]), 1)
+    (((is_finished, messages),),) = run_ranks(partial(train_in_turn, [words]), 1)
     assert is_finished
-    failures = [line for line in told if "is not validated" in line]
+    failures = [line for line in messages if "is not validated" in line]
     assert [line.split(":")[0] for line in failures] == [
         f"step {n} is not validated" for n in (2, 4)
     ]
-    assert all("shard-000000.tar" in line and "run goes on" in line for line in failures)
+    assert all("shard-000000.tar" in line and "training continues" in line for line in failures)

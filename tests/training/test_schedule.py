@@ -19,9 +19,9 @@ def test_the_rate_is_the_configured_one_for_any_batch_unless_told_which_batch_it
         assert scaled == pytest.approx(1e-4 * batch / 12, rel=1e-12)
 
 
-def test_larger_batches_at_the_published_rate_are_told_of():
+def test_larger_batches_at_the_published_rate_are_reported():
     advice = advise_on_rate(OptimConfig(), 96, world_size=8)
-    assert "steps take 96 samples" in advice
+    assert "the global batch is 96" in advice
     assert advice.endswith("consider optim.lr_batch_size=12, which scales it")
     advice = advise_on_rate(OptimConfig(), 48, world_size=4)
     settings = dict(re.findall(r"optim\.(\w+)=(\d+)", advice.partition(" or ")[2]))

@@ -45,7 +45,7 @@ class TinyModel(nn.Module):
 
 
 class PlainEngine:
-    """What a training step uses of DeepSpeed's engine, around plain gradient descent."""
+    """The part of DeepSpeed's engine that a training step uses, with plain gradient descent."""
 
     def __init__(self, module, num_accum):
         self.module, self._num_accum, self._num_calls = module, num_accum, 0
@@ -206,11 +206,11 @@ def take_large_steps(zero_stage, world):
     for step in range(3):
         parts = [make_frames(2 * step), make_frames(2 * step + 1)]
         parts = [part._replace(sample_id=part.sample_id // 10 ** (2 * step)) for part in parts]
-        told = float(take_step(parts, 0, step).gradient_norm)
+        logged = float(take_step(parts, 0, step).gradient_norm)
         optimizer.zero_grad()
         for batch in model.batches[-2:]:
             (plain(batch, 0).loss / 2).backward()
-        norms.append((told, float(plain.encoder.conv1.weight.grad.norm())))
+        norms.append((logged, float(plain.encoder.conv1.weight.grad.norm())))
         optimizer.step()
     weights = [network.encoder.conv1.weight.flatten().tolist() for network in (model, plain)]
     return norms, *weights
@@ -224,7 +224,7 @@ def take_large_steps_at_each_stage(world):
 def test_gradients_of_any_size_move_the_weights_as_torchs_adam_does():
     (stages,) = run_ranks(take_large_steps_at_each_stage, 1)
     for norms, weights, expected in stages:
-        told, large = zip(*norms, strict=True)
+        logged, large = zip(*norms, strict=True)
         assert large[0] > 30 * large[1] > 900 * large[2] > 900 * 10
-        assert told == pytest.approx(large, rel=1e-5)
+        assert logged == pytest.approx(large, rel=1e-5)
         assert weights == pytest.approx(expected, rel=1e-5)

@@ -52,12 +52,12 @@ def test_what_is_exported_predicts_the_same_depth_and_can_be_exported_again(
     [
         (
             ("loss.use_predictive_mask=true", "loss.use_auto_mask=false"),
-            "The predictive mask is left out",
+            "The predictive mask is omitted",
         ),
-        (("loss.min_depth=0.4",), "loss.min_depth=0.4 and loss.max_depth=100 are left out"),
+        (("loss.min_depth=0.4",), "loss.min_depth=0.4 and loss.max_depth=100 are omitted"),
     ],
 )
-def test_what_the_published_files_do_not_hold_is_told(
+def test_omissions_of_the_published_files_are_reported(
     overrides, told, tmp_path, monkeypatch, capsys
 ):
     save_run(tmp_path / "run", *overrides)
@@ -71,8 +71,8 @@ def test_what_the_published_files_do_not_hold_is_told(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--checkpoint", "nowhere"], "nowhere is no run"),
-        (["--output", "run"], "run is the folder of a run or of a checkpoint"),
+        (["--checkpoint", "nowhere"], "nowhere is neither a run"),
+        (["--output", "run"], "run is the folder of a run or a checkpoint"),
         (["--output", "run/checkpoints/step-00000007"], "run/checkpoints/step-00000007 is the"),
         (["--output", "s3://bucket/x"], "s3://bucket/x is an address"),
     ],

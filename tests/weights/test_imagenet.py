@@ -1,17 +1,16 @@
 """ImageNet weights: how they are adapted, and where they come from."""
 
 import hashlib
-import http.server
-import threading
-from functools import partial
 
 import pytest
 import torch
+from helpers.file_server import serve_files
 
 from md2dist.config import load_config
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.resnet import ResNetEncoder
+from md2dist.storage.retries import RetryPolicy
 from md2dist.weights import load_imagenet
 from md2dist.weights.imagenet import TORCHVISION_SHA256
 
@@ -48,25 +47,20 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def server(file, tmp_path):
-    """A real HTTP server: its address, the sha256 of its files, and the paths it was asked for."""
-    folder, requests = tmp_path / "www", []
-    folder.mkdir()
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    (folder / "plain.pth").write_bytes(file.read_bytes())
-    (folder / f"resnet18-{digest[:8]}.pth").write_bytes(file.read_bytes())
+def server(file, monkeypatch):
+    """A web server of two files with the same content."""
+    hasty = RetryPolicy(num_tries=3, first_wait=0.001)
+    monkeypatch.setattr("md2dist.weights.imagenet.INTERACTIVE", hasty)
+    content = file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    with serve_files() as server:
+        server.files |= {"plain.pth": content, f"resnet18-{digest[:8]}.pth": content}
+        yield server
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format, *args):
-            requests.append(self.path)
 
-    handler = partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{httpd.server_address[1]}", digest, requests
-        httpd.shutdown()
-        thread.join()
+@pytest.fixture
+def digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("with_counters", [True, False])
@@ -100,53 +94,61 @@ def test_a_model_without_a_pose_encoder_is_filled_too(file):
     assert torch.equal(model.encoder.bn1.weight, make_classifier()["bn1.weight"])
 
 
-def test_a_pinned_url_is_downloaded_once_and_checked(server, cache):
-    url, digest, requests = server
+def test_a_pinned_url_is_downloaded_once_and_checked(server, digest, cache):
     for _ in range(2):
         model = make_model()
-        load_imagenet(model, f"{url}/plain.pth#sha256={digest}")
+        load_imagenet(model, f"{server.url}/plain.pth#sha256={digest}")
         assert torch.equal(model.encoder.bn1.weight, make_classifier()["bn1.weight"])
-    assert requests == ["/plain.pth"]
+    assert server.requests == [("GET", "/plain.pth", None)]
     assert [path.name for path in cache.iterdir()] == [f"plain-{digest}.pth"]
 
 
-def test_a_name_that_ends_with_the_digits_is_a_pin(server, cache):
-    url, digest, _ = server
-    load_imagenet(make_model(), f"{url}/resnet18-{digest[:8]}.pth")
+def test_a_server_that_fails_twice_is_retried_and_the_download_resumed(server, digest, cache):
+    server.faults += ["503", "cut:1000"]
+    load_imagenet(make_model(), f"{server.url}/plain.pth#sha256={digest}")
+    assert server.ranges == [None, None, "bytes=1000-"]
+    assert [path.name for path in cache.iterdir()] == [f"plain-{digest}.pth"]
+
+
+def test_a_name_that_ends_with_the_digits_is_a_pin(server, digest, cache):
+    load_imagenet(make_model(), f"{server.url}/resnet18-{digest[:8]}.pth")
     assert [path.name for path in cache.iterdir()] == [f"resnet18-{digest[:8]}.pth"]
 
 
-def test_a_file_url_will_do(file, cache):
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+def test_a_file_url_names_a_local_file_which_is_checked_and_not_copied(file, digest, cache):
     load_imagenet(make_model(), f"{file.as_uri()}#sha256={digest}")
-    assert len(list(cache.iterdir())) == 1
+    assert not cache.exists()
+    with pytest.raises(WeightsError, match="is not the file that its checksum names"):
+        load_imagenet(make_model(), f"{file.as_uri()}#sha256={'0' * 64}")
+    with pytest.raises(WeightsError, match="cannot be read: No such file"):
+        load_imagenet(make_model(), f"{file.as_uri()}x#sha256={digest}")
 
 
-def test_the_word_imagenet_means_torchvisions_file_of_that_depth(server, cache, monkeypatch):
-    url, digest, requests = server
-    monkeypatch.setattr("md2dist.weights.imagenet.TORCHVISION_URL", f"{url}/")
+def test_the_word_imagenet_means_torchvisions_file_of_that_depth(
+    server, digest, cache, monkeypatch
+):
+    monkeypatch.setattr("md2dist.weights.imagenet.TORCHVISION_URL", f"{server.url}/")
     monkeypatch.setitem(TORCHVISION_SHA256, 18, digest)
     load_imagenet(make_model(), "imagenet")
-    assert requests == [f"/resnet18-{digest[:8]}.pth"]
+    assert [path for _, path, _ in server.requests] == [f"/resnet18-{digest[:8]}.pth"]
     assert [path.name for path in cache.iterdir()] == [f"resnet18-{digest[:8]}.pth"]
 
 
 def test_a_download_with_another_checksum_is_not_kept(server, cache):
-    with pytest.raises(WeightsError, match=r"not the file that its checksum names.*invalid hash"):
-        load_imagenet(make_model(), f"{server[0]}/plain.pth#sha256={'0' * 64}")
+    with pytest.raises(WeightsError, match=r"not the expected file: its sha256 is .*expected 0000"):
+        load_imagenet(make_model(), f"{server.url}/plain.pth#sha256={'0' * 64}")
     assert list(cache.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "address", ["resnet18-{0}.pth", "resnet18-{0}.pth#sha256={1}", "plain.pth#sha256={1}"]
 )
-def test_a_downloaded_file_that_has_changed_since_is_refused(server, cache, address):
-    url, digest, _ = server
-    pinned = f"{url}/{address.format(digest[:8], digest)}"
+def test_a_downloaded_file_that_has_changed_since_is_refused(server, digest, cache, address):
+    pinned = f"{server.url}/{address.format(digest[:8], digest)}"
     load_imagenet(make_model(), pinned)
     [path] = cache.iterdir()
     torch.save(make_classifier() | {"bn1.weight": torch.zeros(64)}, path)
-    with pytest.raises(WeightsError, match=rf"{path.name} is not the file .*; delete it"):
+    with pytest.raises(WeightsError, match=rf"{path.name} is not the file .*, delete it"):
         load_imagenet(make_model(), pinned)
     path.unlink()
     load_imagenet(make_model(), pinned)
@@ -155,16 +157,17 @@ def test_a_downloaded_file_that_has_changed_since_is_refused(server, cache, addr
 def test_a_url_without_a_checksum_is_refused_before_any_request(server, cache):
     for fragment in ("", "#sha256=12ab", "#md5=0"):
         with pytest.raises(WeightsError, match="no checksum; append #sha256="):
-            load_imagenet(make_model(), f"{server[0]}/plain.pth{fragment}")
-    assert server[2] == []
+            load_imagenet(make_model(), f"{server.url}/plain.pth{fragment}")
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("url", ["{}/gone-01234567.pth", "http://127.0.0.1:1/r-01234567.pth"])
 def test_an_address_out_of_reach_is_named_with_the_remedy(server, cache, url):
-    url = url.format(server[0])
-    with pytest.raises(WeightsError, match=r"cannot be downloaded: .*network\.weights=scratch"):
+    url = url.format(server.url)
+    reason = "(the server responds 404|cannot be downloaded, tried 3 times)"
+    with pytest.raises(WeightsError, match=rf"{url}.*{reason}.*network\.weights=scratch"):
         load_imagenet(make_model(), url)
-    assert list(cache.iterdir()) == []
+    assert not list(cache.glob("*.pth"))
 
 
 def test_a_file_of_another_depth_or_another_network_is_refused(tmp_path):

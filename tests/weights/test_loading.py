@@ -10,7 +10,7 @@ from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.weights import export_published, find_model, initialise, load_model
-from md2dist.weights.run_folder import import_checkpoint
+from md2dist.weights.run_folder import import_checkpoint, list_networks
 
 STATES = "mp_rank_00_model_states.pt"
 STEREO = ("data.frame_offsets=[]", "data.use_stereo=true")
@@ -139,7 +139,9 @@ def test_an_encoder_file_of_a_wrong_size_is_named(tmp_path, height, words):
 
 def test_a_path_that_is_no_model_names_what_was_expected(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(CheckpointError, match=r"is no run .* no checkpoint .* no folder"):
+        with pytest.raises(
+            CheckpointError, match=r"is neither a run .* nor a checkpoint .* nor a folder"
+        ):
             load_model(path)
 
 
@@ -229,16 +231,10 @@ def test_published_stereo_weights_with_half_a_pose_network_name_the_file_that_is
         initialise(make_model(), "scratch", str(tmp_path))
 
 
-def test_a_run_goes_on_with_the_networks_that_it_was_begun_with(tmp_path):
+def test_only_the_networks_of_the_model_are_loaded(tmp_path):
     source, checkpoint = save_run(tmp_path, "data.use_stereo=true", seed=1)
-    model = make_model()
-    import_checkpoint(model, checkpoint, is_resuming=True)
-    assert_same_weights(model, source)
-    fewer, more = "encoder, depth", "encoder, depth, pose_encoder, pose"
-    told = rf"begun with the networks {more}, now they are {fewer};.*network\.init_from={tmp_path}"
-    with pytest.raises(CheckpointError, match=told):
-        import_checkpoint(make_model(*STEREO), checkpoint, is_resuming=True)
-    _, checkpoint = save_run(tmp_path / "stereo", *STEREO)
-    told = rf"begun with the networks {fewer}, now they are {more};.*a new log\.run_dir$"
-    with pytest.raises(CheckpointError, match=told):
-        import_checkpoint(make_model(), checkpoint, is_resuming=True)
+    assert list_networks(checkpoint) == ["encoder", "depth", "pose_encoder", "pose"]
+    model = make_model(*STEREO)
+    import_checkpoint(model, checkpoint)
+    for name in ("encoder", "depth"):
+        assert_same_weights(getattr(model, name), getattr(source, name))

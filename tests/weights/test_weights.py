@@ -146,9 +146,9 @@ def test_an_export_beside_the_pose_network_of_another_model_is_refused(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["checkpoints", STATES_NAME])
-def test_an_export_into_a_folder_which_would_mean_another_model_then_is_refused(tmp_path, name):
+def test_an_export_into_the_folder_of_a_run_or_checkpoint_is_refused(tmp_path, name):
     (tmp_path / name).mkdir()
-    with pytest.raises(WeightsError, match=r"is the folder of a run or of a checkpoint"):
+    with pytest.raises(WeightsError, match=r"is the folder of a run or a checkpoint"):
         export_published(make_model(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -227,10 +227,10 @@ def test_a_file_that_is_missing_cut_off_or_full_of_code_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"depth\.pth is damaged"):
         import_published(make_model(), tmp_path)
     torch.save(make_model(*STEREO).depth, path)  # a pickled module: reading it would run code
-    with pytest.raises(WeightsError, match=r"depth\.pth is damaged or no weight file"):
+    with pytest.raises(WeightsError, match=r"depth\.pth is damaged or not a weight file"):
         import_published(make_model(), tmp_path)
     torch.save([1, 2], path)
-    with pytest.raises(WeightsError, match=r"depth\.pth holds no state dict"):
+    with pytest.raises(WeightsError, match=r"depth\.pth has no state dict"):
         import_published(make_model(), tmp_path)
     path.unlink()
     with pytest.raises(WeightsError, match=r"no weight file .*depth\.pth"):

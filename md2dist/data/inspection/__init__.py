@@ -1,1 +1,1 @@
-"""Inspection and verification of shards."""
+"""Inspection of shards: verification and data-set card."""

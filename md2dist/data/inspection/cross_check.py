@@ -1,4 +1,4 @@
-"""Checks across samples: duplicates, inconsistent images, leaks into the evaluation set."""
+"""Checks between samples: duplicates, inconsistent images, frames shared with evaluation."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,19 +13,17 @@ from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.storage.open_store import is_url
 
-FrameId = tuple[str, int]  # drive of KITTI raw and frame number, for any camera
+FrameId = tuple[str, int]  # drive of KITTI raw and frame, of either camera
 
 
 def find_unlisted_shards(folder: str | Path, manifest: Manifest) -> Iterator[Fault]:
-    """Finds shards in a local folder that its manifest does not list; stores are not listed."""
+    """Finds shards in a local folder that its manifest does not list; a store lists no files."""
     if is_url(folder):
         return
     known = {entry.name for entry in manifest.shards}
     for path in sorted(Path(folder).glob("*.tar")):
         if path.name not in known:
-            yield Fault(
-                path.name, "", "is not in index.json; is it left over from another packing?"
-            )
+            yield Fault(path.name, "", "is not in index.json; is it left from another packing?")
 
 
 def find_duplicates(reports: Iterable[ShardReport]) -> Iterator[Fault]:
@@ -39,11 +37,11 @@ def find_duplicates(reports: Iterable[ShardReport]) -> Iterator[Fault]:
 
 
 def find_inconsistent_images(reports: Iterable[ShardReport]) -> Iterator[Fault]:
-    """Finds images that differ between the samples that contain them.
+    """Finds images that differ between the samples that show them.
 
-    The same frame is the target of one sample, a neighbour of the next, and the stereo view of a
-    third. Each copy was encoded in the same way, so all have the same bytes, unless one is damaged
-    or was taken from a wrong frame. The majority of the copies is assumed to be correct.
+    The same frame is the target of one sample, the neighbour of the next and the other camera of a
+    third. It is encoded in the same way each time, so its bytes are the same, unless one of them is
+    damaged or was taken from a wrong frame. The majority is taken as right.
     """
     shown: dict[SplitLine, list[tuple[str, str, Checksum]]] = defaultdict(list)
     for report in reports:
@@ -51,35 +49,37 @@ def find_inconsistent_images(reports: Iterable[ShardReport]) -> Iterator[Fault]:
             for image, checksum in sample.images.items():
                 shown[image].append((report.name, sample.key, checksum))
     for image, places in shown.items():
-        believed = Counter(checksum for *_, checksum in places).most_common(1)[0][0]
-        witness = next(key for _, key, checksum in places if checksum == believed)
+        majority = Counter(checksum for *_, checksum in places).most_common(1)[0][0]
+        witness = next(key for _, key, checksum in places if checksum == majority)
         for shard, key, checksum in places:
-            if checksum != believed:
-                yield Fault(shard, key, f"its image of {image} differs from that in {witness}")
+            if checksum != majority:
+                yield Fault(shard, key, f"shows another image of {image} than {witness}")
 
 
-def shown_moments(lines: Iterable[SplitLine], recipe: Recipe) -> set[FrameId]:
-    """Returns the frames that samples contain in any of their views."""
-    views = view_names(recipe.frame_offsets, use_stereo=False)  # stereo has the target's frame
+def shown_frames(lines: Iterable[SplitLine], recipe: Recipe) -> set[FrameId]:
+    """Returns the frames that samples show in any of their views."""
+    views = view_names(
+        recipe.frame_offsets, use_stereo=False
+    )  # the stereo view shows the target's frame
     images = (image_of_view(line, view) for line in lines for view in views)
     return {name_in_raw(image.drive, image.frame) for image in images}
 
 
 def find_leaks(train: set[FrameId], evaluation: set[FrameId]) -> Iterator[Fault]:
-    """Finds frames that training and evaluation share, one fault per drive."""
+    """Finds frames that training and evaluation share, by drive."""
     leaks: dict[str, list[int]] = defaultdict(list)
     for drive, frame in sorted(train & evaluation):
         leaks[drive].append(frame)
     for drive, frames in leaks.items():
-        shared = f"{len(frames)} frame(s) with the evaluation shards: {format_ranges(frames)}"
-        yield Fault(drive, "", f"shares {shared}")
+        reason = f"the evaluation shards show {len(frames)} of its frames: {format_ranges(frames)}"
+        yield Fault(drive, "", reason)
 
 
 def frame_gaps(lines: Iterable[SplitLine]) -> dict[str, list[int]]:
-    """Finds gaps between the target frames of each drive, with both cameras taken together.
+    """Measures the gaps between the target frames of each drive, of either camera.
 
     Returns:
-        For every drive, sorted, the lengths in frames of the gaps between its first and last frame.
+        For every drive, sorted, the frames missing in each gap between its first and last one.
     """
     frames: dict[str, set[int]] = defaultdict(set)
     for line in lines:

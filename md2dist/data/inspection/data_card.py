@@ -1,4 +1,4 @@
-"""Data card: a text summary of a folder of shards."""
+"""Data-set card: the contents of a folder of shards as text."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from md2dist.errors import ShardError
 
 
 def describe_shards(folder: str | Path) -> str:
-    """Returns the data card of a folder of shards, as text of several lines.
+    """Returns the data-set card of a folder of shards.
 
     Raises:
-        ShardError: if there is no usable manifest, or a shard is missing or damaged.
+        ShardError: if the manifest cannot be used, or a shard is missing or damaged.
     """
     manifest = read_manifest(folder)
     infos = list(read_descriptions(folder))
     if not infos:
-        raise ShardError(f"{folder} contains no samples; pack again with another split")
+        raise ShardError(f"{folder} holds no samples; pack again with another split")
     facts = {**_manifest_facts(manifest), **_camera_facts(infos)}
     width = max(map(len, facts))
     lines = [str(folder), "", *(f"{name:<{width}}  {text}" for name, text in facts.items())]
@@ -50,7 +50,7 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
 
 
 def _camera_facts(infos: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Returns sizes and the range of the intrinsics, in packed pixels and relative to the image."""
+    """Returns sizes, and ranges of the intrinsics in packed pixels and in image widths."""
     K = np.array([info["K"] for info in infos], np.float64)
     packed = np.array([[info["width"], info["height"]] for info in infos])
     facts = {}
@@ -66,7 +66,7 @@ def _camera_facts(infos: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 
 def _drive_table(lines: Sequence[SplitLine]) -> list[str]:
-    """Returns a table with a row per drive: samples of each camera, frames, and gaps."""
+    """Returns a table with one row per drive: samples of each side, frames and gaps."""
     sides = Counter((line.drive, line.side) for line in lines)
     rows = [("drive", "left", "right", "share", "frames", "gaps", "longest")]
     for drive, gaps in frame_gaps(lines).items():

@@ -20,24 +20,24 @@ from md2dist.storage.store import NUM_AT_ONCE, Store, fetch_bytes, with_retries
 
 _STRINGS = ("key", "date", "drive", "side")
 _INTEGERS = ("format_version", "frame", "width", "height", "native_width", "native_height")
-_PIECE = 2048  # bytes: a tar header and the metadata after it
+_PIECE = 2048  # bytes: a header and the metadata after it
 
 
 def parse_description(content: bytes | memoryview) -> dict[str, Any]:
-    """Parses the metadata of a sample, its ``json`` member.
+    """Parses the ``json`` member of a sample.
 
     Returns:
-        A dictionary with at least: ``key``, ``date``, ``drive``, ``side`` as strings;
+        An object with at least: ``key``, ``date``, ``drive``, ``side`` as strings;
         ``format_version``, ``frame``, ``width``, ``height``, ``native_width``, ``native_height``
-        (px) as integers; ``K`` as 3x3 numbers (px), ``baseline`` (m) as a number.
+        as integers; ``K`` as 3x3 numbers, ``baseline`` as a number.
 
     Raises:
-        ShardError: if an entry is missing or has the wrong type.
+        ShardError: if the content is different.
     """
     try:
         info = json.loads(bytes(content))
     except ValueError as error:
-        raise ShardError(f"json does not parse: {error}") from None
+        raise ShardError(f"json cannot be parsed: {error}") from None
     if not isinstance(info, dict):
         raise ShardError("json is not an object")
     wrong = [name for name in _STRINGS if not isinstance(info.get(name), str)]
@@ -50,12 +50,12 @@ def parse_description(content: bytes | memoryview) -> dict[str, Any]:
     if "side" not in wrong and info["side"] not in CAMERAS:
         wrong.append("side")
     if wrong:
-        raise ShardError(f"json has missing or malformed entries: {', '.join(wrong)}")
+        raise ShardError(f"json has missing or invalid fields: {', '.join(wrong)}")
     return info
 
 
 def split_line_of(info: dict[str, Any]) -> SplitLine:
-    """Returns the split line of a sample from its metadata."""
+    """Returns the line of a split that a sample is, from its metadata."""
     drive = "/".join(filter(None, (info["date"], info["drive"])))
     return SplitLine(drive, info["frame"], info["side"])
 
@@ -63,25 +63,25 @@ def split_line_of(info: dict[str, Any]) -> SplitLine:
 def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
     """Reads the metadata of every sample, in the order of the shards.
 
-    Images are not read, except from a store without byte ranges, which serves whole shards only.
+    Only the headers of images are read, unless a store serves whole shards only.
 
     Raises:
-        ShardError: if there is no usable manifest, or a shard is missing or damaged.
+        ShardError: if the manifest cannot be used, or a shard is missing or damaged.
     """
     store = _find_ranges(folder)
 
-    def describe(section: SampleBytes) -> dict[str, Any]:
-        return parse_description(find_member(section, "json"))
+    def describe(sample: SampleBytes) -> dict[str, Any]:
+        return parse_description(find_member(sample, "json"))
 
     with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
         for entry in read_manifest(folder).shards:
             byte_ranges = itertools.pairwise(entry.offsets.tolist())
             try:
                 if store:
-                    sections = [
-                        _FarSection(store, entry.name, *byte_range) for byte_range in byte_ranges
+                    samples = [
+                        _RemoteSample(store, entry.name, *byte_range) for byte_range in byte_ranges
                     ]
-                    yield from pool.map(describe, sections)
+                    yield from pool.map(describe, samples)
                 else:
                     content = map_file(folder, entry.name)
                     yield from (describe(content[start:stop]) for start, stop in byte_ranges)
@@ -92,8 +92,8 @@ def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
                 ) from None
 
 
-class _FarSection:
-    """Bytes of a sample in a store, fetched in pieces that cover neighbouring reads."""
+class _RemoteSample:
+    """A sample in a store, read in pieces; adjacent parts are read at once."""
 
     def __init__(self, store: Store, name: str, start: int, stop: int):
         self._store, self._name, self._start, self._stop = store, name, start, stop
@@ -114,7 +114,7 @@ class _FarSection:
 
 
 def _find_ranges(folder: str | Path) -> Store | None:
-    """Opens the store of a URL if it serves byte ranges; returns None otherwise."""
+    """Opens a store that serves byte ranges; None if there is none."""
     if not is_url(folder):
         return None
     store = open_store(folder, INTERACTIVE.timeout)

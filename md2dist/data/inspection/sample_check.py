@@ -1,4 +1,4 @@
-"""Checks of a single sample: members, metadata, geometry, and contents."""
+"""Checks of one sample: members, metadata, geometry, contents."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,22 +15,22 @@ from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.errors import ShardError
 
-# Bounds that every camera on a car meets, but not K in pixels of another image size. KITTI's focal
-# lengths are about FOCAL_LENGTHS of `conventions`, its principal points within 5 % of the centre.
+# Bounds that every camera of a car satisfies, and K of another image size does not: KITTI has about
+# FOCAL_LENGTHS of `conventions`, and its principal point within 5 % of the centre.
 _FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
 _PRINCIPAL_POINT = (0.25, 0.75)  # in image widths and heights
 _BASELINE = (0.1, 2.0)  # m
 
 
 def expected_members(recipe: Recipe) -> list[str]:
-    """Returns the names of the members that every sample of a recipe has."""
+    """Returns the names of the members of every sample of a recipe."""
     views = view_names(recipe.frame_offsets, recipe.use_stereo)
     names = [*(f"{view}.{recipe.image_format}" for view in views), "json"]
     return [*names, recipe.ground_truth_name] if recipe.ground_truth_name else names
 
 
 def image_of_view(line: SplitLine, view: str) -> SplitLine:
-    """Returns drive, frame, and camera of the image in a view of a sample.
+    """Returns the line of the image that a view of a sample shows.
 
     >>> str(image_of_view(SplitLine("2011_09_26/drive", 7, "l"), "+1"))
     '2011_09_26/drive 8 l'
@@ -43,16 +43,16 @@ def image_of_view(line: SplitLine, view: str) -> SplitLine:
 def check_sample(
     key: str, members: Mapping[str, memoryview], recipe: Recipe, *, decode: bool
 ) -> list[str]:
-    """Checks one sample and returns all of its faults.
+    """Finds all faults of one sample.
 
     Args:
         key: key of its members in the tar.
-        members: bytes of its members, by name.
-        recipe: expected contents of the shards.
-        decode: whether to decode images and ground truth, which takes nearly all of the time.
+        members: bytes of its members by name.
+        recipe: the recipe of the shards.
+        decode: also decode images and ground truth, which takes most of the time.
 
     Returns:
-        A message for each fault.
+        The faults as text.
     """
     expected = expected_members(recipe)
     faults = [f"lacks {name}" for name in expected if name not in members]
@@ -61,7 +61,7 @@ def check_sample(
     try:
         if "json" in members:
             info = parse_description(members["json"])
-            faults += _check_description(key, info, recipe)
+            faults += _check_metadata(key, info, recipe)
             faults += _check_geometry(info, recipe)
     except ShardError as error:
         faults.append(f"its {error}")
@@ -70,7 +70,7 @@ def check_sample(
     return faults
 
 
-def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
+def _check_metadata(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     if info["format_version"] != FORMAT_VERSION:
         yield f"has format version {info['format_version']}, expected {FORMAT_VERSION}"
     line = split_line_of(info)
@@ -78,17 +78,17 @@ def _check_description(key: str, info: dict[str, Any], recipe: Recipe) -> Iterat
         yield f"its json describes {line} under the key {info['key']}"
     size = info["height"], info["width"]
     if recipe.height is not None and size != (recipe.height, recipe.width):
-        yield f"its json gives the size {_times(size)}, expected {recipe.size_name} by the recipe"
+        yield f"has size {_times(size)} in its json, the recipe says {recipe.size_name}"
     if min(*size, info["native_height"], info["native_width"]) < 1:
-        yield "its json gives an image size that is not positive"
+        yield "has an image size that is not positive"
 
 
 def _check_geometry(info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     K = np.array(info["K"], np.float64)
     if not np.isfinite(K).all():
-        yield f"K has entries that are not finite: {info['K']}"
+        yield f"K has values that are not finite: {info['K']}"
     elif K[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]].tolist() != [0, 0, 0, 0, 1]:
-        yield f"K is {info['K']}, expected the form [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
+        yield f"K is not of the form [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]: {info['K']}"
     else:
         size = np.array([info["width"], info["height"]])
         focal_length, principal_point = K[[0, 1], [0, 1]], K[:2, 2]
@@ -103,14 +103,14 @@ def _check_geometry(info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
                     f"{low.tolist()} to {high.tolist()}: K of another image size?"
                 )
     low, high = _BASELINE
-    if recipe.use_stereo and not low <= info["baseline"] <= high:  # 0 with one camera
+    if recipe.use_stereo and not low <= info["baseline"] <= high:  # with one camera, it is 0
         yield f"has a baseline of {info['baseline']:g} m, expected {low} to {high} m"
 
 
 def _check_contents(
     members: Mapping[str, memoryview], info: dict[str, Any] | None, recipe: Recipe
 ) -> Iterator[str]:
-    """Decodes images and ground truth, and checks their sizes if the metadata is readable."""
+    """Decodes images and ground truth, and compares their sizes with the metadata, if readable."""
     for name, content in members.items():
         try:
             if name.endswith(f".{recipe.image_format}"):
@@ -120,14 +120,14 @@ def _check_contents(
                 shape, prefix = depth.shape, "native_"
                 known = depth[depth != 0]
                 if not (known.size and math.isfinite(known.sum()) and (known > 0).all()):
-                    yield f"{name} contains no depth, or depths that are not positive and finite"
+                    yield f"{name} has no depth, or depths that are not positive and finite"
             else:
                 continue
         except ShardError as error:
-            yield f"{name} does not decode: {error}"
+            yield f"{name} cannot be decoded: {error}"
         else:
-            if info and shape != (stated := (info[f"{prefix}height"], info[f"{prefix}width"])):
-                yield f"{name} is {_times(shape)}, expected {_times(stated)} by its json"
+            if info and shape != (listed := (info[f"{prefix}height"], info[f"{prefix}width"])):
+                yield f"{name} is {_times(shape)}, its json says {_times(listed)}"
 
 
 def _times(size: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Checks of a single shard, which report all faults, not only the first."""
+"""Checks of a shard: bytes, structure, samples; all faults are found, not only the first."""
 
 import hashlib
 import zlib
@@ -22,15 +22,15 @@ from md2dist.process_map import map_in_processes
 from md2dist.storage.open_store import map_file
 
 Decode = Literal["all", "sample", "none"]
-Checksum = tuple[int, int]  # number of bytes and CRC-32 of an encoded image
-_DECODED_PER_SHARD = 8  # samples decoded with "sample"
+Checksum = tuple[int, int]  # bytes and CRC-32 of an encoded image
+_DECODED_PER_SHARD = 8  # samples, if a random few are decoded
 
 
 class Fault(NamedTuple):
-    """A fault of a shard, a sample, or a drive."""
+    """A fault of a folder of shards."""
 
-    place: str  # name of the shard or the drive
-    key: str  # key of the sample, "" if the fault is not of a single sample
+    place: str  # name of the shard, or the drive
+    key: str  # of the sample, "" if it concerns none in particular
     reason: str
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Fault(NamedTuple):
 
 
 class FoundSample(NamedTuple):
-    """A sample in a shard, and the checksums of its images."""
+    """A sample of a shard, and the checksums of its images."""
 
     key: str
     line: SplitLine
@@ -46,7 +46,7 @@ class FoundSample(NamedTuple):
 
 
 class ShardReport(NamedTuple):
-    """Faults and samples found in one shard."""
+    """Faults and samples of one shard."""
 
     name: str
     faults: list[Fault]
@@ -54,7 +54,7 @@ class ShardReport(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """One shard to check, taken by the next free process."""
+    """One shard to check."""
 
     folder: str | Path
     entry: ShardEntry
@@ -71,18 +71,17 @@ def check_shards(
     seed: int = 0,
     processes: int = 1,
 ) -> Iterator[ShardReport]:
-    """Checks the bytes, structure, and samples of every shard.
+    """Checks every shard: its bytes, its structure, its samples.
 
     Args:
         folder: folder or URL of the shards.
-        manifest: expected contents of the shards.
-        decode: whether to decode images and ground truth of all samples, of a random sample per
-            shard, or of none.
-        seed: seed of the random sample.
-        processes: number of shards checked in parallel, one per process.
+        manifest: their manifest.
+        decode: images and ground truth of all samples, of a random few per shard, or of none.
+        seed: seed of the random choice.
+        processes: number of worker processes.
 
     Yields:
-        The report on each shard, in the order of the manifest.
+        The report of each shard, in the manifest's order.
 
     Raises:
         ConfigError: if the number of processes is not positive.
@@ -125,7 +124,7 @@ def _check_shard(job: _Job) -> ShardReport:
 
 def _check_bytes(content: memoryview, entry: ShardEntry) -> Iterator[str]:
     if len(content) != entry.num_bytes:
-        yield f"has {len(content)} bytes, expected {entry.num_bytes} by index.json"
+        yield f"has {len(content)} bytes, index.json says {entry.num_bytes}"
     elif hashlib.sha256(content).hexdigest() != entry.sha256:
         yield "its sha256 differs from index.json"
     else:
@@ -148,33 +147,33 @@ def _check_offsets(walk: TarWalk, entry: ShardEntry, num_bytes: int) -> Iterator
     } | {walk.end}
     reported = {fault.position for fault in walk.faults}
     for offset in sorted(borders.difference(listed) - reported):
-        yield f"byte {offset}: a sample starts or the last one ends, not listed in index.json"
+        yield f"byte {offset}: a sample starts or the last one ends, which index.json lacks"
     for offset in sorted(set(listed) - borders - reported):
         if offset < num_bytes:
-            yield f"byte {offset}: listed in index.json, but neither start nor end of a sample"
+            yield f"byte {offset}: index.json lists it, but no sample starts or ends there"
     if num_lost := sum(offset >= num_bytes for offset in listed[:-1]):
-        yield f"{num_lost} of {entry.count} samples are past the end of the file"
+        yield f"{num_lost} of {entry.count} samples are after the end of the file"
 
 
 def _keys_of_cut_samples(walk: TarWalk, entry: ShardEntry) -> set[str]:
-    """Returns samples truncated by a broken header, whose missing members are not reported."""
+    """Returns the samples truncated by a damaged header, whose missing members are no new fault."""
     cuts = {fault.position for fault in walk.faults}.difference(entry.offsets.tolist())
     before = {member.next_header: member.key for member in walk.members}
     return {before[position] for position in cuts if position in before}
 
 
 def _check_contiguity(members: dict[int, TarMember]) -> Iterator[str]:
-    """Checks that members are contiguous; WebDataset readers split the sample otherwise.
+    """Checks that the members of a sample are contiguous, as every WebDataset reader requires.
 
     Args:
-        members: members of one sample, by their index among all members of the shard.
+        members: of one sample, by their index among all members of the shard.
     """
     if max(members) - min(members) >= len(members):
-        listed = ", ".join(f"{member.name} at byte {member.header}" for member in members.values())
-        yield f"its members are not contiguous: {listed}"
+        places = ", ".join(f"{member.name} at byte {member.header}" for member in members.values())
+        yield f"its members are not contiguous: {places}"
     for name, count in Counter(member.name for member in members.values()).items():
         if count > 1:
-            yield f"contains {name} {count} times"
+            yield f"holds {name} {count} times"
 
 
 def _choose(keys: list[str], job: _Job) -> set[str]:

@@ -1,4 +1,4 @@
-"""Members of a tar and faults of its structure, found by walking from header to header."""
+"""Members of a tar and the faults of its structure."""
 
 import tarfile
 from bisect import bisect_right
@@ -9,42 +9,42 @@ _BLOCK = tarfile.BLOCKSIZE  # bytes; headers and contents start at multiples of 
 
 
 class TarMember(NamedTuple):
-    """One file in a tar, with contents in the bytes ``[start, stop)``."""
+    """One file in a tar; its bytes are ``[start, stop)``, after its header."""
 
-    key: str  # key of the sample: the file name up to the first dot
-    name: str  # rest of the file name, e.g. "0.png"
-    header: int  # first byte of the header
+    key: str  # of the sample: the name up to the first dot
+    name: str  # the rest of the name, e.g. "0.png"
+    header: int
     start: int
     stop: int
 
     @property
     def next_header(self) -> int:
-        """First byte after the member's padding."""
+        """Byte after the member's padding."""
         return -(-self.stop // _BLOCK) * _BLOCK
 
 
 class TarFault(NamedTuple):
-    """A fault of the tar's structure."""
+    """A fault of the structure."""
 
-    position: int  # byte where it was found
+    position: int  # byte at which it was found
     reason: str
 
 
 class TarWalk(NamedTuple):
-    """Members and faults found in a tar."""
+    """Members and faults of a tar."""
 
     members: list[TarMember]
     faults: list[TarFault]
-    end: int  # first byte after the last member, where the closing zeros start
+    end: int  # byte after the last member, where the closing zeros start
 
 
 def walk_tar(content: memoryview, landmarks: Sequence[int] = ()) -> TarWalk:
-    """Walks through a tar from header to header.
+    """Reads a tar from header to header.
 
     Args:
         content: the whole file.
-        landmarks: expected positions of headers, in ascending order. After a broken header the
-            walk resumes at the next landmark, or ends if there is none.
+        landmarks: ascending bytes at which headers are expected. After a damaged header, reading
+            continues at the next of them; without one it ends there.
 
     Source: POSIX.1-1988, ustar.
     """
@@ -76,7 +76,7 @@ def _read_header(content: memoryview, position: int) -> TarMember:
     """Parses one header.
 
     Raises:
-        ValueError: if it is invalid, or does not belong to a complete regular file.
+        ValueError: if there is none, or it does not describe a complete regular file.
     """
     try:
         block = bytes(content[position : position + _BLOCK])
@@ -88,5 +88,5 @@ def _read_header(content: memoryview, position: int) -> TarMember:
     if not info.isreg() or not key or not name:
         raise ValueError(f"{info.name!r} is not a regular file named KEY.MEMBER")
     if start + info.size > len(content):
-        raise ValueError(f"{info.name} is truncated: it extends past the end of the file")
+        raise ValueError(f"{info.name} is truncated: the tar ends within it")
     return TarMember(key, name, position, start, start + info.size)

@@ -1,4 +1,4 @@
-"""Verification of a folder of shards, with all faults in one list."""
+"""Verification: all faults of a folder of shards."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from md2dist.data.inspection.cross_check import (
     find_leaks,
     find_unlisted_shards,
     frame_gaps,
-    shown_moments,
+    shown_frames,
 )
 from md2dist.data.inspection.descriptions import read_descriptions, split_line_of
 from md2dist.data.inspection.shard_check import Decode, Fault, check_shards
@@ -22,9 +22,9 @@ class VerificationReport(NamedTuple):
     """Result of the verification of a folder."""
 
     manifest: Manifest
-    num_found: int  # number of samples with readable metadata
+    num_found: int  # samples with readable metadata
     faults: list[Fault]
-    gaps: dict[str, list[int]]  # lengths of the gaps of each drive, in frames; not faults
+    gaps: dict[str, list[int]]  # frames missing in each gap of each drive; not a fault
 
 
 def verify_shards(
@@ -36,23 +36,22 @@ def verify_shards(
     processes: int = 1,
     on_shard: Callable[[int], object] = lambda num_bytes: None,
 ) -> VerificationReport:
-    """Verifies a folder of shards and reports all faults.
+    """Finds all faults of a folder of shards.
 
     Args:
         folder: folder or URL of ``index.json`` and the shards.
-        decode: whether to decode images and ground truth of all samples, of a random sample per
-            shard, or of none.
-        against: a folder of evaluation shards, with which no frame may be shared.
-        seed: seed of the random sample.
-        processes: number of shards checked in parallel, one per process.
-        on_shard: called with the size in bytes of each checked shard.
+        decode: images and ground truth of all samples, of a random few per shard, or of none.
+        against: a folder of evaluation shards, which must show no frame of the same drive.
+        seed: seed of the random choice.
+        processes: number of worker processes.
+        on_shard: called with the size of each checked shard, in bytes.
 
     Returns:
-        The report; faults of single shards come first.
+        The faults, those of single shards first.
 
     Raises:
         ShardError: if a manifest cannot be used, or the evaluation shards are damaged.
-        ConfigError: if `seed` is negative, or the number of processes is not positive.
+        ConfigError: if `seed` is negative, or the number of processes not positive.
     """
     if seed < 0:
         raise ConfigError(f"--seed {seed}: expected >= 0")
@@ -60,7 +59,7 @@ def verify_shards(
     evaluated = set()
     if against is not None:
         others = map(split_line_of, read_descriptions(against))
-        evaluated = shown_moments(others, read_manifest(against).recipe)
+        evaluated = shown_frames(others, read_manifest(against).recipe)
     reports = []
     checks = check_shards(folder, manifest, decode=decode, seed=seed, processes=processes)
     for entry, report in zip(manifest.shards, checks, strict=True):
@@ -72,6 +71,6 @@ def verify_shards(
         *find_unlisted_shards(folder, manifest),
         *find_duplicates(reports),
         *find_inconsistent_images(reports),
-        *find_leaks(shown_moments(lines, manifest.recipe), evaluated),
+        *find_leaks(shown_frames(lines, manifest.recipe), evaluated),
     ]
     return VerificationReport(manifest, len(lines), faults, frame_gaps(lines))

@@ -1,4 +1,4 @@
-"""KITTI as it is published: its trees, archives, splits, calibration and scans."""
+"""The KITTI dataset as published: file trees, archives, splits, calibration and scans."""
 
 from md2dist.data.kitti.calibration import load_calibration
 from md2dist.data.kitti.layout import open_kitti

@@ -1,4 +1,4 @@
-"""The published archives of KITTI raw: their addresses, their sizes, their download."""
+"""Download of the published archives of KITTI raw."""
 
 import shutil
 import zipfile
@@ -14,11 +14,11 @@ from md2dist.storage.download import download, remote_size
 from md2dist.storage.retries import BACKGROUND, INTERACTIVE, RetryPolicy
 
 BASE_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/raw_data"
-_NUM_REQUESTS = 8  # at the same time, for sizes
+_NUM_REQUESTS = 8  # concurrent size requests
 
 
 class Archive(NamedTuple):
-    """One zip file, at its server and here."""
+    """A zip file on its server and on the local disk."""
 
     url: str
     path: Path
@@ -26,21 +26,24 @@ class Archive(NamedTuple):
 
     @property
     def num_missing(self) -> int:
-        """Bytes that are not here yet."""
+        """Number of bytes still to be downloaded."""
         part = self.path.with_name(f"{self.path.name}.part")
-        here = next((path.stat().st_size for path in (self.path, part) if path.is_file()), 0)
-        return max(0, self.num_bytes - here)
+        present = next((path.stat().st_size for path in (self.path, part) if path.is_file()), 0)
+        return max(0, self.num_bytes - present)
 
 
 def list_archives(patterns: Sequence[str] = ("*",)) -> list[str]:
-    """Names archives below the base address: chosen drives, and the calibration of their dates.
+    """Lists the archives of chosen drives and of the calibration of their dates.
 
     Args:
         patterns: drives, dates or parts of names with ``*``: ``2011_09_26_drive_0005``,
             ``2011_10_03``, ``*_drive_0027``.
 
+    Returns:
+        Paths below the base address.
+
     Raises:
-        ConfigError: if a pattern fits no drive.
+        ConfigError: if a pattern matches no drive.
     """
     chosen: set[str] = set()
     for pattern in patterns:
@@ -54,8 +57,8 @@ def list_archives(patterns: Sequence[str] = ("*",)) -> list[str]:
         }
         if not fits:
             raise ConfigError(
-                f"--drives {pattern} fits none of the {len(DRIVES)} drives; expected a date, or a "
-                "name such as 2011_09_26_drive_0005, in which * stands for anything"
+                f"--drives {pattern} matches none of the {len(DRIVES)} drives; expected a date or "
+                "a drive such as 2011_09_26_drive_0005, in which * matches any characters"
             )
         chosen |= fits
     drives = [drive for drive in DRIVES if drive in chosen]
@@ -70,11 +73,11 @@ def plan_download(
     base_url: str = BASE_URL,
     retry_policy: RetryPolicy = INTERACTIVE,
 ) -> list[Archive]:
-    """Asks for the sizes of archives, and compares them with what lies in the folder already.
+    """Requests the sizes of archives and compares them with the files in the output folder.
 
     Raises:
-        DownloadError: if the server lacks an archive, an archive in the folder is of another size,
-            or the disk has no room for what is missing.
+        DownloadError: if the server lacks an archive, an archive in the folder has another size,
+            or the disk has too little free space.
     """
     urls = [f"{base_url.rstrip('/')}/{name}" for name in names]
     with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
@@ -85,14 +88,14 @@ def plan_download(
     for archive in archives:
         if archive.path.is_file() and archive.path.stat().st_size != archive.num_bytes:
             raise DownloadError(
-                f"{archive.path} has {archive.path.stat().st_size} bytes, the server's file "
-                f"{archive.num_bytes}; remove it and repeat the command"
+                f"{archive.path} has {archive.path.stat().st_size} bytes, the file on the server "
+                f"has {archive.num_bytes}; remove the local file and repeat the command"
             )
     missing, free = sum(archive.num_missing for archive in archives), _free_bytes(output)
     if missing > free:
         raise DownloadError(
-            f"{output} has room for {free / 1e9:.1f} GB, and {missing / 1e9:.1f} GB are missing; "
-            "choose another folder, or fewer drives with --drives"
+            f"{output} has {free / 1e9:.1f} GB of free space, but {missing / 1e9:.1f} GB are still "
+            "to be downloaded; choose another folder, or fewer drives with --drives"
         )
     return archives
 
@@ -102,15 +105,15 @@ def fetch_archive(
     retry_policy: RetryPolicy = BACKGROUND,
     on_bytes: Callable[[int], object] = lambda num_bytes: None,
 ) -> None:
-    """Downloads one archive, unless it is here.
+    """Downloads one archive unless it exists.
 
     Args:
         archive: from `plan_download`.
-        retry_policy: with a server that fails.
-        on_bytes: is told of bytes that are here, all of them in the end.
+        retry_policy: retries and timeout for a server that fails.
+        on_bytes: progress callback, called with numbers of bytes that add up to the archive's size.
 
     Raises:
-        DownloadError: if it cannot be had, or is no zip archive.
+        DownloadError: if the archive cannot be downloaded, or is not a zip archive.
     """
     if archive.path.is_file():
         on_bytes(archive.num_bytes)
@@ -122,7 +125,7 @@ def _check_zip(path: Path) -> None:
     try:
         zipfile.ZipFile(path).close()
     except zipfile.BadZipFile as error:
-        raise DownloadError(f"it is no zip archive ({error})") from None
+        raise DownloadError(f"it is not a zip archive ({error})") from None
 
 
 def _free_bytes(folder: Path) -> int:

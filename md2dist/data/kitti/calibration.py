@@ -1,6 +1,6 @@
-"""What the files of KITTI beside the images say: calibration, speed, laser scans, depth.
+"""Readers of calibration, speed, laser scans and annotated depth.
 
-Source: Geiger, Lenz, Stiller, Urtasun: Vision meets Robotics: The KITTI Dataset, IJRR 2013, with
+Source: Geiger, Lenz, Stiller, Urtasun: Vision meets Robotics: The KITTI Dataset, IJRR 2013, and
 the readme of the raw data development kit; for the annotated depth Uhrig, Schneider, Schneider,
 Franke, Brox, Geiger: Sparsity Invariant CNNs, 3DV 2017.
 """
@@ -19,12 +19,12 @@ from md2dist.errors import KittiDataError
 
 
 class Calibration(NamedTuple):
-    """What one recording date's calibration files say about the rectified cameras 0..3."""
+    """Calibration of the rectified cameras 0..3 on one recording date."""
 
     P_rect: np.ndarray  # (4, 3, 4) float64: rectified camera 0 -> pixels of camera i
     R_rect_00: np.ndarray  # (3, 3) float64: camera 0 -> rectified camera 0
-    velo_to_cam: np.ndarray  # (4, 4) float64: velodyne -> camera 0, m; NaN: not asked for
-    sizes: np.ndarray  # (4, 2) int64: height and width of each rectified image, pixels; 0: not told
+    velo_to_cam: np.ndarray  # (4, 4) float64: velodyne -> camera 0, m; NaN: not read
+    sizes: np.ndarray  # (4, 2) int64: height, width of each rectified image, pixels; 0: unknown
 
     @property
     def K(self) -> np.ndarray:  # noqa: N802
@@ -33,12 +33,12 @@ class Calibration(NamedTuple):
 
     @property
     def baseline(self) -> float:
-        """Distance of the two colour cameras along x, m."""
+        """Distance between the two colour cameras along x, m."""
         x_left, x_right = self.P_rect[[2, 3], 0, 3] / self.P_rect[[2, 3], 0, 0]
         return float(x_left - x_right)
 
     def with_size(self, height: int, width: int) -> "Calibration":
-        """Fills in the size of the images where the calibration does not tell it."""
+        """Returns a copy in which unknown image sizes are set to a height and width in pixels."""
         return self._replace(sizes=np.where(self.sizes, self.sizes, (height, width)))
 
 
@@ -57,10 +57,10 @@ def read_calibration(tree: SourceTree, drive: str, *, use_scans: bool = True) ->
     """Reads the calibration of a drive of KITTI raw, or of a sequence of KITTI odometry.
 
     Args:
-        tree: of KITTI.
-        drive: the drive, or the sequence.
-        use_scans: whether laser scans will be projected; of the archives of KITTI odometry only
-            one tells where the scanner is.
+        tree: tree of KITTI files.
+        drive: name of the drive or sequence.
+        use_scans: whether laser scans will be projected, so that the scanner's pose is needed; only
+            one of the KITTI odometry archives contains it.
 
     Raises:
         KittiDataError: if a file is missing, or lacks an entry or some of its numbers.
@@ -70,20 +70,20 @@ def read_calibration(tree: SourceTree, drive: str, *, use_scans: bool = True) ->
 
 
 def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
-    """Reads how fast the car was, from the record of its navigation unit.
+    """Reads the speed of the car from its navigation (OXTS) record.
 
     Returns:
-        Length of the velocity to the north and east, m/s.
+        Horizontal speed, m/s: the norm of the velocities to the north and east.
 
     Raises:
-        KittiDataError: if the record is missing, or too short, or not of numbers.
+        KittiDataError: if the record is missing, too short, or not numeric.
     """
     name = f"{drive}/oxts/data/{frame:010d}.txt"
     content = tree.read(name)
     try:
         _, _, _, _, _, _, north, east, *_ = map(float, content.split())
     except ValueError:
-        raise KittiDataError(f"navigation record {name} is not 8 or more numbers") from None
+        raise KittiDataError(f"navigation record {name}: expected >= 8 numbers") from None
     return math.hypot(north, east)
 
 
@@ -94,27 +94,31 @@ def read_scan(tree: SourceTree, name: str) -> np.ndarray:
         Points (N, 4) float32: x forwards, y to the left, z upwards in m, and reflectance.
 
     Raises:
-        KittiDataError: if the file is missing or is not a whole number of points.
+        KittiDataError: if the file is missing, empty, or not a whole number of points.
     """
     content = tree.read(name)
     if not content or len(content) % 16:
-        raise KittiDataError(f"laser scan {name} has {len(content)} bytes, not a multiple of 16")
+        raise KittiDataError(
+            f"laser scan {name} has {len(content)} bytes; expected a positive multiple of 16"
+        )
     return np.frombuffer(content, "<f4").reshape(-1, 4)
 
 
 def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
-    """Reads annotated depth, which scans of some frames before and after made denser.
+    """Reads annotated depth, which accumulates the laser scans of neighbouring frames.
 
     Returns:
         Depth (H, W) float32 in m, 0 where unknown.
 
     Raises:
-        KittiDataError: if the file is missing, broken, or no map with some known depth.
+        KittiDataError: if the file is missing, damaged, not 16-bit greyscale, or without any depth.
     """
     image = decode_pixels(tree.read(name), name)
     counts = np.asarray(image)
     if image.mode != "I;16" or not counts.any():
-        raise KittiDataError(f"annotated depth {name} is not 16-bit grey, or knows no pixel")
+        raise KittiDataError(
+            f"annotated depth {name} is not 16-bit greyscale, or has no known pixel"
+        )
     return counts / np.float32(DEPTH_UNITS_PER_METRE)
 
 
@@ -134,19 +138,19 @@ def _parse_odometry(entries: "_Entries", use_scans: bool) -> Calibration:
         velo_to_cam = entries.read("Tr", 3, 4) if use_scans else np.full((3, 4), np.nan)
     except KittiDataError as error:
         raise KittiDataError(
-            f"{error}, which --ground-truth velodyne needs; data_odometry_calib.zip has it: let no "
-            "calib.txt of other archives lie extracted beside it"
+            f"{error}, which --ground-truth velodyne needs; it is in data_odometry_calib.zip: "
+            "remove extracted calib.txt files of other archives, which take precedence"
         ) from None
     return Calibration(
         P_rect=np.stack([entries.read(f"P{i}", 3, 4) for i in range(4)]),
-        R_rect_00=np.eye(3),  # Tr leads to the rectified camera at once
+        R_rect_00=np.eye(3),  # Tr already maps to the rectified camera
         velo_to_cam=_square(velo_to_cam),
         sizes=np.zeros((4, 2), np.int64),
     )
 
 
 def _square(transform: np.ndarray) -> np.ndarray:
-    """Completes a transform (3, 4) to (4, 4)."""
+    """Extends a transform (3, 4) to homogeneous (4, 4)."""
     return np.vstack([transform, [0, 0, 0, 1]])
 
 
@@ -158,7 +162,7 @@ class _Entries:
         try:
             lines = tree.read(file).decode().splitlines()
         except UnicodeDecodeError as error:
-            raise KittiDataError(f"calibration file {file} is no text ({error})") from None
+            raise KittiDataError(f"calibration file {file} is not text ({error})") from None
         self.texts = dict(line.split(":", 1) for line in lines if ":" in line)
 
     def read(self, name: str, *shape: int) -> np.ndarray:

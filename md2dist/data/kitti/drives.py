@@ -1,4 +1,4 @@
-"""The drives of KITTI raw that depth is trained and tested on, and those in KITTI odometry.
+"""Drives of KITTI raw for depth training and testing, and those of KITTI odometry.
 
 Source: the test drives are those of Eigen, Puhrsch, Fergus: Depth Map Prediction from a Single
 Image using a Multi-Scale Deep Network, NeurIPS 2014; all drives are those of KITTI raw's categories
@@ -25,7 +25,7 @@ EIGEN_TEST_NUMBERS = {
     "2011_09_30": (16, 18, 27),
     "2011_10_03": (27, 47),
 }
-ODOMETRY_DRIVES = {  # by sequence: the drive, and its frame that is the sequence's frame 0
+ODOMETRY_DRIVES = {  # by sequence: its drive, and the drive's frame that is frame 0 of the sequence
     "00": ("2011_10_03/2011_10_03_drive_0027_sync", 0),
     "01": ("2011_10_03/2011_10_03_drive_0042_sync", 0),
     "02": ("2011_10_03/2011_10_03_drive_0034_sync", 0),
@@ -42,7 +42,7 @@ ODOMETRY_DRIVES = {  # by sequence: the drive, and its frame that is the sequenc
 
 
 def name_in_raw(drive: str, frame: int) -> tuple[str, int]:
-    """Names a drive and a frame as KITTI raw does, where they may be a sequence's of odometry.
+    """Returns the KITTI raw drive and frame of a frame of KITTI raw or of an odometry sequence.
 
     >>> name_in_raw("08", 5)
     ('2011_09_30/2011_09_30_drive_0028_sync', 1105)
@@ -52,7 +52,7 @@ def name_in_raw(drive: str, frame: int) -> tuple[str, int]:
 
 
 def name_drives(numbers: dict[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """Spells out drives of a table, e.g. ``2011_09_26_drive_0005_sync``."""
+    """Returns the names of the drives in a table, e.g. ``2011_09_26_drive_0005_sync``."""
     return tuple(
         f"{date}_drive_{number:04d}_sync" for date, some in numbers.items() for number in some
     )

@@ -1,4 +1,4 @@
-"""Where the files of KITTI raw and of KITTI odometry lie, drive by drive.
+"""File layout of the drives of KITTI raw and the sequences of KITTI odometry.
 
 A drive of KITTI raw is called ``2011_09_26/2011_09_26_drive_0005_sync``, a sequence of KITTI
 odometry ``09``. All paths are relative to the root of a `SourceTree`.
@@ -15,7 +15,7 @@ from md2dist.errors import KittiAccessError, KittiDataError
 Side = Literal["l", "r"]
 CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
 OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
-RAW_CALIBRATION = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"  # of a date
+RAW_CALIBRATION = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"  # in a date's folder
 _IMAGE_FORMATS = ("png", "jpg")
 _DATE = re.compile(r"\d{4}_\d\d_\d\d", re.ASCII)
 
@@ -25,10 +25,10 @@ class Layout(NamedTuple):
 
     images: str  # folder of one camera's images
     scans: str  # folder of the laser scans
-    num_digits: int  # of a frame's number
+    num_digits: int  # width of the zero-padded frame number
 
     def name_frame(self, frame: int) -> str:
-        """A frame's file name, without the suffix."""
+        """Returns a frame's file name without its suffix."""
         return f"{frame:0{self.num_digits}d}"
 
 
@@ -37,18 +37,18 @@ ODOMETRY = Layout("sequences/{drive}/image_{camera}", "sequences/{drive}/velodyn
 
 
 def open_kitti(*roots: Path) -> SourceTree:
-    """Opens folders that a user calls KITTI's, after a look whether they can be.
+    """Opens folders of KITTI files after checking that they can be such folders.
 
     Raises:
-        KittiDataError: if one is no folder, or the folder of a date, which lies in the one to name.
-        KittiAccessError: if the system does not let one be entered.
+        KittiDataError: if one is not a folder, or is the folder of a recording date.
+        KittiAccessError: if access to one is denied.
     """
     for root in roots:
         try:
             _check_root(root)
         except OSError as error:
             raise KittiAccessError(
-                f"--kitti-root {root} cannot be entered ({error.strerror}); see to its permissions"
+                f"--kitti-root {root} cannot be read ({error.strerror}); check its permissions"
             ) from None
     return SourceTree(*roots)
 
@@ -57,27 +57,27 @@ def _check_root(root: Path) -> None:
     if not root.is_dir():
         raise KittiDataError(
             f"--kitti-root {root} {'is a file' if root.exists() else 'does not exist'}; "
-            "expected a folder of KITTI's archives, or of what was extracted from them"
+            "expected a folder of KITTI archives or of files extracted from them"
         )
     if (root / RAW_CALIBRATION[0]).is_file() or any(root.glob("*_sync/image_0?")):
         raise KittiDataError(
-            f"--kitti-root {root} is the folder of a date; expected the one that it lies in, "
+            f"--kitti-root {root} is the folder of a recording date; expected its parent folder "
             f"{root.absolute().parent}"
         )
 
 
 def is_odometry(drive: str) -> bool:
-    """Whether a drive is a sequence of KITTI odometry, by its name."""
+    """Returns whether a name is that of a sequence of KITTI odometry."""
     return "/" not in drive
 
 
 def find_layout(drive: str) -> Layout:
-    """Finds the layout of a drive."""
+    """Returns the file layout of a drive."""
     return ODOMETRY if is_odometry(drive) else RAW
 
 
 def camera_folder(drive: str, side: Side) -> str:
-    """Names the folder of one camera's images, which need not exist."""
+    """Returns the folder of one camera's images, which need not exist."""
     return find_layout(drive).images.format(drive=drive, camera=CAMERAS[side])
 
 
@@ -85,7 +85,8 @@ def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
     """Finds one camera's image, as PNG or as JPEG.
 
     Raises:
-        KittiDataError: if the frame or the whole camera is missing, or the drive is there twice.
+        KittiDataError: if the frame or the camera's folder is missing, or the drive is present
+            twice.
     """
     folder, stem = camera_folder(drive, side), find_layout(drive).name_frame(frame)
     present = tree.files(folder)
@@ -98,7 +99,7 @@ def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
 
 
 def calibration_files(drive: str) -> list[str]:
-    """Names the files that a drive's calibration is read from, which need not exist."""
+    """Returns the calibration files of a drive, which need not exist."""
     if is_odometry(drive):
         return [f"sequences/{drive}/calib.txt"]
     return [f"{drive.partition('/')[0]}/{name}" for name in RAW_CALIBRATION]
@@ -108,7 +109,7 @@ def find_scan(tree: SourceTree, drive: str, frame: int) -> str:
     """Finds one laser scan.
 
     Raises:
-        KittiDataError: if it is not there, or the drive is there twice.
+        KittiDataError: if the scan is missing, or the drive is present twice.
     """
     layout = find_layout(drive)
     folder, name = layout.scans.format(drive=drive), f"{layout.name_frame(frame)}.bin"
@@ -121,10 +122,10 @@ def find_scan(tree: SourceTree, drive: str, frame: int) -> str:
 
 
 def find_annotated(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
-    """Finds one camera's annotated depth, as it lies in ``data_depth_annotated.zip``.
+    """Finds one camera's annotated depth, in the layout of ``data_depth_annotated.zip``.
 
     Raises:
-        KittiDataError: if it is not there, or is there twice.
+        KittiDataError: if the map is missing, or the drive is present twice.
     """
     folder = f"{drive.rpartition('/')[2]}/proj_depth/groundtruth/image_{CAMERAS[side]:02d}"
     name = f"{frame:010d}.png"
@@ -132,8 +133,8 @@ def find_annotated(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
         if name in tree.files(part + folder):
             return f"{part}{folder}/{name}"
     raise KittiDataError(
-        f"no annotated depth {folder}/{name}, be it below train/ or val/; give --kitti-root the "
-        "folder of data_depth_annotated, too, which lacks a few frames"
+        f"no annotated depth {folder}/{name}, neither below train/ nor val/; add the folder of "
+        "data_depth_annotated to --kitti-root (it lacks a few frames)"
     )
 
 
@@ -146,17 +147,17 @@ def list_drives(tree: SourceTree) -> list[str]:
     return [
         f"{date}/{drive}"
         for date in tree.folders()
-        if _DATE.fullmatch(date)  # beside them may lie what nobody may read, as a lost+found does
+        if _DATE.fullmatch(date)  # other folders may be unreadable, e.g. lost+found
         for drive in tree.folders(date)
         if fnmatchcase(drive, f"{date}_drive_*_sync")
     ]
 
 
 def list_frames(tree: SourceTree, drive: str, side: Side) -> set[int]:
-    """Lists the frames of which one camera's image is there; none where the camera is missing.
+    """Lists the frames that have an image of one camera; empty if the camera is missing.
 
     Raises:
-        KittiDataError: if the drive is there twice.
+        KittiDataError: if the drive is present twice.
     """
     parts = (name.rpartition(".") for name in tree.files(camera_folder(drive, side)))
     return {int(stem) for stem, _, suffix in parts if suffix in _IMAGE_FORMATS and stem.isdigit()}

@@ -1,4 +1,4 @@
-"""From the name of a split to its samples: a file, a published list, or a rule."""
+"""Splits by name: a file, a published list, or a rule."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ _RULES: dict[str, Part] = {"rule/train": "train", "rule/val": "val"}
 
 
 class Split(NamedTuple):
-    """Samples, and where they come from."""
+    """Samples and their origin."""
 
     lines: list[SplitLine]
-    origin: str  # for the user
-    skipped: Sequence[SkippedLine] = ()  # drives that a rule could not judge
+    origin: str  # for display
+    skipped: Sequence[SkippedLine] = ()  # drives whose speeds the rule could not read
 
 
 def load_split(
@@ -33,16 +33,16 @@ def load_split(
     """Lists the samples of a split.
 
     Args:
-        name: a file, or a name such as ``eigen_zhou/train`` or ``rule/train``.
-        tree: of KITTI raw, from which a rule selects.
+        name: a split file, or a name such as ``eigen_zhou/train`` or ``rule/train``.
+        tree: tree of KITTI raw, from which a rule selects.
         frame_offsets: neighbours that each sample of a rule's split needs.
         use_stereo: whether each sample of a rule's split needs the other camera's image.
-        splits_dir: where lists lie as ``NAME/PART_files.txt``, instead of being downloaded.
-        skip_bad: let a rule leave out drives with missing or broken files.
+        splits_dir: folder of lists ``NAME/PART_files.txt``, used instead of a download.
+        skip_bad: whether a rule skips drives with missing or damaged files.
 
     Raises:
-        SplitError: if the split is unknown, cannot be had, or is broken or empty.
-        KittiDataError: if a rule meets a broken file.
+        SplitError: if the split is unknown, cannot be downloaded, or is malformed or empty.
+        KittiDataError: if a rule reads a missing or damaged file.
     """
     if name in _RULES and not _is_file(name):
         with naming_the_roots(tree):
@@ -56,14 +56,14 @@ def load_split(
 
 
 def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
-    """Finds a split file by its path, or by its name in a folder of splits or at the authors'.
+    """Finds a split file by its path, by its name in a folder, or among the published lists.
 
     Args:
-        name: a file, or ``SPLIT/PART``, e.g. ``eigen_zhou/train``.
-        splits_dir: where named splits lie; None for the published lists, which are downloaded once.
+        name: a split file, or ``SPLIT/PART``, e.g. ``eigen_zhou/train``.
+        splits_dir: folder of named splits; None: the published lists, which are downloaded once.
 
     Raises:
-        SplitError: if there is no such split, or it cannot be downloaded.
+        SplitError: if the split is unknown or cannot be downloaded.
     """
     if _is_file(name):
         return Path(name)
@@ -71,26 +71,27 @@ def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
     if splits_dir is None and published:
         return fetch_split(str(name))
     if splits_dir is None:
-        known, place = [*PUBLISHED_SPLITS, *_RULES], "here (others need --splits-dir)"
+        known, origin = [*PUBLISHED_SPLITS, *_RULES], "known (others need --splits-dir)"
     else:
         path = Path(splits_dir) / (published.path if published else f"{name}_files.txt")
         if _is_file(path):
             return path
         parts = sorted(Path(splits_dir).glob("*/*_files.txt"))
         known = [f"{part.parent.name}/{part.stem.removesuffix('_files')}" for part in parts]
-        place = f"in {splits_dir}"
+        origin = f"in {splits_dir}"
     raise SplitError(
-        f"no split file {name}, and no such name {place}: {', '.join(known) or 'none'}"
+        f"no split file {name}, and no split of that name {origin}; expected one of: "
+        + (", ".join(known) or "none")
     )
 
 
 def name_split(name: str) -> str:
-    """What a manifest calls a split: its name, or its file's name without the folders."""
+    """Returns the name of a split in the manifest; of a file, its name without the folders."""
     return Path(name).name if _is_file(name) else name
 
 
 def _is_file(path: str | Path) -> bool:
     try:
         return Path(path).is_file()
-    except OSError:  # of a name that is too long for a file
+    except OSError:  # the name is too long for a file
         return False

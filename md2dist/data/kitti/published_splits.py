@@ -1,11 +1,11 @@
-"""The split lists that the field uses: downloaded on request, known by their sha256.
+"""The published split lists, downloaded on request and checked by sha256.
 
-The lists belong to the authors of Monodepth2, and this project carries none of them. Their
-``benchmark/test`` is left out: it numbers the images of KITTI's depth server, which no drive holds.
+The lists belong to the authors of Monodepth2 and are not part of this project. Their
+``benchmark/test`` is omitted: it numbers the images of KITTI's depth benchmark server, which are in
+no drive.
 """
 
 import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +20,9 @@ BASE_URL = (
 
 
 class PublishedList(NamedTuple):
-    """A file of the authors' folder ``splits``."""
+    """A file of the ``splits`` folder of the authors' repository."""
 
-    path: str  # below the folder
+    path: str  # relative to that folder
     sha256: str
 
 
@@ -79,17 +79,17 @@ PUBLISHED_SPLITS = {
 
 
 def cache_folder() -> Path:
-    """Where downloaded lists are kept: ``md2dist/splits`` in the user's cache.
+    """Returns the folder of downloaded lists: ``md2dist/splits`` in the user's cache folder.
 
     Raises:
-        SplitError: if this user has none.
+        SplitError: if this user has no home folder.
     """
     try:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:
         raise SplitError(
-            "split lists are kept in the home folder, and this user has none; set HOME or "
-            "XDG_CACHE_HOME, or give --splits-dir"
+            "split lists are cached in the home folder, but this user has none; set HOME or "
+            "XDG_CACHE_HOME, or pass --splits-dir"
         ) from None
     return Path(cache) / "md2dist" / "splits"
 
@@ -97,15 +97,15 @@ def cache_folder() -> Path:
 def fetch_split(
     name: str, base_url: str = BASE_URL, retry_policy: RetryPolicy = INTERACTIVE
 ) -> Path:
-    """Downloads a published list, or finds it in the cache, where it is checked once more.
+    """Returns a published list from the cache, where its sha256 is checked, or downloads it.
 
     Args:
         name: one of `PUBLISHED_SPLITS`.
-        base_url: the folder ``splits`` at the authors' or on a mirror.
-        retry_policy: with a server that fails.
+        base_url: address of the ``splits`` folder, of the authors' repository or of a mirror.
+        retry_policy: retries and timeout for a server that fails.
 
     Raises:
-        SplitError: if the list cannot be had.
+        SplitError: if the list cannot be downloaded.
     """
     listed = PUBLISHED_SPLITS[name]
     target = cache_folder() / listed.path
@@ -115,20 +115,16 @@ def fetch_split(
     except (OSError, DownloadError):  # absent or damaged
         pass
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A folder of its own: any number of processes may fetch the same list at the same time.
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            fresh = Path(folder) / target.name
-            download(
-                f"{base_url}/{listed.path}",
-                fresh,
-                lambda path: check_sha256(path, listed.sha256),
-                retry_policy=retry_policy,
-            )
-            fresh.replace(target)
-    except (OSError, DownloadError) as error:
+        download(
+            f"{base_url}/{listed.path}",
+            target,
+            lambda path: check_sha256(path, listed.sha256),
+            wait=True,
+            retry_policy=retry_policy,
+        )
+    except DownloadError as error:
         raise SplitError(
-            f"split {name} cannot be fetched: {error}; or give --splits-dir, a folder that holds "
-            f"{listed.path}"
+            f"split {name} cannot be fetched: {error}; alternatively, pass --splits-dir with a "
+            f"folder that holds {listed.path}"
         ) from None
     return target

@@ -1,4 +1,4 @@
-"""Splits by rule instead of by list: whole drives, moving frames, an independent validation."""
+"""Splits by rule: moving frames of whole drives, with separate drives for validation."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -12,36 +12,36 @@ from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiDataError, SplitError
 
 Part = Literal["train", "val"]
-MIN_SPEED = 1.0  # m/s: a tenth of a metre between two frames
+MIN_SPEED = 1.0  # m/s: 0.1 m between two frames
 
 
 class RuleSplit(NamedTuple):
-    """The samples of a part, and how many frames were left out for which reason."""
+    """The samples of a part, with counts of the excluded frames by reason."""
 
     lines: list[SplitLine]
     num_drives: int
-    num_static: int  # frames of a camera while the car stood or crept
-    num_incomplete: int  # moving frames of a camera that lack a neighbour or the stereo view
+    num_static: int  # frames of a camera at less than MIN_SPEED
+    num_incomplete: int  # moving frames of a camera without a neighbour or the stereo view
     skipped: list[SkippedLine]  # drives without speeds
 
     def __str__(self) -> str:
         return (
             f"{len(self.lines)} samples of {self.num_drives} drives; left out: {self.num_static} "
-            f"frames slower than {MIN_SPEED:g} m/s, {self.num_incomplete} that lack a view"
+            f"frames slower than {MIN_SPEED:g} m/s, {self.num_incomplete} with a missing view"
             + f", {len(self.skipped)} drives without speeds"
             * bool(self.skipped)
         )
 
 
 def is_held_out(drive: str) -> bool:
-    """Tells whether a drive validates instead of training.
+    """Returns whether a drive is held out for validation.
 
-    The answer depends on the drive's name alone, so it is the same on every machine, whichever
-    drives lie there. Of KITTI raw's drives it is true for six: 0015, 0022, 0051, 0079 of
-    2011_09_26, 0001 of 2011_09_28 and 0004 of 2011_09_29, 9 % of the frames.
+    The result depends on the drive's name alone, so it is the same on every machine, whichever
+    drives are present. Six drives of KITTI raw are held out: 0015, 0022, 0051, 0079 of 2011_09_26,
+    0001 of 2011_09_28 and 0004 of 2011_09_29, 9 % of the frames.
 
     Args:
-        drive: the drive's name, with or without its date's folder.
+        drive: name of the drive, with or without the folder of its date.
     """
     return zlib.crc32(drive.rpartition("/")[2].encode()) % 9 == 6
 
@@ -54,21 +54,21 @@ def select_samples(
     *,
     skip_bad: bool = False,
 ) -> RuleSplit:
-    """Lists the samples of all drives of a tree but the 28 of the eigen test.
+    """Lists the samples of all drives of a tree except the 28 of the Eigen test split.
 
     Args:
-        tree: of KITTI raw.
+        tree: tree of KITTI raw.
         part: ``val`` for the drives that are held out, ``train`` for the others.
         frame_offsets: neighbours that a sample needs.
         use_stereo: whether a sample needs the other camera's image.
-        skip_bad: leave out drives of which a navigation record cannot be read.
+        skip_bad: skip drives with a missing or malformed navigation record.
 
     Returns:
-        Frames of both cameras in which the car moves, by drive, frame and side.
+        Frames of both cameras in which the car moves, sorted by drive, frame and side.
 
     Raises:
         SplitError: if there are none.
-        KittiDataError: if the navigation record of a frame cannot be read.
+        KittiDataError: if the navigation record of a frame is missing or malformed.
     """
     drives = [
         drive
@@ -87,10 +87,10 @@ def select_samples(
                 for frame in sorted(frames["l"] | frames["r"])
             }
         except KittiDataError as error:
-            reason = f"its speed is not known: {error}"
+            reason = f"its speed is unknown: {error}"
             if not skip_bad:
                 raise KittiDataError(
-                    f"{drive}: {reason}; --skip-bad leaves such drives out"
+                    f"{drive}: {reason}; skip such drives with --skip-bad"
                 ) from None
             skipped.append(SkippedLine(drive, reason))
             continue
@@ -104,7 +104,7 @@ def select_samples(
     split = RuleSplit(lines, len(drives) - len(skipped), num_static, num_incomplete, skipped)
     if not lines:
         raise SplitError(
-            f"rule/{part} finds nothing in {tree}: {split}; it expects synced drives of KITTI "
+            f"rule/{part} selects no samples from {tree}: {split}; expected synced drives of KITTI "
             "raw, DATE/DATE_drive_NUMBER_sync, " + _remedy(part)
         )
     return split
@@ -125,5 +125,5 @@ def _is_complete(
 
 def _remedy(part: Part) -> str:
     if part == "val":
-        return "with some that are held out for validation, e.g. 2011_09_26_drive_0015_sync"
-    return "with some that neither test nor validate, e.g. 2011_09_26_drive_0001_sync"
+        return "including some held out for validation, e.g. 2011_09_26_drive_0015_sync"
+    return "including some for training, e.g. 2011_09_26_drive_0001_sync"

@@ -1,4 +1,4 @@
-"""Split files: the lists of samples that the field trains and tests on."""
+"""Split files: lists of the samples to train or test on."""
 
 import re
 from pathlib import Path
@@ -12,19 +12,19 @@ EXPECTED_LINE = (
     "or SEQUENCE FRAME SIDE of KITTI odometry, e.g. 9 65 l"
 )
 _LINE = re.compile(r"([\w-]+/[\w-]+|\d{1,2})\s+(\d+)\s+([lr])", re.ASCII)
-_LONGEST_KEY = 86  # characters: 100 fit into a tar's header, and the longest end is .annotated.npz
+_LONGEST_KEY = 86  # characters: a tar header holds 100, and the longest suffix is .annotated.npz
 
 
 class SplitLine(NamedTuple):
-    """One sample: a frame of a drive, seen by one of the two colour cameras."""
+    """One sample: a frame of a drive, taken by one of the two colour cameras."""
 
-    drive: str  # date and drive, e.g. 2011_09_26/2011_09_26_drive_0005_sync, or a sequence: 09
+    drive: str  # DATE/DRIVE, e.g. 2011_09_26/2011_09_26_drive_0005_sync, or a sequence, e.g. 09
     frame: int
     side: Side  # l is camera 2, r is camera 3
 
     @property
     def key(self) -> str:
-        """Name of the sample in a shard; without dots, which end a key in WebDataset."""
+        """Name of the sample in a shard, without dots: WebDataset ends a key at the first dot."""
         return f"{self.drive.rpartition('/')[2]}_{self.side}_{self.frame:010d}"
 
     def __str__(self) -> str:
@@ -32,18 +32,18 @@ class SplitLine(NamedTuple):
 
 
 class SkippedLine(NamedTuple):
-    """A line of the split that could not be packed, or a drive that its rule could not judge."""
+    """A line of the split that could not be packed, or a drive without readable speeds."""
 
     line: str
     reason: str
 
 
 def read_split(path: str | Path) -> list[SplitLine]:
-    """Reads a split file; frame numbers may be padded with zeros, blank lines are ignored.
+    """Reads a split file; frame numbers may be zero-padded, blank lines are ignored.
 
     Raises:
-        SplitError: if the file cannot be read or is empty, a line does not parse, a name is too
-            long for a shard, or two samples have one name.
+        SplitError: if the file cannot be read or is empty, a line does not parse, a sample name
+            is too long for a shard, or two samples have the same name.
     """
     try:
         texts = Path(path).read_text().splitlines()
@@ -60,9 +60,9 @@ def read_split(path: str | Path) -> list[SplitLine]:
         line = SplitLine(drive.rjust(2, "0"), int(frame), cast(Side, side))
         if len(line.key) > _LONGEST_KEY:
             raise SplitError(
-                f"{path}, line {number}: {text!r} makes a sample's name of {len(line.key)} "
-                f"characters; expected at most {_LONGEST_KEY}, which shards have room for; give "
-                "the drive a shorter name, in its folder too"
+                f"{path}, line {number}: {text!r} yields a sample name of {len(line.key)} "
+                f"characters; expected at most {_LONGEST_KEY}, the limit in a shard; rename the "
+                "drive and its folder to a shorter name"
             )
         first_number, first = first_seen.setdefault(line.key, (number, line))
         if first_number != number:
@@ -72,5 +72,5 @@ def read_split(path: str | Path) -> list[SplitLine]:
                 f"{path}, line {number}: {text!r} {fault} line {first_number}; {remedy}"
             )
     if not first_seen:
-        raise SplitError(f"split file {path} is empty; expected lines {EXPECTED_LINE}")
+        raise SplitError(f"split file {path} is empty; expected lines of the form {EXPECTED_LINE}")
     return [line for _, line in first_seen.values()]

@@ -1,4 +1,4 @@
-"""A read-only tree of files, wherever they lie: in folders, and in zip archives nobody unpacks."""
+"""Read-only view of a file tree in folders and in zip archives, which stay packed."""
 
 import errno
 import os
@@ -14,21 +14,21 @@ from typing import Protocol
 
 from md2dist.errors import KittiAccessError, KittiDataError, Md2distError
 
-_WRAPPER = "dataset"  # the folder around everything in the archives of KITTI odometry
+_WRAPPER = "dataset"  # top-level folder in the archives of KITTI odometry
 _ABSENT = (FileNotFoundError, NotADirectoryError)
-_FAULTS = (  # what zipfile raises over archives that are damaged or cannot be read
+_FAULTS = (  # raised by zipfile if archives are damaged or cannot be read
     OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
-# Of these OSErrors an archive's damage is the cause: a codec's complaint, a seek before the start.
+# errno of OSErrors that damage causes: from a decompressor, or a seek before the start.
 _OF_DAMAGE = (None, errno.EINVAL)
 
 
 class SourceTree:
-    """The files below some folders, together with those in the archives ``*.zip`` that lie in them.
+    """The files below some folders and in the archives ``*.zip`` directly inside them.
 
-    Files are named by their path below their root, e.g. ``2011_09_26/calib_cam_to_cam.txt``, which
-    says nothing of where they lie. Nothing is opened before it is needed, and of archives only the
-    directories are read. A tree may be sent to other processes; each opens its archives itself.
+    Files are named by their path below a root or in an archive, e.g.
+    ``2011_09_26/calib_cam_to_cam.txt``. Roots are opened on first use, and of archives only the
+    directories are read. A tree can be pickled; each process opens the archives itself.
 
     Args:
         *roots: the folders.
@@ -36,10 +36,10 @@ class SourceTree:
 
     def __init__(self, *roots: str | Path):
         self.roots = tuple(map(Path, roots))
-        self._owner = 0  # the process that opened the places
+        self._owner = 0  # id of the process that opened the places
         self._places: list[_Place] = []
-        self._broken: list[Md2distError] = []  # what is wrong with archives, or hides them
-        self._files: dict[str, set[str]] = {}  # by folder, as they were at the first look
+        self._broken: list[Md2distError] = []  # errors of archives, or in listing them
+        self._files: dict[str, set[str]] = {}  # by folder, cached at the first listing
 
     def __reduce__(self):
         return open_tree, self.roots
@@ -48,11 +48,11 @@ class SourceTree:
         return ", ".join(map(str, self.roots))
 
     def folders(self, folder: str = "") -> list[str]:
-        """Lists the names of the folders in a folder, which need not exist.
+        """Lists the names of the folders in a folder; empty if it does not exist.
 
         Raises:
-            KittiDataError: if an archive is broken, since it may hold any folder.
-            KittiAccessError: if the folder, or an archive, cannot be read.
+            KittiDataError: if an archive is damaged, since it may hold any folder.
+            KittiAccessError: if access to the folder or an archive is denied.
         """
         places = self._open()
         if self._broken:
@@ -60,31 +60,31 @@ class SourceTree:
         return sorted(set().union(*(place.folders(folder) for place in places)))
 
     def files(self, folder: str) -> set[str]:
-        """Lists the names of the files in a folder, which need not exist.
+        """Lists the names of the files in a folder; empty if it does not exist.
 
         Raises:
-            KittiDataError: if they lie in two places, or perhaps in a broken archive.
-            KittiAccessError: if the folder, or an archive that may hold it, cannot be read.
+            KittiDataError: if the folder is present twice, or may be in a damaged archive.
+            KittiAccessError: if access to the folder, or to an archive that may hold it, is denied.
         """
         if folder not in self._files:
             self._files[folder] = self._list_files(folder)
         return self._files[folder]
 
     def size(self, name: str) -> int | None:
-        """Tells the size of a file in bytes; None where there is no such file.
+        """Returns the size of a file in bytes; None if there is no such file.
 
         Raises:
-            KittiAccessError: if the system does not tell.
+            KittiAccessError: if access to the file is denied.
         """
         sizes = (place.size(name) for place in self._open())
         return next((size for size in sizes if size is not None), None)
 
     def read(self, name: str) -> bytes:
-        """Reads a file: from its folder, else from the first archive by name that holds it.
+        """Reads a file from its folder, else from the first archive by name that holds it.
 
         Raises:
-            KittiDataError: if there is no such file, or it is damaged.
-            KittiAccessError: if it, or an archive that may hold it, cannot be read.
+            KittiDataError: if the file is missing or damaged.
+            KittiAccessError: if access to the file, or to an archive that may hold it, is denied.
         """
         for place in self._open():
             if place.size(name) is not None:
@@ -95,15 +95,13 @@ class SourceTree:
         homes = [(place.label, names) for place in self._open() if (names := place.files(folder))]
         if len(homes) > 1:
             labels = " and ".join(label for label, _ in homes)
-            raise KittiDataError(
-                f"two drives of one name: {folder} is there {labels}; keep one of them"
-            )
+            raise KittiDataError(f"duplicate drive: {folder} is present {labels}; keep one of them")
         if not homes and self._broken:
             raise self._refuse(f"no folder {folder}")
         return set().union(*(names for _, names in homes))
 
     def _refuse(self, *missing: str) -> Md2distError:
-        """Says what is missing, and which archives may hold it."""
+        """Returns the error for a missing file, with the unread archives that may hold it."""
         is_unread = any(isinstance(error, KittiAccessError) for error in self._broken)
         reasons = "; ".join([*missing, *map(str, self._broken)])
         return KittiAccessError(reasons) if is_unread else KittiDataError(reasons)
@@ -114,7 +112,7 @@ class SourceTree:
             self._owner = os.getpid()
             self._places, self._broken = [], []
             for number, root in enumerate(self.roots, 1):
-                self._open_root(root, f" of folder {number}" * (len(self.roots) > 1))
+                self._open_root(root, f" (folder {number})" * (len(self.roots) > 1))
         return self._places
 
     def _open_root(self, root: Path, suffix: str) -> None:
@@ -123,7 +121,7 @@ class SourceTree:
             self._places.append(_Folder(root / _WRAPPER, f"extracted in {_WRAPPER}{suffix}"))
         try:
             names = sorted(entry.name for entry in _scan(root) if _is_archive(entry))
-        except KittiAccessError as error:  # what is extracted there may be all that is needed
+        except KittiAccessError as error:  # extracted files may suffice
             self._broken.append(error)
             return
         for name in names:
@@ -135,16 +133,18 @@ class SourceTree:
 
 @cache
 def open_tree(*roots: Path) -> SourceTree:
-    """Returns this process's own tree of some folders: jobs that come one by one share one."""
+    """Returns the tree of some folders, one per process, shared by all of its jobs."""
     return SourceTree(*roots)
 
 
 @contextmanager
 def naming_the_roots(tree: SourceTree) -> Iterator[None]:
-    """Adds where a tree lies to errors over its files; the bytes of shards must not depend on it.
+    """Adds a tree's folders to errors about its files, which do not name them.
+
+    Reasons for skipped samples are stored in the shards, so they must not depend on the folders.
 
     Raises:
-        KittiDataError: what was raised inside, with the folders.
+        KittiDataError: the error raised inside, with the folders added.
     """
     try:
         yield
@@ -153,7 +153,7 @@ def naming_the_roots(tree: SourceTree) -> Iterator[None]:
 
 
 class _Place(Protocol):
-    label: str  # says where it is
+    label: str  # location, for messages
 
     def folders(self, folder: str) -> set[str]: ...
     def files(self, folder: str) -> set[str]: ...
@@ -162,7 +162,7 @@ class _Place(Protocol):
 
 
 class _Folder:
-    """Files on the disk."""
+    """Extracted files on the disk."""
 
     def __init__(self, path: Path, label: str):
         self.path = path
@@ -240,7 +240,7 @@ def _scan(path: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_archive(entry: os.DirEntry[str]) -> bool:
-    if not entry.name.endswith(".zip") or entry.name.startswith("."):  # as macOS's side files
+    if not entry.name.endswith(".zip") or entry.name.startswith("."):  # e.g. macOS resource forks
         return False
     return _may_be(lambda: not entry.is_dir())
 
@@ -248,23 +248,23 @@ def _is_archive(entry: os.DirEntry[str]) -> bool:
 def _may_be(kind: Callable[[], bool]) -> bool:
     try:
         return kind()
-    except OSError:  # which reading it will tell; not listed, it would count as missing
+    except OSError:  # reported when it is read; unlisted, it would count as missing
         return True
 
 
 def _explain(name: str, path: Path, error: Exception) -> Md2distError:
-    """Says what is wrong with an archive, or with a file in it."""
-    # Where the system does not let it read, zipfile says that the file is none.
+    """Returns the error for a faulty archive, or for a file in it."""
+    # If a read fails, zipfile reports "not a zip file" and keeps the cause as context.
     cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
     if isinstance(cause, _ABSENT):
         return KittiDataError(f"{name} cannot be read ({cause.strerror})")
-    if isinstance(cause, OSError) and cause.errno not in _OF_DAMAGE:  # the disk's, the network's
+    if isinstance(cause, OSError) and cause.errno not in _OF_DAMAGE:  # of the disk or the network
         return _unread(path, cause)
     return KittiDataError(f"{name} is damaged ({error}); remove the archive and download it again")
 
 
 def _unread(path: Path, error: OSError) -> KittiAccessError:
     return KittiAccessError(
-        f"{path} cannot be read ({error.strerror}); see to its permissions or its disk, then "
+        f"{path} cannot be read ({error.strerror}); check its permissions and its disk, then "
         "repeat the command"
     )

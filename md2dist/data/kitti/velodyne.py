@@ -1,4 +1,4 @@
-"""Laser scans as sparse depth maps of a camera."""
+"""Projection of laser scans to sparse depth maps."""
 
 import numpy as np
 
@@ -13,17 +13,17 @@ def project_velodyne(
 ) -> np.ndarray:
     """Projects a laser scan into a rectified camera.
 
-    The ``eigen`` protocol stores the point's x in the laser's frame in place of its depth in the
-    camera's. That is a known flaw, kept by everyone so that results compare.
+    The ``eigen`` protocol stores a point's x in the velodyne frame instead of its depth in the
+    camera frame. This is a known flaw that all publications keep so that results are comparable.
 
     Args:
         points: (N, 4) or (N, 3): x forwards, y to the left, z upwards in m; the rest is ignored.
-        calibration: of the recording date.
+        calibration: calibration of the recording date.
         camera: 2 (left) or 3 (right).
-        use_velodyne_x: store the point's velodyne x instead of its z in the camera.
+        use_velodyne_x: store the point's velodyne x instead of its z in the camera frame.
 
     Returns:
-        Depth (H, W) float32 in m, 0 where unknown, in the camera's native size.
+        Depth (H, W) float32 in m, 0 where unknown, at the camera's native size.
 
     Source: Eigen et al., NeurIPS 2014; Garg et al., ECCV 2016 (the protocol's crop and range).
     """
@@ -34,7 +34,7 @@ def project_velodyne(
     P = calibration.P_rect[camera] @ R_rect @ calibration.velo_to_cam
     u, v, z = P[:, :3] @ in_front.T + P[:, 3:]
     with np.errstate(divide="ignore", invalid="ignore"):
-        u, v = np.round(u / z) - 1, np.round(v / z) - 1  # half to even
+        u, v = np.round(u / z) - 1, np.round(v / z) - 1  # rounds half to even
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     stored = in_front[:, 0] if use_velodyne_x else z
     depth = np.full((height, width), np.inf)

@@ -1,6 +1,6 @@
-"""From shards to batches, in an order that depends on nothing but seed, epoch and position."""
+"""Batches from shards, in an order that depends on seed, epoch and position alone."""
 
-from md2dist.data.loading.loader import make_loader
+from md2dist.data.loading.loader import Workers, make_loader
 from md2dist.data.loading.order import GlobalOrder
 
-__all__ = ["GlobalOrder", "make_loader"]
+__all__ = ["GlobalOrder", "Workers", "make_loader"]

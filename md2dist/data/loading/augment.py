@@ -1,7 +1,7 @@
 """Flip and colour jitter, drawn on the host per sample, computed on the device.
 
-The draw depends on (seed, epoch, sample) alone, so it is the same whatever batch or rank a sample
-falls into; and since it consists of Python numbers, applying it never waits for the device.
+The draw depends on (seed, epoch, sample) alone, not on the batch or the rank. It consists of Python
+numbers, so applying it never synchronises with the device.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _MAX_HUE_SHIFT = 0.1  # of the circle
 
 
 class ColorJitter(NamedTuple):
-    """The colour changes that all frames of one sample share."""
+    """Colour changes shared by all frames of one sample."""
 
     brightness: float  # factor, 0.8 to 1.2
     contrast: float  # factor
@@ -29,7 +29,7 @@ class ColorJitter(NamedTuple):
 
 
 class AugmentationDraw(NamedTuple):
-    """What happens to each sample of a batch."""
+    """Flip and jitter of each sample of a batch."""
 
     is_flipped: tuple[bool, ...]
     jitters: tuple[ColorJitter | None, ...]
@@ -44,8 +44,8 @@ def draw_augmentation(
         seed: not negative.
         epoch: counted from 0.
         sample_ids: numbers of the samples, on the host.
-        use_flip: False: no sample is flipped; the jitter stays as it is.
-        use_color_jitter: False: no sample is jittered; the flip stays as it is.
+        use_flip: whether samples are flipped; False leaves the jitters unchanged.
+        use_color_jitter: whether samples are jittered; False leaves the flips unchanged.
     """
     is_flipped, jitters = [], []
     for sample_id in sample_ids:
@@ -59,12 +59,13 @@ def draw_augmentation(
 def augment(
     frames: FrameBatch, draw: AugmentationDraw, *, use_true_intrinsics: bool = False
 ) -> Batch:
-    """Makes the model's batch: images in [0, 1], flipped, and beside them the jittered ones.
+    """Makes the model's batch: images in [0, 1] after the flip, plain and jittered.
 
     Args:
-        frames: on the device where the work is to be done.
-        draw: of these samples.
-        use_true_intrinsics: a flip mirrors the principal point; the recipe's K stays as it is.
+        frames: (B, 1+S, H, W, 3) uint8, on the device that computes.
+        draw: flips and jitters of these B samples.
+        use_true_intrinsics: whether a flip mirrors the principal point; the recipe's K is
+            symmetric and stays unchanged.
 
     Returns:
         A batch on the same device. Images of `target_aug` and `sources_aug` without jitter equal
@@ -99,7 +100,7 @@ def augment(
 
 
 def no_augmentation(frames: FrameBatch) -> Batch:
-    """Makes the model's batch from the plain frames, for evaluation."""
+    """Makes the model's batch from (B, 1+S, H, W, 3) frames without augmentation."""
     num_samples = len(frames.frames)
     return augment(frames, AugmentationDraw((False,) * num_samples, (None,) * num_samples))
 
@@ -120,7 +121,7 @@ def jitter_color(images: torch.Tensor, jitter: ColorJitter) -> torch.Tensor:
 
 
 def _scale_jitter(amounts: list[float]) -> ColorJitter:
-    """Turns eight uniform numbers into a jitter: four amounts, and the ranks of four others."""
+    """Maps eight uniform numbers to a jitter: four amounts, and the order from the other four."""
     brightness, contrast, saturation, hue = (2 * amount - 1 for amount in amounts[:4])
     return ColorJitter(
         brightness=1 + _MAX_FACTOR_CHANGE * brightness,
@@ -157,14 +158,14 @@ def _grey(images: torch.Tensor) -> torch.Tensor:
 
 
 def _shift_hue(images: torch.Tensor, shift: float) -> torch.Tensor:
-    """Turns the hue, keeping value and chroma: RGB -> hue -> RGB of the hexcone model.
+    """Rotates the hue of (..., 3, H, W), keeping value and chroma, in the hexcone model.
 
     Source: A. R. Smith, Color gamut transform pairs, SIGGRAPH 1978.
     """
     red, green, blue = images.unbind(-3)
     value = images.amax(-3)
     chroma = value - images.amin(-3)
-    divisor = torch.where(chroma > 0, chroma, 1)  # grey has no hue: any will do
+    divisor = torch.where(chroma > 0, chroma, 1)  # grey has no hue; any value works
     sextant = torch.where(
         value == red,
         (green - blue) / divisor,

@@ -1,4 +1,4 @@
-"""From the raw samples of one micro-batch to its tensors."""
+"""Collation: decodes the raw samples of one micro-batch into its tensors."""
 
 import json
 from collections.abc import Sequence
@@ -24,16 +24,16 @@ def collate_samples(
     *,
     use_true_intrinsics: bool = False,
 ) -> FrameBatch:
-    """Decodes samples straight into the tensors of their micro-batch.
+    """Decodes samples directly into the tensors of their micro-batch.
 
     Args:
-        dataset: where the samples are from.
-        samples: raw samples; an image may also be given as (H, W, 3) uint8 pixels.
+        dataset: source of the samples.
+        samples: raw samples; an image may also be (H, W, 3) uint8 pixels.
         views: names of the target and the sources, for example "0", "-1", "+1", "s".
         use_true_intrinsics: calibrated K instead of the recipe's.
 
     Returns:
-        The batch; in a loader's worker its frames lie in memory shared with the training process.
+        The batch; in a worker process its frames are in memory shared with the training process.
 
     Raises:
         ShardError: if a sample is damaged, lacks a view, or has one of another size.
@@ -44,7 +44,7 @@ def collate_samples(
     size = (recipe.height, recipe.width, 3)
     frames = torch.empty((len(samples), len(views), *size), dtype=torch.uint8)
     if get_worker_info():
-        frames.share_memory_()  # before it is filled: afterwards would be a copy
+        frames.share_memory_()  # before filling: sharing afterwards would copy
     pixels = frames.numpy()
     K = np.tile(recipe_intrinsics(recipe.height, recipe.width), (len(samples), 1, 1))
     T_stereo = np.tile(np.eye(4, dtype=np.float32), (len(samples), 1, 1))

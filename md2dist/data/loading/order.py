@@ -1,8 +1,8 @@
 """The global order of samples: a pure function of seed, epoch and position.
 
-Neither the number of ranks, nor that of workers, nor the accumulation enters, so a run can stop at
-any step and go on with another topology. Shuffling goes through windows of whole shards: a node
-needs only a few shards at hand, and a query only one window's numbers in memory.
+It does not depend on the number of ranks, workers or accumulation steps, so a run can stop at any
+step and resume with another topology. Samples are shuffled within windows of whole shards: a node
+needs only a few shards at a time, and a query only one window's sample numbers in memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ _CACHED_ARRAYS = 4  # a step touches two windows at most, unless it is larger th
 
 
 class GlobalOrder:
-    """Which samples make up which step, for every epoch.
+    """Sample numbers of every step of every epoch.
 
     Each epoch permutes the shards, cuts them into windows of whole shards and permutes the samples
     within each window. Step t takes the positions [t G, (t + 1) G) of that list, G being the global
-    batch size. What does not fill a step at the end is left out, other samples in every epoch.
+    batch size. Samples that do not fill a last step are left out, different ones in each epoch.
 
     Args:
         shard_sizes: samples of each shard; sample numbers count through them in this order.
@@ -157,7 +157,7 @@ class GlobalOrder:
         return ids[_permute(len(ids), self._seed, epoch, window)]
 
     def _cached(self, compute: Callable[..., np.ndarray], *key: int) -> np.ndarray:
-        """Keeps the arrays used last; the length of the key tells the two kinds apart."""
+        """Caches the last arrays; the length of the key distinguishes the two kinds."""
         found = self._cache.pop(key, None)
         if len(self._cache) >= _CACHED_ARRAYS:
             self._cache.pop(next(iter(self._cache)))

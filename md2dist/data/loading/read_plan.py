@@ -1,4 +1,4 @@
-"""What a node reads in an epoch, known before the first sample is read."""
+"""Read plan: the samples and bytes that a node reads in an epoch, computed in advance."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,15 @@ import numpy as np
 from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.files import MOST_OPEN_SHARDS
+from md2dist.distributed.topology import Topology
 from md2dist.errors import ShardError
 
 
 class ReadPlan(NamedTuple):
-    """What one node reads in one epoch, of what there is."""
+    """Samples and bytes that one node reads in one epoch, and the totals."""
 
     num_samples: int
-    num_bytes: int  # as from an empty cache
+    num_bytes: int  # with an empty cache
     total_samples: int
     total_bytes: int
 
@@ -29,24 +30,20 @@ def plan_reading(
     dataset: ShardDataset,
     order: GlobalOrder,
     epoch: int,
-    *,
-    ranks: range,
-    world_size: int,
-    num_accum: int,
+    topology: Topology,
 ) -> ReadPlan:
     """Counts what the ranks of a node read in an epoch: their samples, or these samples' shards.
 
     Args:
-        dataset: where the samples are.
+        dataset: the samples.
         order: which samples make up which step.
         epoch: counted from 0.
-        ranks: of the node.
-        world_size: number of all ranks.
-        num_accum: micro-batches that a rank accumulates into one step.
+        topology: of any rank of the node.
     """
     manifest = dataset.manifest
     positions = order.epoch_ids(epoch)[: order.num_steps * order.global_batch_size]
-    ids = positions.reshape(order.num_steps, num_accum, world_size, -1)[:, :, ranks].ravel()
+    shape = (order.num_steps, topology.grad_accum_steps, topology.world_size, -1)
+    ids = positions.reshape(shape)[:, :, topology.node_ranks].ravel()
     if dataset.reads_whole_shards:
         ends = np.cumsum(manifest.shard_sizes)
         shards = np.unique(np.searchsorted(ends, ids, side="right"))
@@ -59,20 +56,20 @@ def plan_reading(
 
 
 def check_cache(dataset: ShardDataset, window_shards: int) -> None:
-    """Looks whether shards that come as a whole can be kept as long as they are needed.
+    """Checks that the cache holds whole shards for as long as they are needed.
 
-    All shards of a window are needed at the same time. Where samples come one by one, a small cache
-    is merely less useful.
+    All shards of a window are needed at the same time. Where samples are fetched one by one, a
+    small cache is merely less useful.
 
     Raises:
-        ShardError: if two windows, that in use and the next one, do not fit into the cache, or one
-            has more shards than a process may hold open.
+        ShardError: if two windows (the current and the next one) do not fit into the cache, or one
+            has more shards than a process can keep open.
     """
     if dataset.cache_bytes is None or not dataset.reads_whole_shards:
         return
     if min(window_shards, len(dataset.manifest.shards)) > MOST_OPEN_SHARDS:
         raise ShardError(
-            f"{dataset.folder} gives shards as a whole only, of which {MOST_OPEN_SHARDS} can be "
+            f"{dataset.folder} serves whole shards only, and at most {MOST_OPEN_SHARDS} can be "
             f"open at the same time, but data.window_shards={window_shards}; lower it, or pack "
             "again with more --samples-per-shard"
         )
@@ -80,7 +77,7 @@ def check_cache(dataset: ShardDataset, window_shards: int) -> None:
     needed = 2 * sum(sizes[-window_shards:])
     if needed > dataset.cache_bytes:
         raise ShardError(
-            f"{dataset.folder} gives shards as a whole only, and two windows of {window_shards} "
+            f"{dataset.folder} serves whole shards only, and two windows of {window_shards} "
             f"shards take {needed / 1e9:.3f} GB, more than data.cache_gb="
             f"{dataset.cache_bytes / 1e9:g}; raise it, or lower data.window_shards"
         )

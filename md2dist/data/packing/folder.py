@@ -1,15 +1,14 @@
 """Working folder of a packing; shards move out once all are complete.
 
-OUTPUT/.packing/lock                locked shared while packing, exclusively while merging
-OUTPUT/.packing/PLAN/plan.json      fingerprint of the plan; PLAN is its digest
+OUTPUT/.packing/lock                shared while packing, exclusive while merging
+OUTPUT/.packing/PLAN/plan.json      the plan; PLAN is its digest
 OUTPUT/.packing/PLAN/images/        stored images
 OUTPUT/.packing/PLAN/000012.tar     a complete shard
-OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard counts as not packed
+OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard is packed again
 OUTPUT/.packing/PLAN/index.json     the manifest, while the shards move to their final names
-OUTPUT/.packed                      the former .packing after a merge, until it is deleted
+OUTPUT/.packed                      new name of .packing once only its removal is left
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -24,7 +23,8 @@ from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import atomic_write, is_same_file
+from md2dist.storage.atomic import atomic_write, publish
+from md2dist.storage.locks import is_same_file, try_lock
 
 PACKING_NAME = ".packing"
 _PACKED_NAME = ".packed"
@@ -37,22 +37,22 @@ class ShardRecord(NamedTuple):
 
     entry: ShardEntry
     skipped: list[SkippedLine]
-    sources: dict[str, Fingerprint]  # source files of its samples, by relative path
+    sources: dict[str, Fingerprint]  # the files of its samples, by relative path
 
 
 class PackingFolder:
-    """Working folder of one packing; any number of tasks may use it at the same time.
+    """Folder of one packing; any number of tasks can work in it at the same time.
 
     Args:
-        output: the output folder of the shards.
-        plan: the plan to pack.
-        overwrite: whether other shards, and other unfinished packings, may be replaced.
+        output: the folder of the finished shards.
+        plan: the whole packing.
+        overwrite: whether to replace other shards and other unfinished packings.
 
     Attributes:
-        path: the working folder; created if it does not exist.
+        path: the working folder; it exists.
 
     Raises:
-        ShardError: if the output contains something that must not be replaced.
+        ShardError: if the output holds something that must not be replaced.
         OSError: if the folder cannot be created.
     """
 
@@ -61,11 +61,11 @@ class PackingFolder:
         name = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.output = output
         self.path = output / PACKING_NAME / name
-        clear_packed(output)  # left by a merge that was stopped before its cleanup
+        clear_packed(output)  # left by a merge that was stopped before this step
         if not overwrite:
             if list_finished(output) and not self.is_publishing:
                 raise ShardError(
-                    f"{output} already contains shards; choose another folder or pass --overwrite"
+                    f"{output} already holds shards; choose another folder, or pass --overwrite"
                 )
             for other in self.path.parent.glob(f"*/{_PLAN_NAME}"):
                 if other.parent != self.path:
@@ -75,44 +75,38 @@ class PackingFolder:
 
     @contextmanager
     def lock(self, *, alone: bool) -> Iterator[None]:
-        """Locks the folder: shared for packing, exclusive (`alone`) for merging.
+        """Locks the folder: shared for packing, exclusively for merging.
 
-        On a file system without locks, no process is kept out.
+        On a file system without locks, it has no effect.
 
         Raises:
-            ShardError: if another process is merging, or, with `alone`, is packing.
+            ShardError: if another process merges, or, for an exclusive lock, packs.
         """
         path = self.path.parent / _LOCK_NAME
         with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-                is_free = is_same_file(file.fileno(), path)  # else: just merged
-            except BlockingIOError:
-                is_free = False
-            except OSError:
-                is_free = True
-            if not is_free:
+            is_locked = try_lock(file, shared=not alone, required=False)
+            if not is_locked or not is_same_file(file, path):  # another process has just merged
                 raise ShardError(
-                    f"another process is packing or merging the shards of {self.output}; wait for "
-                    "it to finish, then repeat the command if shards are still missing"
+                    f"another process is packing or merging the shards of {self.output}; wait "
+                    "for it, then repeat the command if shards are still missing"
                 )
             yield
 
     def finish(self) -> None:
-        """Marks the merge as finished, up to the cleanup by `clear_packed`."""
-        for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # of an abandoned merge
+        """Marks the packing as finished; only `clear_packed` is left to do."""
+        for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # left by an abandoned merge
             if other.parent != self.path:
                 other.unlink()
         self.path.parent.replace(self.output / _PACKED_NAME)
 
     @property
     def is_publishing(self) -> bool:
-        """Whether all shards are complete, and some may already have moved out."""
+        """Whether all shards are complete, and some may have moved already."""
         return (self.path / MANIFEST_NAME).is_file()
 
     @property
     def images(self) -> Path:
-        """The folder of the stored images."""
+        """Folder of the stored images."""
         return self.path / "images"
 
     def shard_path(self, number: int) -> Path:
@@ -120,7 +114,7 @@ class PackingFolder:
         return self.path / f"{number:06d}.tar"
 
     def read_record(self, number: int) -> ShardRecord | None:
-        """Reads the record of a shard; None if the shard is not packed yet."""
+        """Reads the record of a shard; None if it is not packed yet."""
         path = self.shard_path(number)
         try:
             stored = json.loads(path.with_suffix(".json").read_bytes())
@@ -147,28 +141,28 @@ class PackingFolder:
 
 
 def list_finished(output: Path) -> list[Path]:
-    """Lists the manifest of an output folder, which must be deleted first, and its shards."""
+    """Lists the manifest, to be removed first, and the shards of an output folder."""
     return [*output.glob(MANIFEST_NAME), *output.glob("shard-*.tar")]
 
 
 def clear_packed(output: Path) -> None:
-    """Moves the manifest of a finished packing to its final name and deletes its leftovers."""
+    """Moves a finished packing's manifest to its final name, and removes the working folder."""
     packed = output / _PACKED_NAME
     for manifest in packed.glob(f"*/{MANIFEST_NAME}"):
-        with suppress(FileNotFoundError):  # another process is cleaning up, too
-            manifest.replace(output / MANIFEST_NAME)
+        with suppress(FileNotFoundError):  # another process does the same
+            publish(manifest, output / MANIFEST_NAME)
     shutil.rmtree(packed, ignore_errors=True)
 
 
 def _refuse(output: Path, theirs: dict[str, object], ours: dict[str, object]) -> ShardError:
     names = [name for name in ours if theirs.get(name) != ours[name]]
     differences = ", ".join(
-        f"{name} ({theirs.get(name)} there, {ours[name]} requested)"
+        f"{name} (found {theirs.get(name)}, requested {ours[name]})"
         if name not in ("samples", "libraries")
         else name
         for name in names
     )
     return ShardError(
-        f"{output} contains an unfinished packing that differs in {differences}; finish it with "
-        "its own options, choose another folder, or pass --overwrite to discard it"
+        f"{output} holds an unfinished packing that differs in {differences}; finish it with its "
+        "own options, choose another folder, or pass --overwrite to discard it"
     )

@@ -1,4 +1,4 @@
-"""Ground-truth depth maps of samples, and the KITTI files that they are made from."""
+"""Ground-truth depth of a sample: its file in KITTI, and the depth map made from it."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from md2dist.errors import KittiDataError
 
 
 def find_ground_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> str | None:
-    """Finds the file that the ground truth of a sample is made from; None for ``none``.
+    """Finds the source file of a sample's ground truth; None for ``none``.
 
     Raises:
-        KittiDataError: if the file is missing.
+        KittiDataError: if it is missing.
     """
     if kind == "velodyne":
         return find_scan(tree, line.drive, line.frame)
@@ -27,20 +27,20 @@ def find_ground_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> s
 def read_ground_truth(
     tree: SourceTree, name: str, line: SplitLine, kind: GroundTruth, calibration: Calibration
 ) -> np.ndarray:
-    """Reads or computes the depth map of a sample's target.
+    """Computes the depth map of a sample's target.
 
     Args:
-        tree: the KITTI files.
+        tree: the KITTI tree.
         name: the file that `find_ground_truth` returned.
-        line: split line of the sample.
+        line: the sample.
         kind: ``velodyne`` for the map of the `eigen` protocol, ``annotated`` for KITTI's own.
-        calibration: calibration of the drive.
+        calibration: of the drive.
 
     Returns:
         Depth (H, W) float32 in m, 0 where unknown, at the camera's native size.
 
     Raises:
-        KittiDataError: if the file is broken, or its size differs from the camera's images.
+        KittiDataError: if the file is damaged, or its size differs from the camera's images.
     """
     if kind == "annotated":
         depth, size = read_annotated(tree, name), tuple(calibration.sizes[CAMERAS[line.side]])

@@ -1,7 +1,7 @@
-"""Image store of a packing: each image is decoded, resized and encoded once.
+"""Image store of a packing: each distinct image is decoded, resized and encoded once.
 
-The store is a folder of files with many encoded images each; a JSON file beside each lists its
-contents. Both are written atomically, so a packing that was stopped resumes from them.
+The store is a folder of files with many encoded images each, and a JSON file with the contents of
+each. Both are complete or absent, so a packing that was stopped resumes with the images it finds.
 """
 
 import hashlib
@@ -23,27 +23,27 @@ from md2dist.errors import KittiDataError
 from md2dist.process_map import map_in_processes
 from md2dist.storage.atomic import atomic_open, atomic_write
 
-_IMAGES_PER_FILE = 64  # about two seconds of work, lost when the process is stopped
+_IMAGES_PER_FILE = 64  # about two seconds of work, lost if the process is stopped
 
 
 class StoredImage(NamedTuple):
-    """Location of an encoded image in the store, and fingerprint of its source."""
+    """An encoded image: its place in the store, and its source."""
 
-    file: str  # in the folder of the store
+    file: str  # name in the folder of the store
     start: int  # first byte
-    stop: int  # past the last byte
+    stop: int  # byte after the last one
     native_height: int
     native_width: int
-    source: Fingerprint  # of the camera's file
+    source: Fingerprint  # the camera's file
 
 
 class ImageStore(NamedTuple):
-    """The requested images, by their names in the tree."""
+    """Encoded images by their names in the tree."""
 
     images: dict[str, StoredImage]
-    broken: dict[str, str]  # reasons for images that could not be stored
-    num_encoded: int  # number of images that were not in the store before
-    seconds: float  # time spent on encoding them, summed over the processes
+    broken: dict[str, str]  # reasons for the images that could not be encoded
+    num_encoded: int  # images that were not in the store before
+    seconds: float  # time of encoding them, summed over the processes
 
 
 class _Job(NamedTuple):
@@ -64,19 +64,19 @@ def store_images(
     skip_bad: bool = False,
     show_progress: bool = False,
 ) -> ImageStore:
-    """Encodes the images that are missing from a store.
+    """Encodes the images that are missing in a store.
 
     Args:
-        tree: the KITTI files.
+        tree: the KITTI tree.
         names: names of the images in the tree.
-        recipe: size and encoding of the images.
-        folder: folder of the store; created if it does not exist.
-        num_processes: number of processes that encode in parallel.
-        skip_bad: record broken images instead of stopping at the first.
-        show_progress: show a progress bar on the terminal.
+        recipe: their size and encoding.
+        folder: folder of the store; created if missing.
+        num_processes: number of processes that encode.
+        skip_bad: record damaged images instead of raising at the first.
+        show_progress: show a progress bar.
 
     Raises:
-        KittiDataError: if an image is broken.
+        KittiDataError: if an image is damaged.
         OSError: if the store cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def store_images(
 
 
 def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
-    """Finds the stored images whose source files are unchanged."""
+    """Finds the stored images whose sources are unchanged."""
     found: dict[str, StoredImage] = {}
     for path in folder.glob("*.json"):
         if not path.with_suffix("").is_file():
@@ -115,7 +115,7 @@ def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
 def _encode_images(job: _Job) -> ImageStore:
     """Writes one file of the store."""
     began = time.monotonic()
-    # Named after its contents, so that tasks can share one store at the same time.
+    # Named after its contents, since several tasks may work on one store.
     file = hashlib.sha256("\n".join(job.names).encode()).hexdigest()[:16]
     images: dict[str, StoredImage] = {}
     broken: dict[str, str] = {}

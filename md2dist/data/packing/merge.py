@@ -1,4 +1,4 @@
-"""Merge of a packing: once no shard is missing, moves them to their final names."""
+"""Merging: moves the shards to their final names and writes the manifest, once none is missing."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from md2dist.data.packing.plan import Plan, check_tasks, library_versions
 from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, write_manifest
 from md2dist.errors import KittiDataError, ShardError
+from md2dist.storage.atomic import publish
 
 _NUM_NAMED = 10  # missing shards that an error lists
 
@@ -17,24 +18,24 @@ _NUM_NAMED = 10  # missing shards that an error lists
 def merge_shards(
     plan: Plan, output: Path, *, num_tasks: int = 1, overwrite: bool = False
 ) -> Manifest:
-    """Merges the shards of all tasks into the output folder and writes the manifest.
+    """Makes the folder of shards from the results of all tasks of a packing.
 
-    If interrupted at any moment, it resumes there when called again.
+    If interrupted at any moment, it resumes when called again.
 
     Args:
-        plan: the plan of the whole packing.
+        plan: the whole packing.
         output: the folder that the tasks packed into.
         num_tasks: number of tasks, for messages.
         overwrite: replace other shards in the folder.
 
     Returns:
-        The manifest, which is written to the folder last.
+        The manifest, which is written last.
 
     Raises:
         ConfigError: if the number of tasks is not positive.
-        ShardError: if shards are missing, if the tasks read different sources, if the folder
-            contains other shards, cannot be written, or is in use by another process.
-        KittiDataError: if no sample could be packed.
+        ShardError: if shards are missing, if the tasks read different sources, if the folder holds
+            other shards, cannot be written, or is in use by another process.
+        KittiDataError: if not a single sample could be packed.
     """
     check_tasks(num_tasks)
     try:
@@ -43,7 +44,7 @@ def merge_shards(
             records = _read_records(folder, plan, num_tasks)
             manifest, numbers = _describe(plan, records, folder)
             _publish(folder, manifest, numbers)
-        clear_packed(output)  # after the lock file, which is in that folder, is closed
+        clear_packed(output)  # after the lock, which is in there, is closed
     except OSError as error:
         raise ShardError(f"shards cannot be written to {output}: {error}") from None
     return manifest
@@ -66,7 +67,7 @@ def _read_records(folder: PackingFolder, plan: Plan, num_tasks: int) -> list[Sha
 def _describe(
     plan: Plan, records: Sequence[ShardRecord], folder: PackingFolder
 ) -> tuple[Manifest, list[int]]:
-    """Returns the manifest, and the numbers of the records that its shards come from."""
+    """Returns the manifest, and the numbers of the records of its shards."""
     late = [line for record in records for line in record.skipped]
     numbers = [number for number, record in enumerate(records) if record.entry.count]
     if not numbers:
@@ -76,9 +77,8 @@ def _describe(
         for name, source in record.sources.items():
             if sources.setdefault(name, source) != source:
                 raise ShardError(
-                    f"{name} had different contents when shard {number} was packed than for an "
-                    f"earlier shard; give all tasks the same files, delete {folder.path}, and pack "
-                    "again"
+                    f"{name} differed between shard {number} and an earlier one; give all tasks "
+                    f"the same files, remove {folder.path}, and pack again"
                 )
     listing = "".join(f"{sources[name].sha256}  {name}\n" for name in sorted(sources))
     manifest = Manifest(
@@ -95,13 +95,15 @@ def _describe(
 
 
 def _publish(folder: PackingFolder, manifest: Manifest, numbers: list[int]) -> None:
-    """Moves the shards to the output; deletes its previous shards, their manifest first."""
+    """Moves the shards; removes earlier ones of the output, their manifest first."""
     output = folder.output
-    write_manifest(manifest, folder.path)  # from here on, shards may have left the folder
+    write_manifest(
+        manifest, folder.path
+    )  # from here on, shards may be missing in the working folder
     (output / MANIFEST_NAME).unlink(missing_ok=True)
     for number, entry in zip(numbers, manifest.shards, strict=True):
         if folder.shard_path(number).is_file():
-            folder.shard_path(number).replace(output / entry.name)
+            publish(folder.shard_path(number), output / entry.name)
     names = {entry.name for entry in manifest.shards}
     for path in list_finished(output):
         if path.name not in names:

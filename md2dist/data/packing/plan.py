@@ -1,4 +1,4 @@
-"""Plan of a packing: the files of every sample, found before any is read."""
+"""Packing plan: the files of every sample, found before the first one is read."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -22,30 +22,30 @@ from md2dist.storage.open_store import is_url
 
 
 class PlannedSample(NamedTuple):
-    """A line of the split and the files that it needs, by their names in the tree."""
+    """A line of the split and its files, by their names in the tree."""
 
     line: SplitLine
-    views: dict[str, str]  # image of each view, by view name
-    ground_truth: str | None  # the file that the ground truth is made from
+    views: dict[str, str]  # from view names to images
+    ground_truth: str | None  # source file of the ground truth
 
 
 class Plan(NamedTuple):
-    """Samples of a packing in shard order, and the recipe that encodes them."""
+    """A packing: the samples of every shard, and their recipe."""
 
-    tree: SourceTree  # the KITTI files
+    tree: SourceTree  # the KITTI tree
     recipe: Recipe
     samples: Sequence[PlannedSample]  # in the order of the shards
-    skipped: Sequence[SkippedLine]  # lines of the split, or drives of its rule, that lack a file
-    skip_bad: bool  # skip samples with a broken file, too
+    skipped: Sequence[SkippedLine]  # lines of the split, or drives of its rule, without a file
+    skip_bad: bool  # skip samples with a damaged file, too
 
     @property
     def shards(self) -> list[Sequence[PlannedSample]]:
-        """The samples of each shard."""
+        """Samples of each shard."""
         size = self.recipe.samples_per_shard
         return [self.samples[i : i + size] for i in range(0, len(self.samples), size)]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Returns, JSON-serializable, all that determines the bytes except the source contents."""
+        """Returns, as JSON values, all that determines the bytes except the sources' contents."""
         lines = [str(sample.line) for sample in self.samples] + [str(skip) for skip in self.skipped]
         return {
             "format_version": FORMAT_VERSION,
@@ -80,35 +80,35 @@ def check_request(recipe: Recipe) -> None:
 
 
 def check_tasks(num_tasks: int, task_index: int = 0, num_processes: int = 1) -> None:
-    """Checks the numbers of tasks and processes.
+    """Checks the division of the work.
 
     Raises:
         ConfigError: naming the options of the packing command.
     """
     if not 0 <= task_index < num_tasks:
         raise ConfigError(
-            f"--task-index {task_index} --num-tasks {num_tasks}: expected 0 <= index < number of "
-            "tasks"
+            f"--task-index {task_index} --num-tasks {num_tasks}: expected an index from 0 to "
+            "one less than the number of tasks"
         )
     if num_processes < 1:
         raise ConfigError(f"--processes {num_processes}: expected >= 1")
 
 
 def check_output(output: str) -> None:
-    """Checks that the output is a local folder.
+    """Checks the output folder.
 
     Raises:
         ConfigError: if it is a URL.
     """
     if is_url(output):
         raise ConfigError(
-            f"--output {output}: shards are packed into a local folder; copy it afterwards, "
-            "including index.json, e.g. with `aws s3 sync FOLDER s3://BUCKET/NAME`"
+            f"--output {output}: shards are packed into a local folder; copy it afterwards with "
+            "index.json, e.g. by `aws s3 sync FOLDER s3://BUCKET/NAME`"
         )
 
 
 def library_versions() -> dict[str, str]:
-    """Returns the versions of all packages and codecs that determine the bytes of shards."""
+    """Returns the versions of all libraries that determine the bytes of shards."""
     packages = {name: version(name) for name in ("md2dist", "numpy", "pillow", "webdataset")}
     codecs = {
         name: PIL.features.version(name) for name in ("libjpeg_turbo", "zlib", "zlib_ng", "webp")
@@ -124,17 +124,17 @@ def plan_samples(
     skip_bad: bool = False,
     skipped: Sequence[SkippedLine] = (),
 ) -> Plan:
-    """Finds the files of all samples, and puts the samples in the order of the shards.
+    """Finds the files of all samples, and orders the samples.
 
     Args:
-        tree: the KITTI files.
-        lines: lines of the split.
-        recipe: contents and encoding of the samples.
-        skip_bad: skip samples that lack a file instead of stopping at the first.
-        skipped: lines and drives that the split has already skipped for missing files.
+        tree: the KITTI tree.
+        lines: the split.
+        recipe: the recipe of the shards.
+        skip_bad: skip samples without a file, instead of raising at the first.
+        skipped: lines that the split skipped for such a reason.
 
     Returns:
-        The plan, with samples in the order of the split or shuffled with the recipe's seed.
+        The plan, with the samples in the split's order, or shuffled with the recipe's seed.
 
     Raises:
         KittiDataError: if a file is missing; with `skip_bad`, if every sample lacks one.
@@ -142,7 +142,7 @@ def plan_samples(
     use_scans = recipe.ground_truth == "velodyne"
     check_calibration = cache(partial(read_calibration, use_scans=use_scans))
     samples: list[PlannedSample] = []
-    left_out = list(skipped)
+    all_skipped = list(skipped)
     for line in lines:
         try:
             sample = _find_files(tree, line, recipe)
@@ -151,17 +151,17 @@ def plan_samples(
         except KittiDataError as error:
             if not skip_bad:
                 raise refuse_sample(tree, KittiDataError(f"{line}: {error}")) from None
-            left_out.append(SkippedLine(str(line), str(error)))
+            all_skipped.append(SkippedLine(str(line), str(error)))
     if not samples:
-        raise KittiDataError(f"nothing to pack from {tree}; first reason: {left_out[0].reason}")
+        raise KittiDataError(f"nothing to pack from {tree}; first reason: {all_skipped[0].reason}")
     if recipe.order == "shuffled":
         order = np.random.default_rng(recipe.seed).permutation(len(samples))
         samples = [samples[i] for i in order]
-    return Plan(tree, recipe, samples, left_out, skip_bad)
+    return Plan(tree, recipe, samples, all_skipped, skip_bad)
 
 
 def refuse_sample(tree: SourceTree, error: KittiDataError) -> KittiDataError:
-    """Adds the tree and the remedy to the error of a sample that stops the packing."""
+    """Returns the error with the remedy --skip-bad."""
     return KittiDataError(f"{error} (in {tree}; --skip-bad skips such samples)")
 
 

@@ -1,4 +1,4 @@
-"""Tar members of a sample, built from stored images and KITTI files."""
+"""Sample packer: the members of one sample, from stored images and KITTI's files."""
 
 import json
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ class SamplePacker:
     """Packs the samples of one shard.
 
     Args:
-        tree: the KITTI files.
-        recipe: contents and encoding of the samples.
-        folder: folder of the image store.
-        images: stored images, by their names in the tree.
-        broken: reasons for images that could not be stored, by their names in the tree.
+        tree: the KITTI tree.
+        recipe: the recipe of the shards.
+        folder: folder of the stored images.
+        images: the stored images, by their names in the tree.
+        broken: reasons for images that are not stored.
 
     Attributes:
         sources: fingerprints of all files of the packed samples, by their names in the tree.
@@ -52,14 +52,14 @@ class SamplePacker:
         self._read_calibration = cache(partial(read_calibration, use_scans=use_scans))
 
     def pack(self, sample: PlannedSample) -> dict[str, str | bytes]:
-        """Builds the members of one sample.
+        """Returns the members of one sample.
 
         Returns:
-            ``__key__``, an encoded image per view, ``json``, and, if the recipe includes it, the
-            ground truth: a depth map at native size.
+            ``__key__``, an encoded image per view, ``json``, and, if requested, the ground truth: a
+            depth map at native size.
 
         Raises:
-            KittiDataError: if a file is broken, the calibration is missing, or the images differ
+            KittiDataError: if a file is damaged, the calibration is missing, or the images differ
                 in size.
         """
         line, suffix = sample.line, self.recipe.image_format
@@ -71,11 +71,13 @@ class SamplePacker:
         info = self._describe(line, calibration, native_size)
         members["json"] = json.dumps(info, separators=(",", ":")).encode()
         others = calibration_files(line.drive)
-        name, file = self.recipe.ground_truth_name, sample.ground_truth
-        if name and file:
-            depth = read_ground_truth(self.tree, file, line, self.recipe.ground_truth, calibration)
+        name, source = self.recipe.ground_truth_name, sample.ground_truth
+        if name and source:
+            depth = read_ground_truth(
+                self.tree, source, line, self.recipe.ground_truth, calibration
+            )
             members[name] = encode_sparse_depth(depth)
-            others.append(file)
+            others.append(source)
         self.sources |= {file: views[name].source for name, file in sample.views.items()}
         for file in others:
             if file not in self.sources:
@@ -88,7 +90,7 @@ class SamplePacker:
         date, _, drive = line.drive.rpartition("/")
         camera = CAMERAS[line.side]
         height, width = self.recipe.height or native_size[0], self.recipe.width or native_size[1]
-        # Scaled from the calibrated size, which is correct for resized frames, too.
+        # Scaled from the calibrated size, so frames that were resized before are right, too.
         calibrated_size = calibration.sizes[camera]
         return {
             "format_version": FORMAT_VERSION,
@@ -119,7 +121,7 @@ class SamplePacker:
 
 
 def _common_native_size(sample: PlannedSample, views: Mapping[str, StoredImage]) -> tuple[int, int]:
-    """Returns the height and width of the camera's files, equal for all views, which share K."""
+    """Returns the height and width of the camera's files, which all views share."""
     sizes = {(v.native_height, v.native_width): sample.views[name] for name, v in views.items()}
     if len(sizes) > 1:
         listed = ", ".join(f"{file} is {h}x{w}" for (h, w), file in sizes.items())

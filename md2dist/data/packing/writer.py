@@ -1,4 +1,4 @@
-"""Packs the shards of one task with several processes."""
+"""Packing: writes the shards of one task into the working folder, several at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,20 +21,20 @@ from md2dist.storage.atomic import atomic_open
 
 
 class Progress(NamedTuple):
-    """Counts of the work of a task, and of the work found done already."""
+    """Result of a task: work done now, and shards that were packed before."""
 
     num_shards: int  # shards of the task
-    num_kept: int  # shards of the task that were packed already
+    num_kept: int  # shards that were packed before
     num_images: int  # distinct images that were decoded, resized and encoded
-    image_seconds: float  # time spent on them, summed over the processes
+    image_seconds: float  # time of encoding them, summed over the processes
 
 
 class _Job(NamedTuple):
-    """One shard to pack, taken by the next free process."""
+    """One shard to pack."""
 
     folder: PackingFolder
     number: int
-    plan: Plan  # with the samples of this shard only
+    plan: Plan  # with the samples of this shard
     images: dict[str, StoredImage]
     broken: dict[str, str]
 
@@ -51,24 +51,24 @@ def pack_shards(
 ) -> Progress:
     """Packs the shards of one task, except those that are packed already.
 
-    Shard k belongs to task k % num_tasks. The bytes of a shard depend only on the plan and its
-    sources, not on tasks, processes, or interruptions. A shard is packed again if samples were
-    skipped in it, or if one of its source files has changed.
+    Shard k belongs to task k % num_tasks. The bytes of a shard depend on the plan and its sources
+    alone, not on tasks, processes or interruptions. A shard with skipped samples, or with a source
+    that has changed, is packed again.
 
     Args:
-        plan: the plan of the whole packing.
-        output: output folder for the shards of all tasks; created if it does not exist. No file
-            in it gets its final name before `merge_shards`.
-        task_index: index of this task, from 0.
-        num_tasks: number of tasks that share the packing.
-        num_processes: number of processes that work in parallel.
-        overwrite: allow other shards in the folder to be replaced by the merge.
-        show_progress: show progress bars on the terminal.
+        plan: the whole packing.
+        output: the folder of the shards of all tasks; created if missing. Nothing in it has a final
+            name before `merge_shards`.
+        task_index: number of this task, from 0.
+        num_tasks: number of tasks of the packing.
+        num_processes: number of worker processes.
+        overwrite: replace other shards in the folder when these are merged.
+        show_progress: show progress bars.
 
     Raises:
-        ConfigError: if the task does not exist, or the number of processes is not positive.
-        ShardError: if the folder contains other shards, cannot be written, or is being merged.
-        KittiDataError: if a source file is broken and the plan does not skip bad ones.
+        ConfigError: if there is no such task, or the number of processes is not positive.
+        ShardError: if the folder holds other shards, cannot be written, or is being merged.
+        KittiDataError: if a source file is damaged and the plan does not skip such samples.
     """
     check_tasks(num_tasks, task_index, num_processes)
     shards = list(enumerate(plan.shards))[task_index::num_tasks]
@@ -87,7 +87,7 @@ def _pack_missing(
     num_processes: int,
     show_progress: bool,
 ) -> Progress:
-    """Packs those of the given shards that are not packed yet."""
+    """Packs the shards that are missing in the folder."""
     kept = {number for number, _ in shards if _is_packed(folder, number, plan.tree)}
     names = {n: _image_names(samples) for n, samples in shards if n not in kept}
     store = store_images(
@@ -117,7 +117,7 @@ def _pack_missing(
 
 
 def _is_packed(folder: PackingFolder, number: int, tree: SourceTree) -> bool:
-    """Returns whether a shard exists and packing it again would give the same bytes."""
+    """Whether a shard is packed, and packing it again would give the same bytes."""
     record = folder.read_record(number)
     if record is None or folder.is_publishing:
         return record is not None
@@ -149,21 +149,18 @@ def _pack_shard(job: _Job) -> None:
 
 
 def write_shard(path: Path, samples: Iterable[dict[str, str | bytes]]) -> ShardEntry:
-    """Writes one tar whose bytes depend only on the samples.
+    """Writes one tar whose bytes depend on the samples alone.
 
     Args:
-        path: path of the new file.
-        samples: members of each sample by their name after the key, and the key as ``__key__``.
-
-    Returns:
-        The shard's entry for the manifest.
+        path: the new file.
+        samples: members of each by their name after the key, with the key itself as ``__key__``.
     """
-    # Imported late: it imports torch, which takes seconds that pure encoding processes save.
+    # Imported late: it imports torch, which takes seconds in processes that only encode images.
     from webdataset.writer import TarWriter
 
     offsets = [0]
     with atomic_open(path) as stream, TarWriter(stream, encoder=False, mtime=0) as writer:
-        # mtime=0: WebDataset would write the current time; its owner and mode are constants.
+        # mtime=0, since WebDataset would write the current time.
         for members in samples:
             writer.write(members)
             offsets.append(writer.tarstream.offset)

@@ -1,4 +1,4 @@
-"""Folders of shards: manifest, tar samples, and access to them by number."""
+"""Shard folders: manifest, tar samples, and random access by sample number."""
 
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import Manifest, read_manifest

@@ -1,4 +1,4 @@
-"""Random access to the samples of a folder of shards, near or far, by byte offset."""
+"""Random access to the samples of local or remote shards, by byte offset."""
 
 import io
 import json
@@ -29,7 +29,7 @@ from md2dist.storage.retries import BACKGROUND, RetryPolicy
 from md2dist.storage.store import NUM_AT_ONCE
 
 _OPEN_FILES = 64  # per dataset and process, far below the usual limit of 1024 files
-_NUM_THREADS = 4  # that fetch ahead, per process
+_NUM_THREADS = 4  # threads that read ahead, per process
 
 
 class Sample(NamedTuple):
@@ -44,26 +44,26 @@ class Sample(NamedTuple):
 class ShardDataset:
     """The samples of a folder of shards as a sequence: ``dataset[i]`` is decoded sample i.
 
-    The shards may also lie in a store; then what is read is fetched into a cache on a disk of this
-    node. Files are opened when they are first read, and reading has no position of its own, so a
-    dataset may be shared between threads, inherited by forked processes and pickled.
+    The shards may also be in a remote store; samples are then fetched into a cache on a disk of
+    this node. Files are opened when they are first read, and reads do not depend on a file
+    position, so a dataset may be shared between threads, inherited by forked processes and pickled.
 
     Args:
-        folder: a folder that holds ``index.json`` and the shards it names, or the address of one:
+        folder: a folder that holds ``index.json`` and the shards it lists, or its address:
             ``http://...``, ``https://...``, ``s3://bucket/prefix``, or ``pipe:COMMAND`` where
-            ``{}`` stands for the name of a file.
-        cache_dir: where to keep fetched samples; None: below the system's folder for temporary
-            files, and for a folder not at all.
-        cache_gb: bound of the cache.
-        retry_policy: with a store that fails or stalls.
+            ``{}`` is replaced by a file name.
+        cache_dir: folder for fetched samples. None: a folder below the system's temporary folder
+            for a remote store, and no cache for a local folder.
+        cache_gb: size limit of the cache, GB.
+        retry_policy: retries and timeout for a store that fails or stalls.
 
     Attributes:
-        folder: the same.
-        manifest: what the shards hold.
+        folder: as passed in.
+        manifest: manifest of the shards.
 
     Raises:
         ShardError: if there is no usable manifest.
-        ConfigError: if `cache_gb` is no bound.
+        ConfigError: if `cache_gb` is not a finite number > 0.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class ShardDataset:
 
     @property
     def reads_whole_shards(self) -> bool:
-        """Whether to read a sample is to fetch its shard, since the store gives no less."""
+        """Whether reading a sample fetches its whole shard, as the store serves no byte ranges."""
         return self._files.reads_whole_shards
 
     @property
     def cache_bytes(self) -> int | None:
-        """Bound of the cache in bytes; None where the shards are read in place."""
+        """Size limit of the cache in bytes; None if the shards are read in place."""
         return self._files.cache_bytes
 
     def __len__(self) -> int:
@@ -118,41 +118,41 @@ class ShardDataset:
         """Reads and decodes one sample.
 
         Raises:
-            IndexError: if there is no such sample; negative numbers count from the end.
+            IndexError: if the index is out of range; negative ones count from the end.
             ShardError: if its shard is missing or damaged.
         """
         return self._decode(index, self.raw(index))
 
     def raw(self, index: int) -> dict[str, Any]:
-        """Reads one sample as it lies in its shard.
+        """Reads one sample without decoding it.
 
         Args:
-            index: sample number; negative ones count from the end.
+            index: sample index; negative ones count from the end.
 
         Returns:
             The encoded members as bytes-like objects by name ("0.png", "json", ...), and the
             sample's key as "__key__".
 
         Raises:
-            IndexError: if there is no such sample.
+            IndexError: if the index is out of range.
             ShardError: if its shard is missing or damaged.
         """
         shard_range = self._extent(index)
         return self._read(index, shard_range, self._open(shard_range))
 
     def stream(self, indices: Iterable[int], num_sharers: int = 1) -> Iterator[dict[str, Any]]:
-        """Reads samples one after another; those in a store are fetched ahead of their turn.
+        """Reads samples in order; those in a remote store are fetched ahead of use.
 
         Args:
             indices: sample numbers.
-            num_sharers: processes of this node that do the same, and share the cache.
+            num_sharers: number of processes of this node that read ahead into the same cache.
 
         Yields:
-            What `raw` returns.
+            The members of each sample, as `raw` returns them.
 
         Raises:
-            IndexError: as `raw`, as soon as the number is within limits.
-            ShardError: as `raw`, when the sample's turn comes.
+            IndexError: as `raw`, as soon as read-ahead reaches the index.
+            ShardError: as `raw`, when iteration reaches the sample.
         """
         limits = self._files.read_ahead_limits(num_sharers)
         if limits is None:
@@ -169,35 +169,35 @@ class ShardDataset:
             yield self._read(index, shard_range, file)
 
     def samples(self, indices: Sequence[int], num_sharers: int = 1) -> Iterator[Sample]:
-        """Reads and decodes samples one after another, as `stream` reads them.
+        """Reads and decodes samples in order, with the read-ahead of `stream`.
 
         Args:
             indices: sample numbers.
-            num_sharers: processes of this node that do the same, and share the cache.
+            num_sharers: number of processes of this node that read ahead into the same cache.
 
         Raises:
             IndexError: as `stream`.
-            ShardError: when the turn of a sample comes that cannot be read or is damaged.
+            ShardError: when iteration reaches a sample that cannot be read or is damaged.
         """
         for index, members in zip(indices, self.stream(indices, num_sharers), strict=True):
             yield self._decode(index, members)
 
     def check_files(self, part: int = 0, num_parts: int = 1) -> None:
-        """Looks whether every shard is there with all its bytes; their contents are not read.
+        """Checks that every shard exists and has its full size; contents are not read.
 
         Args:
-            part: which of the shards, from 0, where several processes share the work.
+            part: index of this process among those that share the work, from 0.
             num_parts: number of these processes.
 
         Raises:
-            ShardError: naming the first shard that is missing or cut short, and how many are; or
-                the store, as soon as it keeps failing or refuses to answer.
+            ShardError: if shards are missing or truncated, with their number and the first one;
+                or as soon as the store keeps failing or refuses to answer.
         """
         entries = self.manifest.shards[part::num_parts]
         is_failing = Event()
 
         def find_fault(entry: ShardEntry) -> str:
-            if is_failing.is_set():  # the others need not wait for the store as well
+            if is_failing.is_set():  # do not repeat the retries for every other shard
                 return ""
             try:
                 return self._files.find_fault(entry)
@@ -209,28 +209,27 @@ class ShardDataset:
             faults = [fault for fault in pool.map(find_fault, entries) if fault]
         if faults:
             raise ShardError(
-                f"{len(faults)} of {len(entries)} shards in {self.folder} are missing or have "
-                f"another size than index.json says, the first: {faults[0]}; copy them again, or "
-                "pack again"
+                f"{len(faults)} of {len(entries)} shards in {self.folder} are missing or differ "
+                f"in size from index.json, first: {faults[0]}; copy them again, or pack again"
             )
 
     def damage(self, index: int, reason: object) -> ShardError:
-        """Returns the error that says where sample `index` lies and how to mend it."""
+        """Returns the error for a damaged sample, with its location, the reason and the remedy."""
         shard, place = self._locate(index)
         entry = self.manifest.shards[shard]
         if isinstance(reason, KeyError):
             reason = f"lacks {reason}"
         return ShardError(
             f"sample {index} at byte {entry.offsets[place]} of {self.folder}/{entry.name} is "
-            f"damaged ({reason}); find all damage with "
-            f"`python shard_tools/verify_shards.py {self.folder}`, copy or pack these shards again"
+            f"damaged ({reason}); find all damaged shards with "
+            f"`python shard_tools/verify_shards.py {self.folder}`, then copy or pack them again"
         )
 
     def _locate(self, index: int) -> tuple[int, int]:
-        """Returns a sample's shard and its place there."""
+        """Returns the index of a sample's shard and the sample's position in it."""
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
-            raise IndexError(f"no sample {index} among {len(self)}")
+            raise IndexError(f"sample index {index} is out of range for {len(self)} samples")
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         return shard, number - int(self._starts[shard])
 
@@ -239,7 +238,7 @@ class ShardDataset:
 
     def _decode(self, index: int, members: dict[str, Any]) -> Sample:
         recipe = self.manifest.recipe
-        truth = recipe.ground_truth_name
+        ground_truth = recipe.ground_truth_name
         try:
             return Sample(
                 key=members["__key__"],
@@ -248,13 +247,13 @@ class ShardDataset:
                     for view in view_names(recipe.frame_offsets, recipe.use_stereo)
                 },
                 info=json.loads(bytes(members["json"])),
-                ground_truth=decode_sparse_depth(members[truth]) if truth else None,
+                ground_truth=decode_sparse_depth(members[ground_truth]) if ground_truth else None,
             )
-        except Exception as error:  # on damaged bytes decoders raise whatever they stumble over
+        except Exception as error:  # on damaged bytes, decoders raise errors of many types
             raise self.damage(index, error) from None
 
     def _read(self, index: int, shard_range: ShardRange, file: OpenFile) -> dict[str, Any]:
-        """Reads one sample out of the file that holds it."""
+        """Reads one sample from its open file."""
         shard, place = self._locate(index)
         entry = self.manifest.shards[shard]
         start, stop = entry.offsets[place : place + 2].tolist()
@@ -267,10 +266,10 @@ class ShardDataset:
             if zlib.crc32(section) != entry.crc32[place]:
                 self._open.cache_clear()
                 self._files.discard(file)
-                file = self._files.open(shard_range)  # a copy that has gone bad is fetched again
+                file = self._files.open(shard_range)  # fetches a damaged copy again
                 section = read()
             if zlib.crc32(section) != entry.crc32[place]:
-                raise ShardError("it has another checksum than index.json says")
+                raise ShardError("its checksum differs from index.json")
             return sample_members(section)
         except (ShardError, OSError) as error:
             raise self.damage(index, error) from None
@@ -286,10 +285,10 @@ def decode_image(encoded: Any) -> np.ndarray:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ShardError: if the bytes are no whole image.
+        ShardError: if the image is damaged or truncated.
     """
     try:
         image = Image.open(io.BytesIO(encoded))
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except Exception as error:  # on damaged bytes decoders raise whatever they stumble over
-        raise ShardError(f"not a whole image: {error}") from None
+    except Exception as error:  # on damaged bytes, decoders raise errors of many types
+        raise ShardError(f"damaged or truncated image: {error}") from None

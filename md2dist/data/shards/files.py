@@ -1,6 +1,5 @@
-"""The files that samples are read from: the shards themselves, or copies in the cache."""
+"""Files that samples are read from: local shards, or copies in the cache."""
 
-import hashlib
 import os
 import tempfile
 import zlib
@@ -14,70 +13,74 @@ from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest
 from md2dist.errors import ConfigError, ShardError
 from md2dist.storage.cache import OpenFile, ShardCache
+from md2dist.storage.hashing import hash_stream
 from md2dist.storage.read_ahead import ReadAheadLimits
 from md2dist.storage.retries import RetryPolicy
 from md2dist.storage.store import Store, StoreError, fetch_checked, with_retries
 
-MOST_OPEN_SHARDS = 512  # that a process holds open, of the 1024 files that are usually allowed
-_FILES_AHEAD = 64  # samples that it holds open at most
-_SAMPLES_AHEAD = 1 << 14  # whose shards it looks at, where it fetches shards
+MOST_OPEN_SHARDS = 512  # open files per process; the usual limit is 1024
+_FILES_AHEAD = 64  # samples open per process, if samples are fetched
+_SAMPLES_AHEAD = 1 << 14  # samples read ahead per process, if whole shards are fetched
 
 
 class ShardRange(NamedTuple):
-    """Bytes that are read as one file: those of a sample, or of a whole shard."""
+    """Byte range of a shard that is read as one file: a sample, or the whole shard."""
 
-    shard: int  # its number
-    place: int | None  # of the sample in the shard; None: the whole shard
-    start: int  # first byte in the shard
-    stop: int  # the byte behind the last one
+    shard: int  # index in the manifest
+    place: int | None  # position of the sample in the shard; None: the whole shard
+    start: int  # first byte
+    stop: int  # end, exclusive
 
     @property
     def num_bytes(self) -> int:
-        """Their number."""
+        """Length of the range."""
         return self.stop - self.start
 
 
 class ShardFiles(Protocol):
-    """Where a data set's bytes come from."""
+    """Source of a dataset's bytes."""
 
-    reads_whole_shards: bool  # to read a sample is to read its shard
-    cache_bytes: int | None  # bound of the cache; None: there is none
+    reads_whole_shards: bool  # reading a sample fetches its whole shard
+    cache_bytes: int | None  # size limit of the cache; None: no cache
 
     def shard_range(self, shard: int, place: int) -> ShardRange:
-        """Tells which bytes are read together with those of a sample."""
+        """Returns the byte range to open for a sample."""
         ...
 
     def open(self, shard_range: ShardRange) -> OpenFile:
-        """Opens them as a file.
+        """Opens a byte range as a file.
 
         Raises:
-            ShardError: if they cannot be had.
+            ShardError: if it cannot be read or fetched.
         """
         ...
 
     def discard(self, file: OpenFile) -> None:
-        """Is told that a file is damaged."""
+        """Drops a damaged file."""
         ...
 
     def find_fault(self, entry: ShardEntry) -> str:
-        """Says what is wrong with a shard as far as its size tells; "" where nothing is.
+        """Compares the size of a shard with its manifest entry.
+
+        Returns:
+            A description of the fault; "" if there is none.
 
         Raises:
-            ShardError: if the place of all shards cannot be asked, or refuses to answer.
+            ShardError: if the store keeps failing or refuses to answer.
         """
         ...
 
     def read_ahead_limits(self, num_sharers: int) -> ReadAheadLimits | None:
-        """Tells how far ahead one of several processes may open; None: there is no need to."""
+        """Returns the read-ahead limits of one of several processes; None: no read-ahead."""
         ...
 
 
 class FolderFiles:
-    """Shards that are read where they lie.
+    """Shards in a local folder, read in place.
 
     Args:
-        folder: of the shards.
-        manifest: what they hold.
+        folder: folder of the shards.
+        manifest: manifest of the shards.
     """
 
     reads_whole_shards = False
@@ -88,7 +91,7 @@ class FolderFiles:
         self._manifest = manifest
 
     def shard_range(self, shard: int, place: int) -> ShardRange:
-        """Takes the whole shard as one file."""
+        """Returns the range of the whole shard."""
         return ShardRange(shard, None, 0, self._manifest.shards[shard].num_bytes)
 
     def open(self, shard_range: ShardRange) -> OpenFile:
@@ -102,15 +105,15 @@ class FolderFiles:
         found = os.fstat(file.descriptor).st_size
         if found != shard_range.num_bytes:
             raise ShardError(
-                f"{path} has {found} bytes, index.json says {shard_range.num_bytes}; {remedy}"
+                f"{path} has {found} bytes, expected {shard_range.num_bytes} (index.json); {remedy}"
             )
         return file
 
     def discard(self, file: OpenFile) -> None:
-        """Can do nothing about it."""
+        """Does nothing: there is no copy to drop."""
 
     def find_fault(self, entry: ShardEntry) -> str:
-        """Looks at the size of a file."""
+        """Compares the size of the local file with the manifest."""
         try:
             num_bytes = (self._folder / entry.name).stat().st_size
         except OSError as error:
@@ -122,13 +125,13 @@ class FolderFiles:
 
 
 class CachedFiles:
-    """Shards in a store, through a cache: by samples where the store can, else as a whole.
+    """Shards in a store, read through a cache: by sample if the store serves byte ranges.
 
     Args:
-        store: of the shards.
-        manifest: what they hold.
-        cache: of this node.
-        retry_policy: with a store that fails or stalls.
+        store: store of the shards.
+        manifest: manifest of the shards.
+        cache: cache of this node.
+        retry_policy: retries and timeout for a store that fails or stalls.
     """
 
     def __init__(
@@ -144,45 +147,45 @@ class CachedFiles:
         )
 
     def shard_range(self, shard: int, place: int) -> ShardRange:
-        """Takes a sample, or its shard, as one file."""
+        """Returns the range of the sample, or of its shard if whole shards are fetched."""
         entry = self._manifest.shards[shard]
         if self.reads_whole_shards:
             return ShardRange(shard, None, 0, entry.num_bytes)
         return ShardRange(shard, place, *entry.offsets[place : place + 2].tolist())
 
     def open(self, shard_range: ShardRange) -> OpenFile:
-        """Opens it in the cache, where it is fetched and checked first if it is not there."""
+        """Opens a byte range in the cache; a miss is fetched and checked first."""
         return self._cache.open(
             self._key(shard_range), shard_range.num_bytes, partial(self._fetch, shard_range)
         )
 
     def discard(self, file: OpenFile) -> None:
-        """Throws it out of the cache."""
+        """Removes a damaged file from the cache."""
         self._cache.discard(file)
 
     def find_fault(self, entry: ShardEntry) -> str:
-        """Asks the store for the size of a file."""
+        """Compares the size of the file in the store with the manifest."""
 
-        def look() -> str:
+        def compare() -> str:
             try:
                 size = self._store.size(entry.name)
             except StoreError as error:
                 if not error.is_missing:
                     raise
-                return f"{entry.name} cannot be had ({error})"
+                return f"{entry.name} cannot be fetched ({error})"
             return "" if size is None else _compare_size(entry, size)
 
-        return with_retries(self._store, entry.name, look, self._retry_policy)
+        return with_retries(self._store, entry.name, compare, self._retry_policy)
 
     def read_ahead_limits(self, num_sharers: int) -> ReadAheadLimits:
-        """Shares half of the cache, which whole shards need not: all processes need the same."""
+        """Splits half of the cache among the processes, which have whole shards in common."""
         allowed = self._cache.max_bytes // 2
         if self.reads_whole_shards:
             return ReadAheadLimits(_SAMPLES_AHEAD, MOST_OPEN_SHARDS, allowed)
         return ReadAheadLimits(_FILES_AHEAD, _FILES_AHEAD, allowed // num_sharers)
 
     def _key(self, shard_range: ShardRange) -> str:
-        """Names content, not its place: the same shard in another store is the same file."""
+        """Returns a cache key of the content: the same shard in another store has the same key."""
         digest = self._manifest.shards[shard_range.shard].sha256
         return f"{digest}-{shard_range.start}-{shard_range.stop}"
 
@@ -193,42 +196,42 @@ class CachedFiles:
         fetch_checked(self._store, name, byte_range, stream, check, self._retry_policy)
 
     def _check(self, shard_range: ShardRange, stream: BufferedRandom) -> str:
-        """Says what is wrong with fetched bytes."""
+        """Returns a description of what is wrong with fetched bytes; "" if nothing is."""
         if stream.tell() != shard_range.num_bytes:
-            return f"{stream.tell()} bytes arrive instead of {shard_range.num_bytes}"
+            return f"received {stream.tell()} bytes, expected {shard_range.num_bytes}"
         stream.seek(0)
         entry = self._manifest.shards[shard_range.shard]
         if shard_range.place is None:
-            found, expected = hashlib.file_digest(stream, "sha256").hexdigest(), entry.sha256
+            found, expected = hash_stream(stream), entry.sha256
         else:
             found, expected = zlib.crc32(stream.read()), int(entry.crc32[shard_range.place])
         if found == expected:
             return ""
         return (
-            f"the bytes from {shard_range.start} to {shard_range.stop} have the checksum {found}, "
-            f"index.json says {expected}; they are damaged, or it is that of another packing"
+            f"bytes {shard_range.start} to {shard_range.stop} have checksum {found}, expected "
+            f"{expected} (index.json); they are damaged, or index.json is that of another packing"
         )
 
 
 def _compare_size(entry: ShardEntry, num_bytes: int) -> str:
     if num_bytes == entry.num_bytes:
         return ""
-    return f"{entry.name} has {num_bytes} bytes instead of {entry.num_bytes}"
+    return f"{entry.name} has {num_bytes} bytes, expected {entry.num_bytes}"
 
 
 def open_cache(cache_dir: str | Path | None, cache_gb: float) -> ShardCache:
-    """Names a bounded folder for what is fetched; it is made when it is first needed.
+    """Returns a size-limited cache for fetched bytes; its folder is created on first use.
 
     Args:
-        cache_dir: on a disk of this node; None: of this user, below the folder for temporary files.
-        cache_gb: its bound.
+        cache_dir: folder on a disk of this node; None: one per user below the temporary folder.
+        cache_gb: size limit, GB.
 
     Raises:
-        ConfigError: if that is no bound.
+        ConfigError: if `cache_gb` is not a finite number > 0.
     """
     if not 0 < cache_gb < inf:
         raise ConfigError(
-            f"a cache of {cache_gb} GB: expected a positive number for data.cache_gb or --cache-gb"
+            f"cache size {cache_gb} GB: expected a finite number > 0 in data.cache_gb or --cache-gb"
         )
     default = Path(tempfile.gettempdir()) / f"md2dist-cache-{os.getuid()}"
     return ShardCache(Path(cache_dir or default), int(cache_gb * 1e9))

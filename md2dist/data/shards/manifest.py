@@ -1,9 +1,9 @@
-"""What a folder of shards looks like: one manifest beside plain WebDataset tars.
+"""Manifest ``index.json`` of a folder of WebDataset tar shards.
 
-A sample is a run of tar members that share a key: one image per view (``0.png``, ``-1.png``,
+A sample is a sequence of tar members that share a key: one image per view (``0.png``, ``-1.png``,
 ``+1.png``, ``s.png``), ``json`` and, on request, ``velodyne.npz`` or ``annotated.npz``, the ground
 truth. The manifest holds the byte offset of every sample, so a reader can fetch any one of them
-without walking through the tar.
+without scanning the tar.
 """
 
 import hashlib
@@ -26,23 +26,23 @@ MANIFEST_NAME = "index.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of ``index.json``: what the shards hold and how to make them again."""
+    """Contents of ``index.json``: the shards and the recipe they were packed with."""
 
     recipe: Recipe
     shards: tuple[ShardEntry, ...]
     skipped: tuple[tuple[str, str], ...] = ()  # (line of the split, reason)
-    versions: dict[str, str] = field(default_factory=dict)  # libraries that shape the bytes
-    source_digest: str = ""  # sha256 over all files that were read
-    digest: str = ""  # sha256 of index.json itself; filled when read, never stored
+    versions: dict[str, str] = field(default_factory=dict)  # of libraries that affect the bytes
+    source_digest: str = ""  # sha256 over all source files
+    digest: str = ""  # sha256 of index.json itself; set when read, never stored
 
     @cached_property
     def shard_sizes(self) -> list[int]:
-        """Samples of each shard."""
+        """Number of samples in each shard."""
         return [shard.count for shard in self.shards]
 
     @cached_property
     def num_samples(self) -> int:
-        """Samples of all shards."""
+        """Number of samples in all shards."""
         return sum(self.shard_sizes)
 
 
@@ -50,11 +50,11 @@ def read_manifest(folder: str | Path, retry_policy: RetryPolicy = INTERACTIVE) -
     """Reads the manifest of a folder of shards.
 
     Args:
-        folder: where it lies, or its address.
-        retry_policy: with a store that fails or stalls.
+        folder: local folder, or the address of a remote one.
+        retry_policy: retries and timeout for a store that fails or stalls.
 
     Raises:
-        ShardError: if there is none, or `parse_manifest` refuses it.
+        ShardError: if the manifest is missing, or `parse_manifest` rejects it.
     """
     if is_url(folder):
         content = fetch_bytes(open_store(folder, retry_policy.timeout), MANIFEST_NAME, retry_policy)
@@ -64,7 +64,7 @@ def read_manifest(folder: str | Path, retry_policy: RetryPolicy = INTERACTIVE) -
         content = path.read_bytes()
     except OSError as error:
         raise ShardError(
-            f"{path} cannot be read ({error.strerror}); make shards with `{PACK_COMMAND}`"
+            f"{path} cannot be read ({error.strerror}); pack shards with `{PACK_COMMAND}`"
         ) from None
     return parse_manifest(content, str(path))
 
@@ -73,7 +73,7 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
     """Parses the bytes of an ``index.json``.
 
     Args:
-        content: the whole file.
+        content: contents of the file.
         origin: path or URL, for messages.
 
     Raises:
@@ -94,16 +94,16 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ShardError(
             f"{origin} is damaged ({type(error).__name__}: {error}); "
-            f"copy it again, or make the shards again with `{PACK_COMMAND}`"
+            f"copy it again, or pack the shards again with `{PACK_COMMAND}`"
         ) from None
     raise ShardError(
-        f"{origin} has format version {version}; this program reads {FORMAT_VERSION}: "
-        "use the md2dist that packed these shards, or pack them again"
+        f"{origin} has format version {version}, expected {FORMAT_VERSION}: use the version of "
+        "md2dist that packed these shards, or pack them again"
     )
 
 
 def write_manifest(manifest: Manifest, folder: str | Path) -> None:
-    """Writes ``index.json`` at once or not at all."""
+    """Writes ``index.json`` atomically."""
     content = {
         "format_version": FORMAT_VERSION,
         "recipe": asdict(manifest.recipe),

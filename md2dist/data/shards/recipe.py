@@ -1,4 +1,4 @@
-"""The recipe of a folder of shards: everything that was asked for when it was packed."""
+"""Recipe of a folder of shards: the options that it was packed with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ Order = Literal["shuffled", "sequential"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that was asked for when the shards were made."""
+    """The options that shards were packed with."""
 
-    split: str  # name of the list of samples, for people
+    split: str  # name of the split, for display
     height: int | None  # rows of the packed images in pixels; None: each keeps its native size
-    width: int | None  # columns
+    width: int | None  # columns in pixels
     frame_offsets: tuple[int, ...]  # temporal sources, ascending, without 0
-    use_stereo: bool  # whether the other camera's view is packed
+    use_stereo: bool  # whether the view of the other camera is packed
     image_format: ImageFormat = "png"
-    image_quality: int = 95  # of jpg; the other formats are lossless
+    image_quality: int = 95  # quality of jpg, 1..100; the other formats are lossless
     samples_per_shard: int = 256  # the last shard may hold fewer
-    seed: int = 0  # of the order
+    seed: int = 0  # of the shuffled order
     ground_truth: GroundTruth = "none"
     order: Order = "shuffled"  # over the whole split, before it is cut into shards
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Recipe":
-        """Reads a recipe as the manifest stores it."""
+        """Restores a recipe from its form in the manifest."""
         return cls(**{**stored, "frame_offsets": tuple(stored["frame_offsets"])})
 
     @property
     def size_name(self) -> str:
-        """The size of the packed images, for people."""
+        """Size of the packed images, for display."""
         return "native size" if self.height is None else f"{self.height}x{self.width}"
 
     @property
     def ground_truth_name(self) -> str | None:
-        """The member that holds the ground truth; None where there is none."""
+        """Name of the member that holds the ground truth; None if there is none."""
         return None if self.ground_truth == "none" else f"{self.ground_truth}.npz"
 
 

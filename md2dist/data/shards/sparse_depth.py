@@ -1,4 +1,4 @@
-"""Sparse depth maps, the ground truth of samples: their compact, lossless storage."""
+"""Lossless compression of sparse depth maps, the ground truth of samples."""
 
 import io
 
@@ -9,7 +9,7 @@ from md2dist.errors import ShardError
 
 
 def encode_sparse_depth(depth: np.ndarray) -> bytes:
-    """Packs a depth map that is mostly 0, without loss.
+    """Compresses a sparse depth map without loss.
 
     Args:
         depth: (H, W) float32 in m, 0 where unknown.
@@ -17,7 +17,7 @@ def encode_sparse_depth(depth: np.ndarray) -> bytes:
     Returns:
         A compressed ``.npz``: ``known``, a bit per pixel, row by row, as `numpy.packbits` packs
         them; ``depth`` of the known pixels, uint16 in 1/256 m where that is exact, else float32 in
-        m; ``shape``, int32. The same map gives the same bytes.
+        m; ``shape``, int32. Equal maps give equal bytes.
     """
     known = depth != 0
     values = depth[known].astype(np.float32)
@@ -32,7 +32,7 @@ def encode_sparse_depth(depth: np.ndarray) -> bytes:
 
 
 def decode_sparse_depth(content: bytes | memoryview) -> np.ndarray:
-    """Unpacks what `encode_sparse_depth` packed.
+    """Decompresses the output of `encode_sparse_depth`.
 
     Returns:
         Depth (H, W) float32 in m, 0 where unknown.
@@ -49,5 +49,5 @@ def decode_sparse_depth(content: bytes | memoryview) -> np.ndarray:
             values = values / np.float32(DEPTH_UNITS_PER_METRE)
         depth.reshape(-1)[known] = values
         return depth
-    except Exception as error:  # numpy, zip and zlib raise whatever they stumble over
+    except Exception as error:  # numpy, zipfile and zlib raise errors of many types
         raise ShardError(f"sparse depth is damaged ({error}); pack the shards again") from None

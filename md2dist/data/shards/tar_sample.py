@@ -1,4 +1,4 @@
-"""The members of one sample, found in its bytes of a tar."""
+"""Parsing of the tar members of one sample."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ _BLOCK = 512  # bytes; tar headers and payloads start at multiples of it
 
 
 class SampleBytes(Protocol):
-    """A sample's part of a tar: bytes, or what reads them where it is sliced."""
+    """A sample's section of a tar: bytes, or an object that reads them when sliced."""
 
     def __len__(self) -> int: ...
 
@@ -23,11 +23,11 @@ def sample_members(section: bytes | memoryview) -> dict[str, Any]:
         section: the bytes ``[offsets[i], offsets[i + 1])`` of a shard.
 
     Returns:
-        A memoryview per member, called as the part of its name behind the key (``"0.png"``,
-        ``"json"``), and the key itself as ``"__key__"``.
+        A memoryview per member, by the part of its name after the key (``"0.png"``, ``"json"``),
+        and the key itself as ``"__key__"``.
 
     Raises:
-        ShardError: if the section is not one whole sample.
+        ShardError: if the section is not exactly one complete sample.
 
     Source: POSIX.1-1988, ustar: name in bytes 0..99, octal size in bytes 124..135.
     """
@@ -40,19 +40,19 @@ def sample_members(section: bytes | memoryview) -> dict[str, Any]:
 
 
 def find_member(section: SampleBytes, name: str) -> bytes:
-    """Finds one member of a sample, and reads nothing else but the headers before it.
+    """Finds one member of a sample; reads only that member and the headers before it.
 
     Raises:
-        ShardError: if there is none.
+        ShardError: if the sample has no such member.
     """
     for _, found, start, stop in _walk_sample(section):
         if found == name:
             return bytes(section[start:stop])
-    raise ShardError(f"a sample lacks {name}")
+    raise ShardError(f"the sample has no member {name}")
 
 
 def _walk_sample(section: SampleBytes) -> Iterator[tuple[str, str, int, int]]:
-    """Yields key, name, first byte and end of each member."""
+    """Yields key, name, first byte and end (exclusive) of each member."""
     sample_key, position = None, 0
     while position < len(section):
         header = bytes(section[position : position + _BLOCK])
@@ -63,7 +63,7 @@ def _walk_sample(section: SampleBytes) -> Iterator[tuple[str, str, int, int]]:
         except ValueError:
             stop = -1
         if not name or not start <= stop <= len(section) or key != (sample_key or key):
-            raise ShardError(f"no sample's tar member at byte {position} of its section")
+            raise ShardError(f"no valid tar member at byte {position} of the sample")
         yield key, name, start, stop
         sample_key = key
         position = start + -(-(stop - start) // _BLOCK) * _BLOCK

@@ -3,8 +3,8 @@ import threading
 import pytest
 import torch
 
+from md2dist.data.loading.background_reader import BackgroundReader
 from md2dist.errors import ShardError
-from md2dist.training.background_reader import BackgroundReader
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""An iterator that is read in a thread, so that waiting for it can be broken off."""
+"""Background reader: an iterable read in a thread, so that waiting for it can be interrupted."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -8,16 +8,15 @@ from typing import Generic, TypeVar
 import torch
 
 Item = TypeVar("Item")
-_LOOK_S = 0.2  # between two looks whether to go on waiting
+_POLL_S = 0.2  # between two checks whether to keep waiting
 
 
 class BackgroundReader(Generic[Item]):
-    """Hands out the items of an iterable in groups.
+    """Returns the items of an iterable in groups.
 
     Args:
-        items: iterated in a thread, which is started by the first `take`.
-        device: made the current device of the thread, where it is a GPU: pinned memory belongs to
-            one.
+        items: iterated in a thread that the first `take` starts.
+        device: set as the thread's current device if it is a GPU, to which pinned memory belongs.
     """
 
     def __init__(self, items: Iterable[Item], device: torch.device):
@@ -29,21 +28,21 @@ class BackgroundReader(Generic[Item]):
         """Waits for the next items.
 
         Args:
-            num_items: how many; there must be as many left.
-            is_stopping: asked while there is nothing to take.
+            num_items: number of items; at least as many must be left.
+            is_stopping: called while no item is available; True interrupts the wait.
 
         Returns:
-            The items, or None where the waiting was broken off; what had come then is lost.
+            The items, or None if the wait was interrupted; items received by then are lost.
 
         Raises:
-            BaseException: whatever the iterable raises.
+            BaseException: any exception of the iterable.
         """
         if self._thread.ident is None:
             self._thread.start()
         group: list[Item] = []
         while len(group) < num_items:
             try:
-                item = self._queue.get(timeout=_LOOK_S)
+                item = self._queue.get(timeout=_POLL_S)
             except Empty:
                 if is_stopping():
                     return None
@@ -59,5 +58,5 @@ class BackgroundReader(Generic[Item]):
                 torch.cuda.set_device(self._device)
             for item in self._items:
                 self._queue.put(item)
-        except BaseException as error:  # it belongs to whoever takes
+        except BaseException as error:  # raised by `take`
             self._queue.put(error)

@@ -1,0 +1,61 @@
+"""Resume state: the values that a checkpoint keeps beside weights and optimizer."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from md2dist.storage.typed_json import parse_record
+
+# Fields that determine the order of samples and the layout of the optimizer state.
+_FIXED = ("seed", "global_batch_size", "window_shards", "shard_digest", "zero_stage")
+
+
+@dataclass(frozen=True)
+class GuardState:
+    """State of the gradient guard."""
+
+    num_clean_steps: float = 0.0  # in a row, towards the next doubling of the scale
+    num_skipped: float = 0.0  # over the whole run
+    scale: float | None = None  # loss scale; None in fp32 and bf16 runs
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """Position of a run, and what it must keep to resume there; plain values, as in the manifest.
+
+    The learning rate is absent: it is a function of the settings and the position.
+    """
+
+    step: int  # optimizer steps taken
+    seed: int
+    global_batch_size: int
+    window_shards: int
+    shard_digest: str  # of the training shards
+    zero_stage: int
+    world_size: int  # ranks that saved it
+    guard: GuardState = GuardState()
+    wandb_id: str | None = None  # the run in W&B
+    resolved: dict[str, Any] = field(default_factory=dict)  # what `auto` and null resolved to
+
+    def differences(self, other: "ResumeState") -> dict[str, tuple[Any, Any]]:
+        """Compares the values that a run cannot change on the way.
+
+        Returns:
+            By field: this state's value and the other's. The number of ranks counts only where the
+            optimizer state is partitioned among them (ZeRO).
+        """
+        names = (*_FIXED, "world_size") if self.zero_stage > 0 else _FIXED
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return {name: (own, others) for name, (own, others) in pairs.items() if own != others}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: object) -> "ResumeState":
+        """Reads what `to_json` returned.
+
+        Raises:
+            ValueError: naming the first field that is missing or has another type.
+        """
+        return parse_record(cls, values)
