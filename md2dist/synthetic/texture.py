@@ -1,8 +1,8 @@
 """Procedural grey textures of street materials, and their anti-aliased lookup.
 
-Textures are periodic tiles in [0, 1]; a surface turns grey into colour with a dark and a light end.
-They are kept as ripmaps: every power-of-two reduction along each axis by itself, because what a
-driver sees is mostly road and walls at grazing angles, squeezed along one direction only.
+Textures are periodic tiles in [0, 1]; a surface interpolates between a dark and a light colour with
+them. They are stored as ripmaps, with power-of-two reductions along each axis separately, because
+road and walls are mostly seen at grazing angles, foreshortened along one direction only.
 
 Source: procedural noise as filtered white noise with a 1/f spectrum.
 """
@@ -21,7 +21,13 @@ _t, _s = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE  # t upwards or to the left, s al
 
 
 def noise(rng: Generator, slope: float = 1.0, stretch: float = 1.0) -> NDArray[np.float64]:
-    """Periodic noise in [0, 1] around 0.5: the steeper, the smoother; its grains `stretch` long."""
+    """Draws periodic noise (SIZE, SIZE) in [0, 1] around 0.5.
+
+    Args:
+        rng: random generator.
+        slope: exponent of the spectrum 1 / f**slope; larger is smoother.
+        stretch: length of the grains along s, relative to that along t.
+    """
     frequency = np.fft.fftfreq(SIZE, 1 / SIZE)
     radius = np.hypot(frequency[:, None], frequency[None] * stretch)
     radius[0, 0] = np.inf
@@ -31,13 +37,13 @@ def noise(rng: Generator, slope: float = 1.0, stretch: float = 1.0) -> NDArray[n
 
 
 def _cells(rng: Generator, rows: int, columns: int) -> NDArray[np.float64]:
-    """A grid of cells, each of its own brightness."""
+    """Draws a grid of cells with random brightness each."""
     values = rng.random((rows, columns))
     return values[(_t * rows).astype(int), (_s * columns).astype(int)]
 
 
 def _inside(columns: int, rows: int, margin_s: float, margin_t: float) -> NDArray[np.bool_]:
-    """The inner part of every cell of a grid, its margins given as a fraction of the cell."""
+    """Returns a mask of the inner part of every cell of a grid; margins in fractions of a cell."""
     s, t = _s * columns % 1, _t * rows % 1
     return (np.abs(s - 0.5) < 0.5 - margin_s) & (np.abs(t - 0.5) < 0.5 - margin_t)
 
@@ -80,7 +86,7 @@ def _windows(
 
 
 def _planks(rng: Generator) -> NDArray[np.float64]:
-    """Upright boards, ribs of a container, bark: whatever is striped from the ground up."""
+    """Vertical stripes: boards, ribs of a container, bark."""
     grey = 0.25 + 0.45 * _cells(rng, 1, 20) + 0.3 * noise(rng, 0.9, 0.3)
     return np.where(_inside(20, 1, 0.08, 0.0), grey, 0.1)
 
@@ -102,7 +108,7 @@ def _car_end(rng: Generator) -> NDArray[np.float64]:
 
 
 def _glass(rng: Generator) -> NDArray[np.float64]:
-    """A cabin: dark windows that mirror something, between light pillars; fills one face."""
+    """A cabin: dark windows with reflections between light pillars; fills one face."""
     return np.where(_inside(2, 1, 0.07, 0.1), 0.35 * noise(rng, 1.3), 0.7 + 0.2 * noise(rng))
 
 
@@ -128,7 +134,7 @@ MATERIALS = {name: number for number, name in enumerate(TEXTURES)}
 
 @lru_cache(maxsize=2)
 def build_ripmaps(seed: int, drive: int) -> NDArray[np.float32]:
-    """Paints all materials for the drive with this number, in the world of this seed.
+    """Builds the textures of all materials for the drive with this number, in this seed's world.
 
     Returns:
         (num_materials * STRIDE * STRIDE,) values in [0, 1]: one ripmap after the other, rows along
@@ -140,7 +146,7 @@ def build_ripmaps(seed: int, drive: int) -> NDArray[np.float32]:
 
 
 def _reduce_along(tiles: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Lays all halvings of the tiles side by side; each level ends with its first texel again."""
+    """Concatenates all halvings of the tiles along an axis; each level repeats its first texel."""
     levels = []
     for size in LEVEL_SIZES:
         levels.append(np.take(tiles, np.arange(size + 1) % size, axis))
@@ -156,13 +162,13 @@ def sample(
     place: NDArray[np.float32],
     footprint: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Looks textures up, linear between texels and between levels, along both axes.
+    """Samples textures with linear interpolation between texels and between levels on both axes.
 
     Args:
-        ripmaps: what `build_ripmaps` returns.
+        ripmaps: textures from `build_ripmaps`.
         material: (N,) numbers of MATERIALS.
         place: (2, N) s and t on the surface, in tiles.
-        footprint: (2, N) what a pixel covers along s and t, in tiles.
+        footprint: (2, N) extent of a pixel along s and t, in tiles.
 
     Returns:
         (N,) grey in [0, 1].
@@ -181,7 +187,7 @@ def sample(
 def _taps(
     place: NDArray[np.float32], footprint: NDArray[np.float32]
 ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-    """The four texels along one axis that a pixel mixes: two neighbours in each of two levels."""
+    """Returns indices and weights of a pixel's texels on one axis, two in each of two levels."""
     last = len(LEVEL_SIZES) - 1
     level = np.clip(np.log2(np.maximum(footprint * SIZE, 1)), 0, last - 1e-3)
     lower = level.astype(np.int32)
