@@ -1,1 +1,1 @@
-"""Speed figures, measured through the code that users run."""
+"""Benchmarks of packing, loading and training, through the code that users run."""

@@ -19,7 +19,7 @@ class Rectangles(NamedTuple):
     edges: NDArray[np.float64]  # (N, 2, 3) unit vectors along s and t
     size: NDArray[np.float64]  # (N, 2) m along s and t
     tile: NDArray[np.float64]  # (N, 2) m of s and t per tile of texture
-    shift: NDArray[np.float64]  # (N, 2) tiles, where the texture starts
+    shift: NDArray[np.float64]  # (N, 2) offset of the texture, in tiles
     material: NDArray[np.int32]  # (N,) numbers of MATERIALS
     colors: NDArray[np.float64]  # (N, 2, 3) RGB of grey 0 and of grey 1
 
@@ -32,7 +32,7 @@ class Appearance(NamedTuple):
     top: str  # of the top and the bottom
     colors: NDArray[np.float64]  # (2, 3) RGB of grey 0 and of grey 1
     tile: float = 0.0  # m per tile of texture; 0: the texture fits the face
-    shift: float = 0.0  # tiles, where the texture starts
+    shift: float = 0.0  # offset of the texture, in tiles
 
 
 class Box(NamedTuple):
@@ -53,7 +53,7 @@ _EDGES = np.array([[_Y, _Z], [-_Y, _Z], [-_X, _Z], [_X, _Z], [_X, _Y], [_Y, _X]]
 
 
 def cut_faces(boxes: Sequence[Box]) -> Rectangles:
-    """The faces of boxes, six for each, with their fronts outside and their colours unlit."""
+    """Returns the faces of boxes, six for each, fronts outwards, colours without lighting."""
     heading = np.array([box.heading for box in boxes])
     zero, one = np.zeros_like(heading), np.ones_like(heading)
     cosine, sine = np.cos(heading), np.sin(heading)

@@ -42,13 +42,13 @@ class Drive:
 
     @property
     def intrinsics(self) -> NDArray[np.float64]:
-        """K (3, 3) in pixels: exactly what the training recipe assumes at every size."""
+        """K (3, 3) in pixels, equal to the intrinsics that the training recipe assumes."""
         W, H = self.width, self.height
         return np.array([[0.58 * W, 0, 0.5 * W], [0, 1.92 * H, 0.5 * H], [0, 0, 1]])
 
     @property
     def street(self) -> Street:
-        """The surroundings."""
+        """The street of the drive."""
         return build_street(self.seed, self.number)
 
     def camera_pose(self, frame: float, camera: int = 2) -> NDArray[np.float64]:
@@ -74,10 +74,10 @@ class Drive:
         return measure_depth(cast_rays(sensor, surfaces_near(self.street, sensor.origin[0])))
 
     def scan(self, frame: float, azimuth_step: float = 0.3) -> NDArray[np.float32]:
-        """Scans the half turn ahead, with 64 beams.
+        """Scans the half circle ahead with 64 beams.
 
         Args:
-            frame: the moment.
+            frame: frame number; fractions are moments between frames.
             azimuth_step: degrees between two firings of a beam.
 
         Returns:

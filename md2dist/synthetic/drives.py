@@ -114,8 +114,8 @@ def split_lines(
     Args:
         drive_folder: ``.../DATE/DRIVE``.
         num_frames: frames of the drive, numbered from 0.
-        offsets: of the neighbours, e.g. (-1, 1).
-        sides: which cameras, ``l`` for the left one and ``r`` for the right one.
+        offsets: frame offsets of the neighbours, e.g. (-1, 1).
+        sides: cameras to list, ``l`` for the left one and ``r`` for the right one.
 
     Returns:
         Lines ``DATE/DRIVE 0000000005 l``.

@@ -14,9 +14,9 @@ class Motion(NamedTuple):
     """Driving style: everything but the street that differs between drives."""
 
     speed: float  # m/s, the mean along x
-    swing: float  # m, how far the car gets before and behind that mean
+    swing: float  # m, amplitude of the deviation from that mean
     lane: float  # m to the left of the centre line
-    weave: float  # m to either side of the lane's middle
+    weave: float  # m, amplitude of the deviation from the middle of the lane
     phases: NDArray[np.float64]  # (5,) rad: of swing, weave, yaw, pitch, roll
 
 
@@ -33,7 +33,10 @@ def draw_motion(street: Street) -> Motion:
 
 
 def move(street: Street, motion: Motion, time: float) -> NDArray[np.float64]:
-    """The pose (4, 4) after `time` seconds: forward, left, up at camera 0 to the world, in m."""
+    """Returns the pose (4, 4) after `time` seconds: body (x forward, y left, z up) to world, in m.
+
+    The origin of the body is at camera 0.
+    """
     swing, weave, yaw, pitch, roll = motion.phases
     x = motion.speed * time + motion.swing * (np.sin(0.5 * time + swing) - np.sin(swing))
     y = street.center(x) + motion.lane + motion.weave * np.sin(x / 9 + weave)
@@ -50,7 +53,7 @@ def move(street: Street, motion: Motion, time: float) -> NDArray[np.float64]:
 
 
 def rotate(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
-    """Rz(yaw) Ry(pitch) Rx(roll) as (3, 3), the order of KITTI's navigation records; in rad."""
+    """Returns Rz(yaw) Ry(pitch) Rx(roll) (3, 3), the order of KITTI's OXTS records; in rad."""
     (cy, cp, cr), (sy, sp, sr) = np.cos([yaw, pitch, roll]), np.sin([yaw, pitch, roll])
     about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
     about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])

@@ -1,7 +1,7 @@
-"""Exact ray casting of rectangles, for cameras and spinning scanners alike.
+"""Exact ray casting of rectangles, for cameras and spinning scanners.
 
-A sensor's rays form a grid: the ray of cell (r, c) is rows[r] + columns[c]. That holds for a
-pinhole camera and for a scanner, and makes whatever is linear in the ray an outer sum. A ray d from
+A sensor's rays form a grid: the ray of cell (r, c) is rows[r] + columns[c]. This holds for a
+pinhole camera and for a scanner, so every linear function of the ray is an outer sum. A ray d from
 o meets a rectangle where o + z d = origin + s edge_0 + t edge_1, that is, where
 (s, t, 1) / z = inverse([edge_0, edge_1, origin - o]) d.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from md2dist.synthetic.boxes import Rectangles
 
-_NEAR = 0.01  # m ahead; nothing is closer
+_NEAR = 0.01  # m ahead: the near plane; all surfaces are beyond it
 
 
 class Sensor(NamedTuple):
@@ -32,15 +32,15 @@ class Hits(NamedTuple):
 
     inverse_depth: NDArray[np.float64]  # (H, W) 1 / z of the formula above; 0: no hit
     surface: NDArray[np.int32]  # (H, W) number of the rectangle; 0 without a hit
-    s_over_z: NDArray[np.float64]  # (H, W) place on it along edge 0, in m, divided by z
-    t_over_z: NDArray[np.float64]  # (H, W) along edge 1
+    s_over_z: NDArray[np.float64]  # (H, W) position along its edge 0, in m, divided by z
+    t_over_z: NDArray[np.float64]  # (H, W) position along its edge 1, in m, divided by z
     maps: NDArray[np.floating]  # (N, 3, 3) ray -> (s, t, 1) / z, for each rectangle
 
 
 def place_camera(
     pose: NDArray[np.float64], K: NDArray[np.float64], height: int, width: int
 ) -> Sensor:
-    """The rays through all pixel centres; their z is the camera's depth.
+    """Returns the rays through all pixel centres; their z is the camera's depth.
 
     Args:
         pose: (4, 4) camera to world.
@@ -58,11 +58,11 @@ def place_camera(
 def place_scanner(
     pose: NDArray[np.float64], azimuths: NDArray[np.float64], elevations: NDArray[np.float64]
 ) -> Sensor:
-    """The rays of a spinning scanner; their z is the horizontal range.
+    """Returns the rays of a spinning scanner; their z is the horizontal range.
 
     Args:
         pose: (4, 4) scanner to world; the scanner's axes are forward, left, up.
-        azimuths: (W,) rad to the left, descending, within a right angle of forward.
+        azimuths: (W,) rad to the left, descending, less than a right angle from forward.
         elevations: (H,) rad upwards.
     """
     forward, left, up = pose[:3, :3].T
@@ -101,12 +101,12 @@ def cast_rays(sensor: Sensor, rectangles: Rectangles) -> Hits:
 
 
 def _bound(sensor: Sensor, rectangles: Rectangles) -> NDArray[np.int64]:
-    """The cells that can hit each rectangle, as (N, 4): from and to row, from and to column."""
+    """Returns the cells that can hit each rectangle, (N, 4): row start/stop, column start/stop."""
     s, t = rectangles.edges.swapaxes(0, 1) * rectangles.size.T[..., None]
     corners = np.stack([0 * s, s, s + t, t], 1) + rectangles.origin[:, None] - sensor.origin
     start = corners @ sensor.axes.T
     end = np.roll(start, -1, 1)
-    # Of an edge that leaves the space ahead, the part ahead counts, up to where it leaves.
+    # An edge that crosses the near plane is clipped there.
     fall = start[..., 2] - end[..., 2]
     share = np.divide(start[..., 2] - _NEAR, fall, out=np.zeros_like(fall), where=fall != 0)
     leaving = start + np.clip(share, 0, 1)[..., None] * (end - start)

@@ -9,7 +9,7 @@ from md2dist.synthetic.scenery import surfaces_near
 from md2dist.synthetic.street import NUM_ZONES, Street
 from md2dist.synthetic.texture import MATERIALS, sample
 
-_GRAIN_PER_TILE = np.float32(3.7)  # no simple ratio, so that texture times grain repeats late
+_GRAIN_PER_TILE = np.float32(3.7)  # no simple ratio, so that texture times grain rarely repeats
 _PIXELS_AT_ONCE = 2**16  # fits into a processor's cache
 
 
@@ -19,9 +19,9 @@ def render(
     """Renders the image of a camera.
 
     Args:
-        street: the world.
-        ripmaps: its textures.
-        camera: of (H, W) pixels.
+        street: the street of the drive.
+        ripmaps: textures from `build_ripmaps`.
+        camera: rays of (H, W) pixels.
 
     Returns:
         RGB (H, W, 3) and depth (H, W) in m, infinite in the sky.
@@ -42,7 +42,7 @@ def render(
 
 
 def measure_depth(hits: Hits) -> NDArray[np.float64]:
-    """The depth (H, W) in m of all hits, infinite without a hit."""
+    """Returns the depth (H, W) in m of all hits, infinite without a hit."""
     with np.errstate(divide="ignore"):
         return 1 / hits.inverse_depth
 
@@ -55,7 +55,7 @@ def _paint_surfaces(
     hits: Hits,
     seen: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Colours (M, 3) of the M pixels `seen`."""
+    """Returns the colours (M, 3) of the M pixels `seen`."""
     surface = hits.surface.flat[seen]
     depth = 1 / hits.inverse_depth.flat[seen]
     place = depth * np.stack([hits.s_over_z.flat[seen], hits.t_over_z.flat[seen]])
@@ -105,7 +105,7 @@ def _divide_ground(
 def _paint_sky(
     street: Street, ripmaps: NDArray[np.float32], camera: Sensor, sky: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Colours (M, 3) of the M pixels `sky`: a gradient with clouds, infinitely far."""
+    """Returns the colours (M, 3) of the M pixels `sky`: a gradient with clouds at infinity."""
     row, column = np.divmod(sky, len(camera.columns))
     x, y, z = (camera.rows[row] + camera.columns[column]).T
     elevation = z / np.hypot(x, y)

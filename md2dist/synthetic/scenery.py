@@ -15,14 +15,14 @@ from md2dist.synthetic.boxes import Appearance, Box, Rectangles, cut_faces
 from md2dist.synthetic.street import Street, build_street, draw_colors
 
 _BLOCK_LENGTH = 50.0  # m
-_BLOCKS_IN_SIGHT = range(-1, 5)  # from the one behind
-_FIRST_BLOCK = -1000  # seeds cannot be negative
+_BLOCKS_IN_SIGHT = range(-1, 5)  # relative to the current block
+_FIRST_BLOCK = -1000  # offset of block numbers in seeds, which cannot be negative
 _BRIGHT = (0.0, 1.0)  # all hues
 _EARTHEN = (-0.04, 0.17)  # hues of brick, sand and plaster
 
 
 def surfaces_near(street: Street, x: float) -> Rectangles:
-    """All surfaces near x: first the ground, once for each of its zones, then the objects on it."""
+    """Returns all surfaces near x: the ground, once for each of its zones, then the objects."""
     here = int(x // _BLOCK_LENGTH)
     blocks = [_build_block(street.seed, street.drive, here + i) for i in _BLOCKS_IN_SIGHT]
     return Rectangles(*map(np.concatenate, zip(street.ground, *blocks, strict=True)))
@@ -38,7 +38,7 @@ def _build_block(seed: int, drive: int, number: int) -> Rectangles:
         boxes += _draw_fronts(rng, street, start, side)
         boxes += _draw_furniture(rng, street, start, side)
         boxes += _draw_vehicles(rng, street, start, side)
-    if rng.random() < 0.12:  # a bridge for pedestrians
+    if rng.random() < 0.12:  # a pedestrian bridge
         size = (rng.uniform(1, 2.5), 2 * street.verge, rng.uniform(1.2, 2.2))
         appearance = _cover(rng, "planks", 4.0, draw_colors(rng, _BRIGHT, (0.0, 0.4), (0.2, 0.9)))
         boxes.append(_stand(street, start + rng.uniform(5, 45), 0.0, 5.0, 0.0, size, appearance))
@@ -54,7 +54,7 @@ def _stand(
     size: tuple[float, float, float],
     appearance: Appearance,
 ) -> Box:
-    """A box at x, `lateral` m to the left of the centre line, at the angle `turn` to it."""
+    """Returns a box at x, `lateral` m left of the centre line and rotated by `turn` rad to it."""
     y = float(street.center(x)) + lateral
     return Box((x, y, z), float(street.heading(x)) + turn, size, appearance)
 
@@ -69,7 +69,7 @@ def _draw_leaves(rng: Generator) -> Appearance:
 
 
 def _draw_fronts(rng: Generator, street: Street, start: float, side: int) -> Iterator[Box]:
-    """Houses, hedges and sheds in a row, with gaps."""
+    """Draws houses, hedges and sheds in a row, with gaps."""
     x, end = start + rng.uniform(0, 3), start + _BLOCK_LENGTH
     while x < end - 4:
         length = min(rng.uniform(6, 18), end - x)
@@ -92,7 +92,7 @@ def _draw_fronts(rng: Generator, street: Street, start: float, side: int) -> Ite
 
 
 def _draw_furniture(rng: Generator, street: Street, start: float, side: int) -> Iterator[Box]:
-    """Lamps, trees, signs and bins on the pavement."""
+    """Draws lamps, trees, signs and bins on the pavement."""
     x = start + rng.uniform(1, 8)
     while x < start + _BLOCK_LENGTH:
         kind, turn = rng.random(), rng.uniform(-0.8, 0.8)
@@ -120,7 +120,7 @@ def _draw_furniture(rng: Generator, street: Street, start: float, side: int) -> 
 
 
 def _draw_vehicles(rng: Generator, street: Street, start: float, side: int) -> Iterator[Box]:
-    """Cars and vans, parked half on the pavement."""
+    """Draws cars and vans, parked half on the pavement."""
     x = start + rng.uniform(2, 10)
     while x < start + _BLOCK_LENGTH:
         length, width = rng.uniform(3.7, 4.7), rng.uniform(1.65, 1.85)

@@ -27,7 +27,7 @@ def lines(tmp_path):
     return [SplitLine(drive, int(frame), side) for drive, frame, side in words]
 
 
-def test_each_format_is_packed_as_users_pack_it_and_leaves_nothing(tmp_path, lines, monkeypatch):
+def test_each_format_is_packed_as_by_users_and_leaves_no_files(tmp_path, lines, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     rows = bench_formats(SourceTree(tmp_path / "kitti"), lines, RECIPE, 2)

@@ -8,7 +8,7 @@ from md2dist.data.shards.manifest import read_manifest, write_manifest
 from md2dist.errors import ShardError
 
 
-def test_a_card_tells_counts_sizes_intrinsics_and_gaps(tmp_path):
+def test_a_card_lists_counts_sizes_intrinsics_and_gaps(tmp_path):
     card = describe_shards(write_small_shards(tmp_path, 10, ground_truth="velodyne"))
     facts = dict(line.split("  ", 1) for line in card.splitlines() if "  " in line)
     facts = {name: text.strip() for name, text in facts.items()}

@@ -1,4 +1,4 @@
-"""Samples that lie well in their shard and are wrong in themselves."""
+"""Faulty samples in intact shards."""
 
 import io
 
@@ -87,7 +87,7 @@ def test_a_member_that_is_missing_or_wrong_is_found(folder, name, change, words)
     assert [fault for fault in found(folder) if f"{NAME}, {KEYS[5]}: {words}" in fault]
 
 
-def test_ground_truth_of_the_other_kind_is_not_what_the_recipe_says(tmp_path):
+def test_ground_truth_of_another_kind_than_in_the_recipe_is_found(tmp_path):
     folder = write_small_shards(tmp_path / "shards", ground_truth="annotated")
     assert not found(folder)
     members = [
@@ -123,7 +123,7 @@ def test_ground_truth_of_the_other_kind_is_not_what_the_recipe_says(tmp_path):
         ({"baseline": None}, "invalid fields: baseline"),
     ],
 )
-def test_a_description_that_cannot_be_true_is_found(folder, changes, words):
+def test_impossible_metadata_is_found(folder, changes, words):
     change_description(folder, KEYS[5], **changes)
     assert [fault for fault in found(folder) if f"{NAME}, {KEYS[5]}: " in fault and words in fault]
 

@@ -95,7 +95,7 @@ def test_padding_that_is_not_zero_is_found(folder):
     ("name", "kind"),
     [("sample.link", tarfile.SYMTYPE), ("folder", tarfile.DIRTYPE), ("README", tarfile.REGTYPE)],
 )
-def test_what_is_no_member_of_a_sample_is_found(folder, name, kind):
+def test_a_file_that_is_not_a_member_of_a_sample_is_found(folder, name, kind):
     path = folder / NAME
     end = int(read_manifest(folder).shards[1].offsets[-1])
     info = tarfile.TarInfo(name)
@@ -169,7 +169,7 @@ def test_wrong_offsets_are_all_found(folder):
             f"{NAME}: byte {wrong}: index.json lists it, but no sample starts or ends there"
             in " ".join(faults)
         )
-    assert len(faults) == 4  # and two places where samples do start
+    assert len(faults) == 4  # including two true starts that are not listed
 
 
 def test_wrong_checksums_of_samples_are_found(folder):
@@ -178,7 +178,7 @@ def test_wrong_checksums_of_samples_are_found(folder):
     assert found(folder) == [f"{NAME}: the checksums of its samples differ from index.json"]
 
 
-def test_a_member_that_is_there_twice_is_found(folder):
+def test_a_duplicate_member_is_found(folder):
     members = read_members(folder / NAME)
     write_members(folder / NAME, [members[0], *members])
     twice = members[0][0].partition(".")[2]

@@ -1,4 +1,4 @@
-"""Faults between shards, verdicts on whole folders, and the command."""
+"""Faults across shards, verification of whole folders, and the command."""
 
 import json
 import subprocess
@@ -45,11 +45,11 @@ def test_other_image_formats_and_few_views_are_healthy_too(tmp_path, image_forma
     assert found(tmp_path) == []
 
 
-def test_a_missing_shard_and_a_forgotten_one_are_found(folder):
+def test_a_missing_shard_and_an_unlisted_one_are_found(folder):
     (folder / NAME).rename(folder / "shard-000009.tar")
-    missing, stranger = found(folder)
+    missing, unlisted = found(folder)
     assert missing == f"{NAME}: cannot be read (No such file or directory)"
-    assert stranger.startswith("shard-000009.tar: is not in index.json")
+    assert unlisted.startswith("shard-000009.tar: is not in index.json")
 
 
 def test_a_neighbour_taken_from_another_frame_is_found(folder):
@@ -133,7 +133,7 @@ def run(script, *options):
 
 
 @pytest.mark.slow
-def test_what_make_shards_packs_is_healthy(tmp_path):
+def test_newly_packed_shards_are_healthy(tmp_path):
     lines = write_kitti_tree(tmp_path / "kitti", num_frames=6)
     (tmp_path / "split.txt").write_text("\n".join(lines))
     packed = run(

@@ -1,4 +1,4 @@
-"""Several processes at once in the folder of one packing, and what a stopped one left there."""
+"""Concurrent and stopped processes in the working folder of one packing."""
 
 import dataclasses
 import errno
@@ -48,7 +48,7 @@ def bytes_of(folder):
 
 
 def interrupt(monkeypatch, module, name, action):
-    """Lets something happen right before the first call of a function."""
+    """Runs an action right before the first call of a function."""
     original = getattr(module, name)
 
     def interrupted(*arguments, **options):
@@ -103,7 +103,7 @@ def test_many_tasks_pack_at_once_and_none_merges_meanwhile(plan, expected, tmp_p
     assert bytes_of(output) == expected
 
 
-def test_a_file_system_without_locks_serves_too(plan, expected, tmp_path, monkeypatch):
+def test_a_file_system_without_locks_works_too(plan, expected, tmp_path, monkeypatch):
     no_locks = OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     monkeypatch.setattr(fcntl, "flock", Mock(side_effect=no_locks))
     assert pack(plan, tmp_path / "out") == expected
@@ -118,7 +118,7 @@ def test_packing_into_a_url_is_refused(place):
         check_output(place)
 
 
-def test_a_merge_that_was_given_up_does_not_name_the_shards_of_another(plan, expected, tmp_path):
+def test_an_abandoned_merge_does_not_name_the_shards_of_another(plan, expected, tmp_path):
     other = plan._replace(recipe=dataclasses.replace(RECIPE, seed=1))
     plans = [(plan, expected), (other, pack(other, tmp_path / "other"))]
     for first, (last, result) in (plans[0][0], plans[1]), (plans[1][0], plans[0]):

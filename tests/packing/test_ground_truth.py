@@ -1,4 +1,4 @@
-"""Annotated depth, from KITTI's files into shards and to its figures."""
+"""Annotated depth: packing, reading back, evaluation."""
 
 import dataclasses
 import subprocess
@@ -147,7 +147,7 @@ def test_any_webdataset_client_can_read_the_maps(roots, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_takes_several_roots_and_says_what_it_left_out(roots, tmp_path):
+def test_the_command_takes_several_roots_and_reports_what_it_skipped(roots, tmp_path):
     map_path(roots, 2, "r").unlink()
     (tmp_path / "split.txt").write_text("\n".join(map(str, LINES)))
     options = ["--split", tmp_path / "split.txt", "--output", tmp_path / "out", "--skip-bad"]
@@ -160,7 +160,7 @@ def test_the_command_takes_several_roots_and_says_what_it_left_out(roots, tmp_pa
 
 
 @pytest.mark.slow
-def test_real_maps_are_evaluated_as_by_the_slow_twin(kitti_raw, shared, tmp_path):
+def test_real_maps_get_the_metrics_of_the_slow_twin(kitti_raw, shared, tmp_path):
     annotated = shared / "kitti" / "data_depth_annotated"
     if not annotated.is_dir():
         pytest.skip(f"no annotated depth at {annotated}")

@@ -1,4 +1,4 @@
-"""make_shards.py when it is killed, interrupted, or runs out of disk."""
+"""Packing that is killed, interrupted, or runs out of disk space."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def children_of(process_id: int) -> list[int]:
 
 @pytest.fixture
 def long_request(tmp_path):
-    """Seconds of work in several shards."""
+    """Options of a packing that takes seconds and has several shards."""
     lines = write_kitti_tree(tmp_path / "kitti", num_frames=42)
     (tmp_path / "split.txt").write_text("\n".join(lines))
     big = ["--height", "96", "--width", "192", "--samples-per-shard", "8"]
@@ -47,7 +47,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def kill(running: subprocess.Popen) -> None:
-    """Kills a command, and waits for the end of its workers."""
+    """Kills a command, and waits until its workers have exited."""
     workers = children_of(running.pid)
     running.send_signal(signal.SIGKILL)
     running.wait()
@@ -72,7 +72,7 @@ def test_killed_at_ten_random_moments_it_resumes_to_the_same_bytes(tmp_path, lon
         try:
             running.wait(moment)
             assert bytes_of(output) == expected
-            shutil.rmtree(output)  # it was faster: another packing
+            shutil.rmtree(output)  # it finished first: start another packing
         except subprocess.TimeoutExpired:
             kill(running)
             num_killed += 1

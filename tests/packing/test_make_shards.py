@@ -29,7 +29,7 @@ def members_of(folder: Path, shard: int, sample: int):
 
 
 @pytest.mark.slow
-def test_real_frames_are_packed_as_the_recipe_says(kitti_raw, shared, tmp_path):
+def test_real_frames_are_packed_according_to_the_recipe(kitti_raw, shared, tmp_path):
     lines = [
         str(line)
         for line in read_split(shared / "splits" / "eigen_zhou" / "train_files.txt")
@@ -56,7 +56,7 @@ def test_real_frames_are_packed_as_the_recipe_says(kitti_raw, shared, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rule_selects_frames_and_says_what_it_left_out(tree):
+def test_a_rule_selects_frames_and_reports_what_it_left_out(tree):
     records = tree / "kitti" / DRIVE / "oxts" / "data"
     records.mkdir(parents=True)
     for frame, speed in enumerate((5, 5, 0, 5)):
@@ -102,7 +102,7 @@ def test_the_next_command_fits_the_views(tree, options, command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--frame-offsets", "--no-stereo"]])
-def test_no_command_is_proposed_for_images_that_no_network_takes(tree, options):
+def test_no_command_is_suggested_for_images_that_no_network_takes(tree, options):
     done = make_shards(*request(tree, *options))
     assert done.returncode == 0, done.stderr
     assert "need height and width >= 64; pack larger images" in done.stdout.splitlines()[-1]
@@ -208,4 +208,4 @@ def test_native_sequential_shards_can_be_asked_for(tree):
     assert done.returncode == 0, done.stderr
     recipe = read_manifest(tree / "out").recipe
     assert (recipe.height, recipe.width, recipe.order) == (None, None, "sequential")
-    exec(done.stdout.splitlines()[-1].removeprefix("next: "))  # the command that it proposes
+    exec(done.stdout.splitlines()[-1].removeprefix("next: "))  # the suggested command

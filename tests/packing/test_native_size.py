@@ -44,7 +44,7 @@ def pack(tree, output, *, recipe=RECIPE, skip_bad=False):
     return merge_shards(plan, output)
 
 
-def test_native_images_keep_every_pixel_and_say_their_size(tree, tmp_path):
+def test_native_images_keep_every_pixel_and_record_their_size(tree, tmp_path):
     pack(tree, tmp_path / "out")
     shards = ShardDataset(tmp_path / "out")
     assert "native size" in repr(shards)
@@ -68,7 +68,7 @@ def test_the_intrinsics_are_in_pixels_of_each_samples_own_size(tree, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(None, None), (32, 64)], ids=["native", "resized"])
-def test_an_image_of_another_size_than_the_others_of_its_sample_is_named(tree, tmp_path, size):
+def test_an_image_that_differs_in_size_from_its_sample_is_named(tree, tmp_path, size):
     path = image_path(tree, DRIVE, 3, "r")
     Image.open(path).resize((100, 30)).save(path)
     recipe = dataclasses.replace(RECIPE, height=size[0], width=size[1])
@@ -79,7 +79,7 @@ def test_an_image_of_another_size_than_the_others_of_its_sample_is_named(tree, t
     assert [line for line, _ in manifest.skipped] == [f"{DRIVE} 2 r"]
 
 
-def test_training_refuses_native_shards_and_says_how_to_pack(tree, tmp_path):
+def test_training_refuses_native_shards_and_states_how_to_pack(tree, tmp_path):
     pack(tree, tmp_path / "out")
     words = r"out is packed at native size.*pack again with --height 192 --width 640"
     with pytest.raises(ShardError, match=words):

@@ -114,7 +114,7 @@ def test_the_real_calibration_has_the_published_intrinsics_and_baseline(shared, 
     assert calibration.velo_to_cam[:, 3].tolist() == translation
 
 
-def test_verifying_and_describing_know_sequences(root, tmp_path):
+def test_verification_and_data_set_card_support_sequences(root, tmp_path):
     pack(root, tmp_path / "out")
     verdict = verify_shards(tmp_path / "out")
     assert verdict.faults == []
@@ -159,13 +159,13 @@ def test_a_sequence_may_begin_in_the_middle_of_a_drive():
         ),
     ],
 )
-def test_what_a_sequence_lacks_is_named(root, tmp_path, harm, words):
+def test_a_missing_part_of_a_sequence_is_named(root, tmp_path, harm, words):
     harm(root / "sequences" / "09")
     with pytest.raises(KittiDataError, match=words):
         pack(root, tmp_path / "out")
 
 
-def test_only_scans_need_to_know_where_the_scanner_was(root, tmp_path):
+def test_only_scans_need_the_pose_of_the_scanner(root, tmp_path):
     cut(root / "sequences" / "09", "Tr")
     recipe = dataclasses.replace(RECIPE, ground_truth="none")
     plan = plan_samples(SourceTree(root), LINES, recipe)

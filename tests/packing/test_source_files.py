@@ -1,4 +1,4 @@
-"""Packing from folders, archives and both, and from sources with faults."""
+"""Packing from folders, archives, both, and damaged sources."""
 
 import dataclasses
 import errno
@@ -153,7 +153,7 @@ def empty_scan(root):
         (empty_scan, "velodyne_points/data/0000000005.bin has 0 bytes", 2),
     ],
 )
-def test_a_broken_file_is_named_or_announced_as_skipped(
+def test_a_broken_file_is_named_or_reported_as_skipped(
     extracted, tmp_path, harm, name, num_bad, in_archive
 ):
     harm(extracted)
@@ -209,7 +209,7 @@ def add_archive(archives, extracted):
         (add_archive, "duplicate drive: .* in .*zip and in copy.zip; keep one", 12),
     ],
 )
-def test_an_archive_with_a_fault_is_named_or_its_samples_are_announced_as_skipped(
+def test_an_archive_with_a_fault_is_named_or_its_samples_are_reported_as_skipped(
     extracted, archives, tmp_path, harm, words, num_bad
 ):
     other = f"{DATE}/{DATE}_drive_0009_sync"
@@ -225,7 +225,7 @@ def test_an_archive_with_a_fault_is_named_or_its_samples_are_announced_as_skippe
     assert {line.partition(" ")[0] for line, _ in manifest.skipped} == {DRIVE}
 
 
-def test_a_calibration_that_lacks_an_entry_spares_the_other_dates(extracted, tmp_path):
+def test_a_calibration_that_lacks_an_entry_does_not_affect_other_dates(extracted, tmp_path):
     other = DRIVE.replace(DATE, "2011_09_28")
     shutil.copytree(extracted / DATE, extracted / "2011_09_28")
     (extracted / "2011_09_28" / DRIVE.partition("/")[2]).rename(extracted / other)
@@ -249,9 +249,7 @@ def test_a_calibration_that_lacks_an_entry_spares_the_other_dates(extracted, tmp
         f"{DATE}/calib_cam_to_cam.txt",
     ],
 )
-def test_a_file_that_the_system_does_not_give_is_never_left_out(
-    extracted, tmp_path, monkeypatch, name, step
-):
+def test_a_file_that_cannot_be_read_is_never_skipped(extracted, tmp_path, monkeypatch, name, step):
     path, work = extracted / name, getattr(Path, step)
 
     def fail_there(self, **options):
@@ -267,9 +265,7 @@ def test_a_file_that_the_system_does_not_give_is_never_left_out(
     assert not list(tmp_path.glob("out/[!.]*"))
 
 
-def test_a_link_to_nowhere_is_a_missing_frame_and_a_link_that_turns_around_none(
-    extracted, tmp_path
-):
+def test_a_dangling_link_is_a_missing_frame_but_a_link_loop_is_an_error(extracted, tmp_path):
     path = image_path(extracted, DRIVE, 1, "l")
     path.unlink()
     path.symlink_to(extracted / "nowhere")

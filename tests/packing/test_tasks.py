@@ -73,7 +73,7 @@ def test_any_number_of_tasks_in_any_order_gives_the_same_bytes(tree, tmp_path, n
 
 
 def check_manifest(folder):
-    """Where there is a manifest, it tells the truth."""
+    """Checks that the manifest, if there is one, matches the shards."""
     if (folder / MANIFEST_NAME).exists():
         for shard in read_manifest(folder).shards:
             content = (folder / shard.name).read_bytes()
@@ -81,11 +81,11 @@ def check_manifest(folder):
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: no handler of ours catches it."""
+    """Simulated end of the process; no handler of the package catches it."""
 
 
 def stop_at(monkeypatch, moment):
-    """Lets the process end right before its n-th change of a name in the file system."""
+    """Ends the process right before its n-th change of a name in the file system."""
     left = itertools.count(moment, -1)
 
     def stopping(original, *arguments, **options):
@@ -133,7 +133,7 @@ def test_stopped_at_any_moment_it_resumes_to_the_same_bytes(tree, tmp_path, monk
     assert moment > 15
 
 
-def test_whole_shards_and_images_are_kept_and_not_made_again(tree, tmp_path, monkeypatch):
+def test_complete_shards_and_images_are_kept_and_not_made_again(tree, tmp_path, monkeypatch):
     plan = make_plan(tree)
     decoded = count_calls(monkeypatch, image_store, "decode_frame")
     pack_shards(plan, tmp_path / "out", task_index=1, num_tasks=3)
@@ -197,13 +197,13 @@ def test_tasks_with_different_files_are_refused(tree, tmp_path):
         merge_shards(plan, tmp_path / "out")
 
 
-def test_a_mended_file_finds_its_way_into_an_unfinished_packing(tree, tmp_path):
+def test_a_repaired_file_is_included_in_an_unfinished_packing(tree, tmp_path):
     path = image_path(tree, DRIVE, 3, "l")
     content = path.read_bytes()
     pack(make_plan(tree), tmp_path / "whole")
     path.write_bytes(content[:500])
     pack_shards(make_plan(tree, skip_bad=True), tmp_path / "out")
-    with pytest.raises(KittiDataError, match="--skip-bad"):  # what was skipped is not forgotten
+    with pytest.raises(KittiDataError, match="--skip-bad"):  # the skipped sample is still missing
         pack_shards(make_plan(tree), tmp_path / "out")
     path.write_bytes(content)
     pack(make_plan(tree), tmp_path / "out")

@@ -70,7 +70,7 @@ def read_samples(folder):
 
 
 def bytes_of(folder):
-    """Lists the files with final names."""
+    """Returns the bytes of all files with final names."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PACKING_NAME}
 
 
@@ -94,7 +94,7 @@ def test_every_sample_is_packed_once_with_the_views_of_its_line(tree, tmp_path):
             np.testing.assert_array_equal(np.asarray(packed), np.asarray(expected))
 
 
-def test_the_description_says_what_the_sample_is(tree, tmp_path):
+def test_the_metadata_describes_the_sample(tree, tmp_path):
     pack(tree, tmp_path / "out")
     info = json.loads(bytes(read_samples(tmp_path / "out")[lines_of()[0].key]["json"]))
     K = np.array(info.pop("K"))
@@ -204,7 +204,7 @@ def test_the_format_names_the_members(tree, tmp_path, image_format):
     assert set(members) == names | {"__key__", "json"}
 
 
-def test_the_versions_of_all_that_shapes_the_bytes_are_noted(tree, tmp_path):
+def test_the_versions_of_all_that_determines_the_bytes_are_recorded(tree, tmp_path):
     versions = pack(tree, tmp_path / "out").versions
     assert {"md2dist", "numpy", "pillow", "webdataset", "zlib"} <= set(versions)
     assert all(isinstance(number, str) and number for number in versions.values())
@@ -271,7 +271,7 @@ def test_shards_are_replaced_only_on_request_and_then_all_of_them(tree, tmp_path
     assert sorted(bytes_of(tmp_path / "out")) == names
 
 
-def test_a_failure_while_overwriting_leaves_the_old_shards(tree, tmp_path):
+def test_a_failure_while_overwriting_keeps_the_old_shards(tree, tmp_path):
     pack(tree, tmp_path / "out")
     before = bytes_of(tmp_path / "out")
     break_image(tree)
@@ -280,7 +280,7 @@ def test_a_failure_while_overwriting_leaves_the_old_shards(tree, tmp_path):
     assert bytes_of(tmp_path / "out") == before
 
 
-def test_an_output_that_cannot_be_a_folder_is_an_error_of_use(tree, tmp_path):
+def test_an_output_that_cannot_be_a_folder_is_a_usage_error(tree, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ShardError, match="cannot be written"):
         pack(tree, tmp_path / "file" / "out")

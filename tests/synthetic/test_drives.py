@@ -1,4 +1,4 @@
-"""Synthetic drives on the disk: KITTI's layout, KITTI's files, the same bytes every time."""
+"""Files of synthetic drives: KITTI's layout and formats, the same bytes every time."""
 
 import os
 import signal
@@ -105,7 +105,7 @@ def test_navigation_records_have_as_many_values_as_the_real_ones(tree, kitti_raw
     assert len(ours.read_text().split()) == len(real.read_text().split()) == 30
 
 
-def test_navigation_records_tell_the_true_trajectory_and_speed(tree):
+def test_navigation_records_hold_the_true_trajectory_and_speed(tree):
     """Latitude and longitude by KITTI's Mercator projection; speed and heading from the poses."""
     files = sorted((tree / DATE / f"{DATE}_drive_0001_sync/oxts/data").iterdir())
     records = np.array([file.read_text().split() for file in files], float)
@@ -154,7 +154,7 @@ def test_the_number_of_processes_changes_no_byte(tree, tmp_path):
 
 
 class DeadlyDrive(Drive):
-    """Its rendering is killed, as without memory."""
+    """A drive that kills its process while rendering, as the OOM killer does."""
 
     def render(self, frame, camera=2):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -168,7 +168,7 @@ def test_a_process_that_dies_is_an_error_not_a_hang(tmp_path, monkeypatch):
 
 
 def test_another_seed_gives_another_world(tree):
-    """Other streets: even another drive of the same world has nothing in common."""
+    """Streets differ between seeds and between drives of one seed."""
     images = [
         Drive(seed, number, 48, 160).render(0)[0].astype(float)
         for seed, number in ((3, 1), (3, 2), (4, 1))

@@ -35,9 +35,9 @@ def test_a_scanner_ray_meets_what_a_search_through_all_rectangles_finds():
     _compare_with_twin(place_scanner(pose, azimuths, elevations), 30, np.random.default_rng(0))
 
 
-def test_the_faces_of_a_box_enclose_it_and_look_outwards():
-    look = Appearance("planks", "planks", "planks", np.zeros((2, 3)))
-    faces = cut_faces([Box((3.0, -2.0, 0.5), 0.7, (4.0, 2.0, 1.0), look)])
+def test_the_faces_of_a_box_enclose_it_and_face_outwards():
+    appearance = Appearance("planks", "planks", "planks", np.zeros((2, 3)))
+    faces = cut_faces([Box((3.0, -2.0, 0.5), 0.7, (4.0, 2.0, 1.0), appearance)])
     normals = np.cross(faces.edges[:, 0], faces.edges[:, 1])
     middles = faces.origin + np.einsum("nk,nkj->nj", faces.size, faces.edges) / 2
     outwards = middles - [3.0, -2.0, 1.0]
@@ -48,7 +48,7 @@ def test_the_faces_of_a_box_enclose_it_and_look_outwards():
 
 
 def test_depth_is_measured_along_the_optical_axis():
-    """The ground under a pixel, put there by the pose and the depth, lies at height zero."""
+    """Ground pixels, back-projected with their depth and the pose, have height zero."""
     depth, pose = DRIVE.depth(12), DRIVE.camera_pose(12)
     v, u = np.mgrid[:96, :320]
     rays = np.linalg.inv(DRIVE.intrinsics) @ np.stack([u, v, 0 * u + 1]).reshape(3, -1)
@@ -65,7 +65,7 @@ def test_the_right_camera_is_one_baseline_to_the_right():
     np.testing.assert_allclose(right_in_left, expected, atol=1e-12)
 
 
-def test_points_of_the_left_image_lie_one_disparity_further_left_in_the_right_image():
+def test_the_right_image_is_the_left_one_shifted_by_the_disparity():
     left, right = DRIVE.depth(15, 2), DRIVE.depth(15, 3)
     row = 70
     columns = np.arange(320)
@@ -83,10 +83,10 @@ def test_another_view_warped_by_the_true_geometry_equals_the_target(source):
     error = np.abs(view.sampled - view.target).mean(1)
     assert visible.mean() > 0.85
     assert error[visible].mean() < 0.015
-    assert error[~visible].mean() > 0.05  # what is hidden does not match: the test can tell
+    assert error[~visible].mean() > 0.05  # occluded pixels do not match, so the test can fail
 
 
-def test_scanned_points_lie_on_the_surfaces_that_the_camera_sees():
+def test_scanned_points_are_on_the_surfaces_that_the_camera_sees():
     """Projected by the calibration, points have the depth of their pixel, or are hidden by it."""
     drive = Drive(seed=5, number=1)
     points = drive.scan(8).astype(np.float64)
@@ -101,7 +101,7 @@ def test_scanned_points_lie_on_the_surfaces_that_the_camera_sees():
     assert np.mean(ratio < 0.9) < 0.01  # nothing floats in front of the surfaces
 
 
-def test_depth_differs_from_frame_to_frame_beyond_what_the_image_row_tells():
+def test_depth_is_not_explained_by_the_image_row():
     depths = np.stack([Drive(3, number, 48, 160).depth(20) for number in range(1, 7)])
     scaled = 1 / np.clip(depths, 1, 80)
     of_row = scaled.mean((0, 2), keepdims=True)

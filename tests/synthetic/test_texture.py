@@ -38,7 +38,7 @@ def test_texel_centres_give_the_texels(ripmaps):
     np.testing.assert_allclose(values, tile_of(ripmaps, "road")[rows, columns].ravel(), atol=1e-4)
 
 
-def test_between_two_texels_lies_their_mean_also_across_the_seam(ripmaps):
+def test_the_value_between_two_texels_is_their_mean_also_across_the_seam(ripmaps):
     tile = tile_of(ripmaps, "leaves")
     row = 19
     inside = look_up(ripmaps, "leaves", 8 / SIZE, (row + 0.5) / SIZE)
@@ -69,6 +69,6 @@ def test_detail_fades_steadily_with_the_footprint(ripmaps):
     assert np.abs(np.diff(values)).max() < 0.02
 
 
-def test_levels_lie_side_by_side_in_a_page():
+def test_levels_are_stored_side_by_side():
     assert list(LEVEL_STARTS[:3]) == [0, SIZE + 1, SIZE + 1 + SIZE // 2 + 1]
     assert LEVEL_STARTS[-1] + 2 == STRIDE

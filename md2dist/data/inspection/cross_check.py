@@ -58,9 +58,8 @@ def find_inconsistent_images(reports: Iterable[ShardReport]) -> Iterator[Fault]:
 
 def shown_frames(lines: Iterable[SplitLine], recipe: Recipe) -> set[FrameId]:
     """Returns the frames that samples show in any of their views."""
-    views = view_names(
-        recipe.frame_offsets, use_stereo=False
-    )  # the stereo view shows the target's frame
+    # The stereo view shows the target's frame.
+    views = view_names(recipe.frame_offsets, use_stereo=False)
     images = (image_of_view(line, view) for line in lines for view in views)
     return {name_in_raw(image.drive, image.frame) for image in images}
 
@@ -76,7 +75,7 @@ def find_leaks(train: set[FrameId], evaluation: set[FrameId]) -> Iterator[Fault]
 
 
 def frame_gaps(lines: Iterable[SplitLine]) -> dict[str, list[int]]:
-    """Measures the gaps between the target frames of each drive, of either camera.
+    """Measures the gaps between the target frames of each drive, both cameras taken together.
 
     Returns:
         For every drive, sorted, the frames missing in each gap between its first and last one.

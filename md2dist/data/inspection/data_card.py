@@ -50,7 +50,7 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
 
 
 def _camera_facts(infos: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Returns sizes, and ranges of the intrinsics in packed pixels and in image widths."""
+    """Returns sizes, and ranges of the intrinsics in packed pixels and relative to the image."""
     K = np.array([info["K"] for info in infos], np.float64)
     packed = np.array([[info["width"], info["height"]] for info in infos])
     facts = {}

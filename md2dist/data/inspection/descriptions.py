@@ -32,7 +32,7 @@ def parse_description(content: bytes | memoryview) -> dict[str, Any]:
         as integers; ``K`` as 3x3 numbers, ``baseline`` as a number.
 
     Raises:
-        ShardError: if the content is different.
+        ShardError: if an entry is missing or has another type.
     """
     try:
         info = json.loads(bytes(content))
@@ -55,7 +55,7 @@ def parse_description(content: bytes | memoryview) -> dict[str, Any]:
 
 
 def split_line_of(info: dict[str, Any]) -> SplitLine:
-    """Returns the line of a split that a sample is, from its metadata."""
+    """Returns the split line of a sample, from its metadata."""
     drive = "/".join(filter(None, (info["date"], info["drive"])))
     return SplitLine(drive, info["frame"], info["side"])
 

@@ -97,9 +97,8 @@ def _describe(
 def _publish(folder: PackingFolder, manifest: Manifest, numbers: list[int]) -> None:
     """Moves the shards; removes earlier ones of the output, their manifest first."""
     output = folder.output
-    write_manifest(
-        manifest, folder.path
-    )  # from here on, shards may be missing in the working folder
+    # From here on, shards may be missing in the working folder.
+    write_manifest(manifest, folder.path)
     (output / MANIFEST_NAME).unlink(missing_ok=True)
     for number, entry in zip(numbers, manifest.shards, strict=True):
         if folder.shard_path(number).is_file():

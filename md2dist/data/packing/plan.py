@@ -80,22 +80,22 @@ def check_request(recipe: Recipe) -> None:
 
 
 def check_tasks(num_tasks: int, task_index: int = 0, num_processes: int = 1) -> None:
-    """Checks the division of the work.
+    """Checks the numbers of tasks and processes.
 
     Raises:
         ConfigError: naming the options of the packing command.
     """
     if not 0 <= task_index < num_tasks:
         raise ConfigError(
-            f"--task-index {task_index} --num-tasks {num_tasks}: expected an index from 0 to "
-            "one less than the number of tasks"
+            f"--task-index {task_index} --num-tasks {num_tasks}: expected 0 <= index < number of "
+            "tasks"
         )
     if num_processes < 1:
         raise ConfigError(f"--processes {num_processes}: expected >= 1")
 
 
 def check_output(output: str) -> None:
-    """Checks the output folder.
+    """Checks that the output is a local folder.
 
     Raises:
         ConfigError: if it is a URL.
@@ -103,7 +103,7 @@ def check_output(output: str) -> None:
     if is_url(output):
         raise ConfigError(
             f"--output {output}: shards are packed into a local folder; copy it afterwards with "
-            "index.json, e.g. by `aws s3 sync FOLDER s3://BUCKET/NAME`"
+            "index.json, e.g. with `aws s3 sync FOLDER s3://BUCKET/NAME`"
         )
 
 

@@ -10,7 +10,7 @@ _SMALL = 1 << 14  # bytes: calibrations, which users edit, but no images
 
 
 class Fingerprint(NamedTuple):
-    """Content of a file; the same in a folder and in an archive."""
+    """Digest and size of a file's content; the same in a folder and in an archive."""
 
     sha256: str
     num_bytes: int
