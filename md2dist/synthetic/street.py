@@ -24,15 +24,15 @@ class Street(NamedTuple):
     seed: int
     drive: int
     bends: NDArray[np.float64]  # (3, num_bends): amplitude in m, wave number in rad/m, phase
-    kerb: float  # m from the centre line to the end of the road
-    verge: float  # m from there to the outer end of the pavement: houses begin behind it
-    setback: float  # m of land between the pavement and the foremost houses
-    density: float  # 0..1, how closely things stand
-    ground: Rectangles  # NUM_ZONES copies of z = 0, one as each zone would look
+    kerb: float  # m from the centre line to the edge of the road
+    verge: float  # m from the centre line to the outer edge of the pavement
+    setback: float  # m from the pavement to the nearest houses
+    density: float  # 0..1, of objects along the street
+    ground: Rectangles  # NUM_ZONES copies of the plane z = 0, one with each zone's texture
     sun: NDArray[np.float64]  # (3,) unit vector to the sun
-    sun_share: float  # of the light, 0..1; the rest comes from all sides
-    sky_colors: NDArray[np.float64]  # (2, 3) RGB at the horizon and high up
-    haze: float  # 1/m, the rate at which colours turn into the horizon's
+    sun_share: float  # share of direct sunlight, 0..1; the rest is ambient
+    sky_colors: NDArray[np.float64]  # (2, 3) RGB at the horizon and at the zenith
+    haze: float  # 1/m, rate at which colours approach the horizon's
 
     def center(self, x: ArrayLike) -> NDArray[np.float64]:
         """Returns y in m of the centre line at x in m, of any shape."""
@@ -46,7 +46,7 @@ class Street(NamedTuple):
         return np.arctan(slope.sum(-1))
 
     def light(self, rectangles: Rectangles) -> Rectangles:
-        """The rectangles with their colours lit by the sun and the sky."""
+        """Returns the rectangles with their colours lit by the sun and the sky."""
         normal = np.cross(rectangles.edges[:, 0], rectangles.edges[:, 1])
         sunshine = self.sun_share * np.clip(normal @ self.sun, 0, None)
         brightness = 0.85 * (1 - self.sun_share) + 1.3 * sunshine
@@ -95,12 +95,12 @@ def draw_colors(
     saturation: Range,
     value: Range,
 ) -> NDArray[np.float64]:
-    """RGB (2, 3) of a dark and a light tone of one hue.
+    """Draws RGB (2, 3) of a dark and a light tone of one hue.
 
     Args:
-        rng: where chance comes from.
-        hues: from and to, in turns of the colour circle.
-        saturation: from and to, of the dark tone.
+        rng: random generator.
+        hues: range of the hue, in turns of the colour circle.
+        saturation: range of the saturation of the dark tone.
         value: brightness of the dark and of the light tone.
     """
     hue, tint = rng.uniform(*hues) % 1, rng.uniform(*saturation)
@@ -109,7 +109,7 @@ def draw_colors(
 
 
 def _lay_ground(rng: Generator, kerb: float) -> Rectangles:
-    """The plane z = 0 as road (one tile across, its middle at 0), as pavement and as land."""
+    """Returns the plane z = 0 as road (one tile wide, centred at 0), as pavement and as land."""
     asphalt = np.array([[0.06, 0.06, 0.07], [1.0, 1.0, 0.98]]) * rng.uniform(0.85, 1.1)
     pavement = draw_colors(rng, (0.0, 0.15), (0.0, 0.25), (0.1, rng.uniform(0.6, 0.9)))
     land = draw_colors(rng, (0.05, 0.3), (0.2, 0.6), (0.12, rng.uniform(0.5, 0.8)))

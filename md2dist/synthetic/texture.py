@@ -1,8 +1,8 @@
 """Procedural grey textures of street materials, and their anti-aliased lookup.
 
-Textures are periodic tiles in [0, 1]; a surface turns grey into colour with a dark and a light end.
-They are kept as ripmaps: every power-of-two reduction along each axis by itself, because what a
-driver sees is mostly road and walls at grazing angles, squeezed along one direction only.
+Textures are periodic tiles in [0, 1]; a surface interpolates between a dark and a light colour with
+them. They are stored as ripmaps, with power-of-two reductions along each axis separately, because
+road and walls are mostly seen at grazing angles, foreshortened along one direction only.
 
 Source: procedural noise as filtered white noise with a 1/f spectrum.
 """
@@ -128,7 +128,7 @@ MATERIALS = {name: number for number, name in enumerate(TEXTURES)}
 
 @lru_cache(maxsize=2)
 def build_ripmaps(seed: int, drive: int) -> NDArray[np.float32]:
-    """Paints all materials for the drive with this number, in the world of this seed.
+    """Builds the textures of all materials for the drive with this number, in this seed's world.
 
     Returns:
         (num_materials * STRIDE * STRIDE,) values in [0, 1]: one ripmap after the other, rows along
@@ -156,13 +156,13 @@ def sample(
     place: NDArray[np.float32],
     footprint: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Looks textures up, linear between texels and between levels, along both axes.
+    """Samples textures with linear interpolation between texels and between levels on both axes.
 
     Args:
-        ripmaps: what `build_ripmaps` returns.
+        ripmaps: textures from `build_ripmaps`.
         material: (N,) numbers of MATERIALS.
         place: (2, N) s and t on the surface, in tiles.
-        footprint: (2, N) what a pixel covers along s and t, in tiles.
+        footprint: (2, N) extent of a pixel along s and t, in tiles.
 
     Returns:
         (N,) grey in [0, 1].
