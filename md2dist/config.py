@@ -106,7 +106,7 @@ class CheckpointConfig:
 
     every_steps: int | None = None  # steps between checkpoints, in addition to one per epoch
     keep: int = 3  # number of newest checkpoints to keep
-    resume: ResumeMode = "auto"  # auto: resume if a checkpoint exists; must: fail without one
+    resume: ResumeMode = "auto"  # auto: if a checkpoint exists; must: fail without; never: restart
 
 
 @dataclass(frozen=True)

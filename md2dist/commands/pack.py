@@ -10,9 +10,11 @@ each with the same options and its own --task-index; --merge then completes the 
 import argparse
 import shlex
 from pathlib import Path
+from typing import get_args
 
 from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command
+from md2dist.data.images import ImageFormat
 from md2dist.data.kitti.layout import open_kitti
 from md2dist.data.kitti.named_splits import load_split, name_split
 from md2dist.data.packing.merge import merge_shards
@@ -42,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
         help="offsets of the neighbouring frames to pack")  # fmt: skip
     add("--stereo", action=argparse.BooleanOptionalAction, default=True,
         help="pack the image of the other camera")  # fmt: skip
-    add("--image-format", choices=["png", "jpg", "webp"], default="png",
+    add("--image-format", choices=get_args(ImageFormat), default="png",
         help="format of the packed images; jpg is lossy")  # fmt: skip
     add("--quality", type=int, default=95, help="quality of jpg images, 1 to 100")
     add("--samples-per-shard", type=int, default=256,

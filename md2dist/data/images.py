@@ -83,14 +83,19 @@ def encode_frame(frame: Image.Image, image_format: ImageFormat, quality: int) ->
         frame: the image.
         image_format: ``png``, ``jpg`` or ``webp``.
         quality: 1..100, for ``jpg`` only.
+
+    Raises:
+        ValueError: if the format is unknown.
     """
     stream = io.BytesIO()
     if image_format == "png":
         frame.save(stream, "PNG", compress_level=1, compress_type=_RUN_LENGTHS)
     elif image_format == "webp":
         frame.save(stream, "WEBP", lossless=True, quality=0, method=0)
-    else:
+    elif image_format == "jpg":
         frame.save(stream, "JPEG", quality=quality, subsampling="4:4:4")
+    else:
+        raise ValueError(f"unknown image format {image_format!r}")
     return stream.getvalue()
 
 
