@@ -136,7 +136,7 @@ def test_the_same_seed_gives_the_same_noise_and_another_seed_another():
     first, again, other = (model(batch, noise_seed=seed).loss for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert not torch.equal(model(batch).loss, model(batch).loss)  # the default generator goes on
+    assert not torch.equal(model(batch).loss, model(batch).loss)  # the default generator advances
 
 
 def test_noise_is_drawn_in_training_mode_alone():

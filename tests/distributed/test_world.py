@@ -147,7 +147,9 @@ def go_on(world):
 
 def find_other_shards(world):
     with exit_on_all_ranks(world):
-        check_agreement(world, "mend it", first_step=7, train_shards="abc" if world.rank else "def")
+        check_agreement(
+            world, "use the same shards", first_step=7, train_shards="abc" if world.rank else "def"
+        )
 
 
 @pytest.mark.slow
@@ -163,7 +165,7 @@ def test_an_error_on_one_rank_ends_all_and_is_reported_once(capfd):
 def test_ranks_that_found_different_things_end_together(capfd):
     assert run_ranks(find_other_shards) == ["exit 2", "exit 2"]
     told = capfd.readouterr().err
-    assert "disagree on train_shards: rank 0 has def, rank 1 has abc; mend it" in told
+    assert "disagree on train_shards: rank 0 has def, rank 1 has abc; use the same shards" in told
     assert "first_step" not in told
 
 

@@ -30,7 +30,7 @@ def test_waiting_is_broken_off_but_not_before_there_is_nothing_to_take():
     assert reader.take(1, lambda: False) == [1]
 
 
-def test_an_error_reaches_whoever_takes_and_after_the_items_before_it():
+def test_an_error_is_raised_by_take_after_the_items_before_it():
     def items():
         yield 0
         raise ShardError("sample 1 is damaged")

@@ -90,6 +90,6 @@ def test_workers_go_on_when_a_scheduler_signals_every_process(folder):
         os.kill(worker, signal.SIGINT)
     time.sleep(0.5)
     assert all(map(is_running, workers))
-    output, errors = process.communicate("go on\n", timeout=60)
+    output, errors = process.communicate("continue\n", timeout=60)
     assert output.strip() == "199", errors
     wait_until_gone(workers)

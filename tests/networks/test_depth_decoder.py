@@ -9,7 +9,7 @@ from reference.networks import depth_maps
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.weights.published import published_names
 
-TINY = (3, 4, 5, 6, 7)  # channels of an encoder that nobody has, each another number
+TINY = (3, 4, 5, 6, 7)  # channels of an imaginary encoder, all different
 
 
 def make_features(channels=TINY, batch=2, height=64, width=96, dtype=torch.float64):
