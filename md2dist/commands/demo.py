@@ -27,7 +27,7 @@ from md2dist.synthetic.drives import split_lines
 
 SIZE = ["--height", "64", "--width", "192"]
 RENDER = ["--width", "416", "--height", "128", "--processes", "2", "--overwrite"]
-TRAINING_DRIVES, TRAINING_FRAMES, HELD_OUT_FRAMES, SCAN_EVERY = 8, 40, 40, 4
+SCAN_EVERY = 4  # frames
 
 
 def main() -> None:
@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("demo_output"), help="folder for all results"
     )
+    parser.add_argument("--drives", type=int, default=8, help="number of training drives")
+    parser.add_argument("--frames", type=int, default=40, help="number of frames of each drive")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that override configs/demo.yaml"
     )
@@ -45,7 +47,7 @@ def main() -> None:
     start = time.monotonic()
     output = arguments.output
     shards, run = output / "shards", output / "run"
-    make_shards(output, shards)
+    make_shards(output, shards, arguments.drives, arguments.frames)
     train(shards, run, [*shorten(), *arguments.overrides])
     report = output / "metrics.json"
     held_out = shards / "held_out"
@@ -69,15 +71,12 @@ def main() -> None:
     print("\n" + "\n".join(f"{name:20} {value}" for name, value in summary.items()))
 
 
-def make_shards(output: Path, shards: Path) -> None:
+def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) -> None:
     """Renders both worlds and packs training frames, training scans and held-out scans."""
-    for name, seed, num_drives, num_frames in (
-        ("training", 1, TRAINING_DRIVES, TRAINING_FRAMES),
-        ("held_out", 1001, 1, HELD_OUT_FRAMES),
-    ):
+    for name, seed, count in (("training", 1, num_drives), ("held_out", 1001, 1)):
         call(
             "synthesize", "--output", output / "kitti" / name,
-            "--seed", seed, "--drives", num_drives, "--frames", num_frames,
+            "--seed", seed, "--drives", count, "--frames", num_frames,
             "--scan-every", SCAN_EVERY, *RENDER,
         )  # fmt: skip
     scans_only = ["--frame-offsets", "--no-stereo", "--ground-truth", "velodyne"]
@@ -86,7 +85,6 @@ def make_shards(output: Path, shards: Path) -> None:
         ("scans", "training", (), "l", SCAN_EVERY, scans_only),
         ("held_out", "held_out", (), "l", SCAN_EVERY, scans_only),
     ):
-        num_frames = TRAINING_FRAMES if world == "training" else HELD_OUT_FRAMES
         drives = sorted((output / "kitti" / world).glob("*/*_sync"))
         lines = [
             line for drive in drives for line in split_lines(drive, num_frames, offsets, sides)
@@ -125,7 +123,8 @@ def shorten() -> list[str]:
 
 def draw(output: Path, run: Path) -> Path:
     """Predicts the depth of one held-out image and returns the path of its picture."""
-    image = next((output / "kitti" / "held_out").glob("*/*_sync/image_02/data/0000000020.*"))
+    images = sorted((output / "kitti" / "held_out").glob("*/*_sync/image_02/data/*"))
+    image = images[len(images) // 2]
     call("predict", "--checkpoint", run, "--input", image, "--output", output / "depth")
     return output / "depth" / f"{image.stem}_picture.png"
 

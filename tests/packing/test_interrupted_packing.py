@@ -55,7 +55,7 @@ def kill(running: subprocess.Popen) -> None:
 
 
 @needs_proc
-def test_killed_at_ten_random_moments_it_resumes_to_the_same_bytes(tmp_path, long_request):
+def test_killed_at_five_random_moments_it_resumes_to_the_same_bytes(tmp_path, long_request):
     output = tmp_path / "out"
     start = time.monotonic()
     running = subprocess.Popen(command(*long_request), stderr=subprocess.DEVNULL)
@@ -76,9 +76,9 @@ def test_killed_at_ten_random_moments_it_resumes_to_the_same_bytes(tmp_path, lon
         except subprocess.TimeoutExpired:
             kill(running)
             num_killed += 1
-            if num_killed == 10:
+            if num_killed == 5:
                 break
-    assert num_killed == 10
+    assert num_killed == 5
     if MANIFEST_NAME not in finished_names(output):
         assert make_shards(*long_request).returncode == 0
     assert bytes_of(output) == expected

@@ -59,7 +59,6 @@ SIGNALS = {
     "TERM to deepspeed": (wait_for_steps, signal.SIGTERM, "deepspeed", -signal.SIGTERM),
     "USR1 to deepspeed": (wait_for_validation, signal.SIGUSR1, "deepspeed", -signal.SIGUSR1),
     "TERM to launch": (wait_for_steps, signal.SIGTERM, "launch", 1),
-    "USR1 to launch": (wait_for_steps, signal.SIGUSR1, "launch", 0),
     "TERM to a rank": (stall_the_data, signal.SIGTERM, "rank 0", EXIT_PREEMPTED),
     "USR1 to a rank": (wait_for_steps, signal.SIGUSR1, "rank 1", EXIT_PREEMPTED),
 }

@@ -73,7 +73,8 @@ def test_synchronised_batch_norm_makes_two_ranks_take_the_steps_of_one(run_train
 
 
 def test_half_precision_follows_single_precision(run_training):
-    words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
+    # One sample per step: a CPU computes fp16 convolutions slowly.
+    words = ["optim.max_steps=2", "optim.micro_batch_size=1", "network.freeze_batchnorm=true"]
     _, single = run_training("fp32", *words)
     for dtype in ("bf16", "fp16"):
         _, half = run_training(dtype, *words, f"precision.dtype={dtype}")
@@ -83,7 +84,9 @@ def test_half_precision_follows_single_precision(run_training):
 
 
 def test_an_overflow_of_the_loss_scale_is_skipped_on_all_ranks_and_survives_a_resume(run_training):
-    words = ["precision.dtype=fp16", "precision.initial_loss_scale=1e38"]
+    # One sample without neighbours per rank: a CPU computes fp16 convolutions slowly.
+    words = ["precision.dtype=fp16", "data.frame_offsets=[]", "optim.micro_batch_size=1"]
+    words.append("precision.initial_loss_scale=1e38")
     _, run = run_training("overflow", *words, "optim.max_steps=1", num_ranks=2)
     first = read_state(run)
     assert first["guard"] == {"scale": pytest.approx(5e37), "num_clean_steps": 0, "num_skipped": 1}
