@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from md2dist.errors import ConfigError, ShardError
-from md2dist.parent_process import end_with_parent
+from md2dist.parent_process import end_with_parent, holding_termination
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -42,7 +42,7 @@ def map_in_processes(
         num_processes, context, initializer=_begin_worker, initargs=(ignores_interrupts,)
     )
     try:
-        with _holding_interrupts():
+        with _holding_interrupts(), holding_termination():
             results = pool.map(function, jobs)
         yield from results
     except BrokenProcessPool:

@@ -41,6 +41,24 @@ def test_an_error_is_raised_by_take_after_the_items_before_it():
         reader.take(1, lambda: False)
 
 
+@pytest.mark.parametrize("error", [ShardError("damaged"), RuntimeError("a worker exited")])
+def test_an_error_during_a_stop_is_the_end_of_the_data(error):
+    def items():
+        raise error
+        yield
+
+    assert BackgroundReader(items(), CPU).take(1, lambda: True) is None
+
+
+def test_a_worker_that_ends_shortly_before_the_stop_is_known_is_the_end_of_the_data():
+    def items():
+        raise RuntimeError("a worker exited")
+        yield
+
+    answers = iter([False, False, True])
+    assert BackgroundReader(items(), CPU).take(1, lambda: next(answers)) is None
+
+
 def test_nothing_is_read_before_the_first_take():
     read = threading.Event()
 

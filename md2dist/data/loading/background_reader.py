@@ -1,14 +1,18 @@
 """Background reader: an iterable read in a thread, so that waiting for it can be interrupted."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from queue import Empty, Queue
 from typing import Generic, TypeVar
 
 import torch
 
+from md2dist.errors import Md2distError
+
 Item = TypeVar("Item")
 _POLL_S = 0.2  # between two checks whether to keep waiting
+_STOP_S = 3.0  # a stop that ends workers is known to this process at the latest after this time
 
 
 class BackgroundReader(Generic[Item]):
@@ -32,7 +36,8 @@ class BackgroundReader(Generic[Item]):
             is_stopping: called while no item is available; True interrupts the wait.
 
         Returns:
-            The items, or None if the wait was interrupted; items received by then are lost.
+            The items, or None if the wait was interrupted or the iterable failed during a stop,
+            which may end its workers; items received by then are lost.
 
         Raises:
             BaseException: any exception of the iterable.
@@ -48,6 +53,8 @@ class BackgroundReader(Generic[Item]):
                     return None
                 continue
             if isinstance(item, BaseException):
+                if _comes_true(is_stopping, 0 if isinstance(item, Md2distError) else _STOP_S):
+                    return None
                 raise item
             group.append(item)
         return group
@@ -60,3 +67,13 @@ class BackgroundReader(Generic[Item]):
                 self._queue.put(item)
         except BaseException as error:  # raised by `take`
             self._queue.put(error)
+
+
+def _comes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether a condition holds now or within some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True

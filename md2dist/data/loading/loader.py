@@ -16,7 +16,7 @@ from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.topology import Topology
 from md2dist.errors import ConfigError, Md2distError
-from md2dist.parent_process import end_with_parent
+from md2dist.parent_process import end_with_parent, holding_termination
 from md2dist.records import FrameBatch
 
 Stage = Callable[[Iterator[RawSample]], Iterable[RawSample]]
@@ -120,7 +120,9 @@ class FrameLoader:
 
     def __iter__(self) -> Iterator[FrameBatch]:
         num_left = self._num_batches
-        for batch in self._batches:
+        with holding_termination():
+            batches = iter(self._batches)  # starts the workers
+        for batch in batches:
             if isinstance(batch, Md2distError):
                 raise batch
             yield batch
