@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from md2dist.errors import ShardError
+from md2dist.storage.cache_folder import TAG_NAME, make_cache_folder
 from md2dist.storage.locks import is_same_file, lock, try_lock, unlock
 from md2dist.storage.retries import RetryPolicy, retry
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _PART = ".part"  # suffix of a file that is not complete yet
 _LEDGER = ".ledger"  # the file that counts the bytes of all others
+_LEDGER_DIGITS = 18
 _SLACK = 0.05  # of the limit, freed in one go, since making room lists every file
 _LONG_UNUSED = 86400.0  # s
 _WHILE_REMOVED = RetryPolicy(num_tries=5, first_wait=0.01)  # e.g. by `rm -r`
@@ -46,7 +48,7 @@ class ShardCache:
     """Cache of files by key, each fetched once per node and kept while there is room.
 
     Args:
-        folder: on a disk of this node; created if missing.
+        folder: on a disk of this node, for this cache alone; created if missing.
         max_bytes: limit for all files together, which this object enforces when it adds a file. It
             is exceeded, with a warning, only while the files in use are larger.
     """
@@ -68,11 +70,12 @@ class ShardCache:
 
         Raises:
             ShardError: if the folder cannot be written, or other files fill its disk.
+            ConfigError: if it holds files that are not of a cache.
         """
         path = self.folder / key
 
         def attempt() -> OpenFile:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_cache_folder(self.folder)
             while True:
                 if file := _open_whole(path) or self._fill(path, num_bytes, fill):
                     return file
@@ -97,7 +100,7 @@ class ShardCache:
     ) -> OpenFile | None:
         """Fetches a file; None, after a wait, if another process has been fetching it."""
         part = path.with_name(path.name + _PART)
-        file = OpenFile(path, os.open(part, os.O_RDWR | os.O_CREAT, 0o600))
+        file = OpenFile(path, _open_entry(part, os.O_RDWR | os.O_CREAT))
         if not try_lock(file.descriptor):
             # Shared, since its writer keeps using it: granted when it is complete, or its writer
             # has died.
@@ -126,8 +129,9 @@ class ShardCache:
         """Reserves room for a file, on the disk too, to detect a full disk before writing."""
         with self._locked_ledger() as ledger:
             # After a crash or a removed file, the count may be too high, but it is never too low.
-            counted = ledger.read()
-            total = int(counted) if counted else self._make_room(self.max_bytes)
+            counted = ledger.read(_LEDGER_DIGITS + 1)
+            is_valid = counted.isdecimal() and len(counted) <= _LEDGER_DIGITS
+            total = int(counted) if is_valid else self._make_room(self.max_bytes)
             if total + num_bytes > self.max_bytes:
                 total = self._make_room(int(self.max_bytes * (1 - _SLACK)) - num_bytes)
                 if total + num_bytes > self.max_bytes:
@@ -147,7 +151,8 @@ class ShardCache:
 
     @contextmanager
     def _locked_ledger(self) -> Iterator[TextIO]:
-        with (self.folder / _LEDGER).open("a+") as ledger:
+        descriptor = _open_entry(self.folder / _LEDGER, os.O_RDWR | os.O_CREAT)
+        with os.fdopen(descriptor, "r+") as ledger:
             lock(ledger)
             try:
                 ledger.seek(0)
@@ -160,9 +165,9 @@ class ShardCache:
         """Removes unused files until `max_bytes` are left; returns the bytes that are left."""
         files = []
         for entry in os.scandir(self.folder):
-            if not entry.name.startswith("."):
+            if not entry.name.startswith(".") and entry.name != TAG_NAME:
                 with suppress(FileNotFoundError):  # a file is completed without the ledger
-                    files.append((entry.path, entry.stat()))
+                    files.append((entry.path, entry.stat(follow_symlinks=False)))
         total = sum(stat.st_size for path, stat in files)
         for path, stat in sorted(files, key=_worth):
             if total <= max_bytes:
@@ -190,9 +195,20 @@ def _is_long_unused(stat: os.stat_result) -> bool:
     return time.time() - stat.st_mtime > _LONG_UNUSED
 
 
+def _open_entry(path: Path, flags: int) -> int:
+    """Opens a file of the cache; removes a link in its place, which the cache has not made."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        path.unlink(missing_ok=True)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+
+
 def _open_whole(path: Path) -> OpenFile | None:
     try:
-        file = OpenFile(path, os.open(path, os.O_RDONLY))
+        file = OpenFile(path, _open_entry(path, os.O_RDONLY))
     except FileNotFoundError:
         return None
     lock(file.descriptor, shared=True)
@@ -204,7 +220,7 @@ def _open_whole(path: Path) -> OpenFile | None:
 
 def _remove_unused(path: Path) -> bool:
     with suppress(FileNotFoundError):
-        file = OpenFile(path, os.open(path, os.O_RDONLY))
+        file = OpenFile(path, _open_entry(path, os.O_RDONLY))
         if not try_lock(file.descriptor):
             return False
         if is_same_file(file.descriptor, path):

@@ -68,7 +68,7 @@ def test_the_command_prints_a_row_and_writes_the_figures_of_the_library(
     process = start(checkpoint, shards, "--output", tmp_path / "figures.json", *cache)
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert len(list((tmp_path / "cache").glob("*-*-*"))) == 5
+    assert len(list((tmp_path / "cache").glob("md2dist-cache/*-*-*"))) == 5
     figures = json.loads((tmp_path / "figures.json").read_text())
     report = evaluate_depth(
         frames_predictor(load_model(checkpoint)),

@@ -16,6 +16,7 @@ from md2dist.data.inspection.descriptions import read_descriptions
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, ShardError
+from md2dist.storage.cache_folder import NAME
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def cache(tmp_path) -> Path:
 
 
 def kept(cache: Path) -> list[Path]:
-    return [path for path in cache.iterdir() if not path.name.startswith(".")]
+    return list((cache / NAME).glob("*-*-*"))
 
 
 def test_a_web_server_serves_each_sample_once(server, folder, cache):

@@ -13,6 +13,7 @@ from helpers.small_disk import needs_small_disk, run_on_small_disk
 
 from md2dist.errors import ShardError
 from md2dist.storage.cache import ShardCache
+from md2dist.storage.cache_folder import TAG_NAME, make_cache_folder
 
 fork = multiprocessing.get_context("fork")
 
@@ -36,7 +37,7 @@ def open_file(cache: ShardCache, key: str, fetched: list[str] | None = None):
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob("[!.]*")}
+    return {path.name for path in folder.glob("[!.]*")} - {TAG_NAME}
 
 
 def age(folder: Path, **days: float) -> None:
@@ -171,7 +172,7 @@ def test_what_another_process_fetches_into_a_new_folder_is_left_alone(cache):
 
     def fill(stream):
         shutil.rmtree(cache.folder)
-        cache.folder.mkdir()
+        make_cache_folder(cache.folder)
         part.write_bytes(b"half")  # of another process, which continues
         stream.write(content("a"))
         raise ShardError("the store is gone")

@@ -12,6 +12,7 @@ from helpers.small_shards import write_small_shards
 
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ShardError
+from md2dist.storage.cache_folder import NAME
 from md2dist.storage.store import NUM_AT_ONCE
 
 SAMPLE = 29696  # bytes of a sample's section
@@ -34,7 +35,7 @@ def dataset(server, folder, tmp_path) -> ShardDataset:
 
 
 def left(tmp_path: Path) -> list[str]:
-    return [path.name for path in (tmp_path / "c").glob("[!.]*")]
+    return [path.name for path in (tmp_path / "c" / NAME).glob("*-*-*")]
 
 
 PASSING = {
@@ -193,7 +194,7 @@ def test_a_cached_file_that_goes_bad_is_fetched_again_once(
     dataset = ShardDataset(url, cache_dir=tmp_path / "c", retry_policy=HASTY)
     read_all(dataset)
     for name in left(tmp_path):
-        path = tmp_path / "c" / name
+        path = tmp_path / "c" / NAME / name
         path.write_bytes(bytes(path.stat().st_size))
     before = len(server.requests)
     assert read_all(dataset) == read_folder(folder)
@@ -218,7 +219,7 @@ def test_what_this_machine_fails_at_on_the_way_to_a_store_passes(
     faults = [errno.EHOSTUNREACH, errno.EIO]
 
     def fail_twice(*args, **kwargs):
-        if faults and not str(args[0]).endswith(".ledger"):
+        if faults and NAME not in str(args[0]):
             raise OSError(faults[0], os.strerror(faults.pop(0)))
         return attempt(*args, **kwargs)
 

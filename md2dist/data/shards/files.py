@@ -1,7 +1,6 @@
 """Files that samples are read from: local shards, or copies in the cache."""
 
 import os
-import tempfile
 import zlib
 from functools import partial
 from io import BufferedRandom
@@ -13,6 +12,7 @@ from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest
 from md2dist.errors import ConfigError, ShardError
 from md2dist.storage.cache import OpenFile, ShardCache
+from md2dist.storage.cache_folder import NAME, default_cache_folder
 from md2dist.storage.hashing import hash_stream
 from md2dist.storage.read_ahead import ReadAheadLimits
 from md2dist.storage.retries import RetryPolicy
@@ -223,15 +223,17 @@ def open_cache(cache_dir: str | Path | None, cache_gb: float) -> ShardCache:
     """Returns a size-limited cache for fetched bytes; its folder is created on first use.
 
     Args:
-        cache_dir: folder on a disk of this node; None: one per user below the temporary folder.
+        cache_dir: folder on a disk of this node, in which the cache makes one of its own; None: one
+            per user below the temporary folder.
         cache_gb: size limit, GB.
 
     Raises:
-        ConfigError: if `cache_gb` is not a finite number > 0.
+        ConfigError: if `cache_gb` is not a finite number > 0, or other users have taken the place
+            below the temporary folder.
     """
     if not 0 < cache_gb < inf:
         raise ConfigError(
             f"cache size {cache_gb} GB: expected a finite number > 0 in data.cache_gb or --cache-gb"
         )
-    default = Path(tempfile.gettempdir()) / f"md2dist-cache-{os.getuid()}"
-    return ShardCache(Path(cache_dir or default), int(cache_gb * 1e9))
+    folder = default_cache_folder() if cache_dir is None else Path(cache_dir) / NAME
+    return ShardCache(folder, int(cache_gb * 1e9))
