@@ -103,7 +103,7 @@ def train(shards: Path, run: Path, overrides: list[str]) -> None:
     shutil.rmtree(run, ignore_errors=True)
     num_ranks = min(torch.cuda.device_count(), 2) or 2
     run_program(
-        "deepspeed", "--num_gpus", num_ranks, "--master_port", find_free_port(),
+        "deepspeed", "-q", "--num_gpus", num_ranks, "--master_port", find_free_port(),
         "--module", "md2dist.commands.train", "--config", "configs/demo.yaml",
         f"data.train_shards={shards / 'training'}", f"data.val_shards={shards / 'held_out'}",
         f"log.run_dir={run}", "checkpoint.resume=never", *overrides,
