@@ -96,14 +96,19 @@ def next_command(recipe: Recipe, shards: Path) -> str:
     if min(recipe.height, recipe.width or 0) < SMALLEST_SIZE:
         return f"the networks need height and width >= {SMALLEST_SIZE}; pack larger images to train"
     if not config:
-        return shlex.join(
-            ["python", "launch/evaluate.py", "--checkpoint", "RUN", "--shards", str(shards)]
-        )
+        return shlex.join(["md2dist", "evaluate", "--checkpoint", "RUN", "--shards", str(shards)])
     settings = [f"data.train_shards={shards}"]
     settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
     if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs
         settings.append(f"data.frame_offsets={list(recipe.frame_offsets)}".replace(" ", ""))
-    command = ["deepspeed", "launch/train.py", "--config", f"configs/{config}.yaml", *settings]
+    command = [
+        "deepspeed",
+        "-q",
+        "launch/train.py",
+        "--config",
+        f"configs/{config}.yaml",
+        *settings,
+    ]
     return shlex.join(command)
 
 

@@ -6,7 +6,6 @@ import sys
 from md2dist.commands.options import add_local_rank
 from md2dist.console import run_command
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.training.run import run
 
 
 def parse_arguments() -> list[str]:
@@ -33,7 +32,10 @@ def parse_arguments() -> list[str]:
 
 def main() -> None:
     """Trains; exits with 0 if the run finished, with EXIT_PREEMPTED if it was stopped."""
-    is_finished = run(parse_arguments())
+    words = parse_arguments()
+    from md2dist.training.run import run  # late: it imports torch and DeepSpeed, for seconds
+
+    is_finished = run(words)
     sys.exit(0 if is_finished else EXIT_PREEMPTED)
 
 

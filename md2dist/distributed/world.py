@@ -167,10 +167,15 @@ def find_free_port() -> int:
             return port
 
 
+def cores_per_rank(node_size: int) -> int:
+    """Returns the number of cores that each of a node's ranks may use, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) // node_size)
+
+
 def _share_cores(world: World) -> None:
     """Divides the node's cores among its ranks, unless the user did; launchers do not."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.node_size))
+        torch.set_num_threads(cores_per_rank(world.node_size))
 
 
 def _make_world(launch: Launch) -> World:
