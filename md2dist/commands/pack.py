@@ -15,8 +15,8 @@ from typing import get_args
 from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command
 from md2dist.data.images import ImageFormat
-from md2dist.data.kitti.layout import open_kitti
 from md2dist.data.kitti.named_splits import load_split, name_split
+from md2dist.data.kitti.roots import open_kitti
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import Plan, check_output, check_request, check_tasks, plan_samples
 from md2dist.data.packing.writer import Progress, pack_shards

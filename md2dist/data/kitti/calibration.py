@@ -138,8 +138,8 @@ def _parse_odometry(entries: "_Entries", use_scans: bool) -> Calibration:
         velo_to_cam = entries.read("Tr", 3, 4) if use_scans else np.full((3, 4), np.nan)
     except KittiDataError as error:
         raise KittiDataError(
-            f"{error}, which --ground-truth velodyne needs; it is in data_odometry_calib.zip: "
-            "remove extracted calib.txt files of other archives, which take precedence"
+            f"{error}, which --ground-truth velodyne needs; it is in data_odometry_calib.zip, and "
+            "not in other archives"
         ) from None
     return Calibration(
         P_rect=np.stack([entries.read(f"P{i}", 3, 4) for i in range(4)]),
@@ -155,20 +155,32 @@ def _square(transform: np.ndarray) -> np.ndarray:
 
 
 class _Entries:
-    """The ``name: numbers`` lines of a calibration file."""
+    """The ``name: numbers`` lines of a calibration file, and of its copies in other archives."""
 
     def __init__(self, tree: SourceTree, file: str):
         self.file = file
-        try:
-            lines = tree.read(file).decode().splitlines()
-        except UnicodeDecodeError as error:
-            raise KittiDataError(f"calibration file {file} is not text ({error})") from None
-        self.texts = dict(line.split(":", 1) for line in lines if ":" in line)
+        self._copies = [(label, self._parse(content)) for label, content in tree.read_all(file)]
 
     def read(self, name: str, *shape: int) -> np.ndarray:
+        found = [(label, texts[name]) for label, texts in self._copies if name in texts]
         try:
-            return np.array(self.texts[name].split(), np.float64).reshape(shape)
-        except (KeyError, ValueError):
+            arrays = [np.array(text.split(), np.float64).reshape(shape) for _, text in found]
+            first = arrays[0]
+        except (IndexError, ValueError):
             raise KittiDataError(
                 f"{self.file}: expected an entry {name} of {math.prod(shape)} numbers"
             ) from None
+        for (label, _), array in zip(found, arrays, strict=True):
+            if not np.allclose(first, array, rtol=1e-6, atol=0, equal_nan=True):
+                raise KittiDataError(
+                    f"{self.file}: the entry {name} {found[0][0]} differs from that {label}; keep "
+                    "one of the two files"
+                )
+        return first
+
+    def _parse(self, content: bytes) -> dict[str, str]:
+        try:
+            lines = content.decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise KittiDataError(f"calibration file {self.file} is not text ({error})") from None
+        return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -4,20 +4,17 @@ A drive of KITTI raw is called ``2011_09_26/2011_09_26_drive_0005_sync``, a sequ
 odometry ``09``. All paths are relative to the root of a `SourceTree`.
 """
 
-import re
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal, NamedTuple
 
+from md2dist.data.kitti.finder import DATE, RAW_CALIBRATION
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.errors import KittiAccessError, KittiDataError
+from md2dist.errors import KittiDataError
 
 Side = Literal["l", "r"]
 CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
 OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
-RAW_CALIBRATION = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"  # in a date's folder
 _IMAGE_FORMATS = ("png", "jpg")
-_DATE = re.compile(r"\d{4}_\d\d_\d\d", re.ASCII)
 
 
 class Layout(NamedTuple):
@@ -34,36 +31,6 @@ class Layout(NamedTuple):
 
 RAW = Layout("{drive}/image_{camera:02d}/data", "{drive}/velodyne_points/data", 10)
 ODOMETRY = Layout("sequences/{drive}/image_{camera}", "sequences/{drive}/velodyne", 6)
-
-
-def open_kitti(*roots: Path) -> SourceTree:
-    """Opens folders of KITTI files after checking that they can be such folders.
-
-    Raises:
-        KittiDataError: if one is not a folder, or is the folder of a recording date.
-        KittiAccessError: if access to one is denied.
-    """
-    for root in roots:
-        try:
-            _check_root(root)
-        except OSError as error:
-            raise KittiAccessError(
-                f"--kitti-root {root} cannot be read ({error.strerror}); check its permissions"
-            ) from None
-    return SourceTree(*roots)
-
-
-def _check_root(root: Path) -> None:
-    if not root.is_dir():
-        raise KittiDataError(
-            f"--kitti-root {root} {'is a file' if root.exists() else 'does not exist'}; "
-            "expected a folder of KITTI archives or of files extracted from them"
-        )
-    if (root / RAW_CALIBRATION[0]).is_file() or any(root.glob("*_sync/image_0?")):
-        raise KittiDataError(
-            f"--kitti-root {root} is the folder of a recording date; expected its parent folder "
-            f"{root.absolute().parent}"
-        )
 
 
 def is_odometry(drive: str) -> bool:
@@ -147,7 +114,7 @@ def list_drives(tree: SourceTree) -> list[str]:
     return [
         f"{date}/{drive}"
         for date in tree.folders()
-        if _DATE.fullmatch(date)  # other folders may be unreadable, e.g. lost+found
+        if DATE.fullmatch(date)  # other folders may be unreadable, e.g. lost+found
         for drive in tree.folders(date)
         if fnmatchcase(drive, f"{date}_drive_*_sync")
     ]

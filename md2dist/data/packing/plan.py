@@ -12,6 +12,7 @@ import PIL.features
 
 from md2dist.data.kitti.calibration import read_calibration
 from md2dist.data.kitti.layout import OTHER_SIDE, camera_folder, find_image
+from md2dist.data.kitti.roots import describe_roots, explain_missing
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.ground_truth import find_ground_truth
@@ -150,10 +151,19 @@ def plan_samples(
             samples.append(sample)
         except KittiDataError as error:
             if not skip_bad:
-                raise refuse_sample(tree, KittiDataError(f"{line}: {error}")) from None
+                hint = explain_missing(
+                    tree,
+                    line.drive,
+                    use_scans=use_scans,
+                    use_annotated=recipe.ground_truth == "annotated",
+                )
+                raise refuse_sample(tree, KittiDataError(f"{line}: {error}{hint}")) from None
             all_skipped.append(SkippedLine(str(line), str(error)))
     if not samples:
-        raise KittiDataError(f"nothing to pack from {tree}; first reason: {all_skipped[0].reason}")
+        raise KittiDataError(
+            f"nothing to pack from {tree}; first reason: {all_skipped[0].reason}; "
+            + describe_roots(tree)
+        )
     if recipe.order == "shuffled":
         order = np.random.default_rng(recipe.seed).permutation(len(samples))
         samples = [samples[i] for i in order]
