@@ -79,6 +79,18 @@ class SourceTree:
         sizes = (place.size(name) for place in self._open())
         return next((size for size in sizes if size is not None), None)
 
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file.
+
+        It is made of size, time of modification and time of the last change of its entry (which a
+        copy that keeps the former sets) in ns; in an archive, of size and CRC-32.
+
+        Raises:
+            KittiAccessError: if access to the file is denied.
+        """
+        stamps = (place.stamp(name) for place in self._open())
+        return next((stamp for stamp in stamps if stamp is not None), None)
+
     def read(self, name: str) -> bytes:
         """Reads a file from its folder, else from the first archive by name that holds it.
 
@@ -158,6 +170,7 @@ class _Place(Protocol):
     def folders(self, folder: str) -> set[str]: ...
     def files(self, folder: str) -> set[str]: ...
     def size(self, name: str) -> int | None: ...
+    def stamp(self, name: str) -> str | None: ...
     def read(self, name: str) -> bytes: ...
 
 
@@ -175,8 +188,16 @@ class _Folder:
         return {entry.name for entry in _scan(self.path / folder) if _may_be(entry.is_file)}
 
     def size(self, name: str) -> int | None:
+        found = self._stat(name)
+        return found and found.st_size
+
+    def stamp(self, name: str) -> str | None:
+        found = self._stat(name)
+        return found and f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+    def _stat(self, name: str) -> os.stat_result | None:
         try:
-            return (self.path / name).stat().st_size
+            return (self.path / name).stat()
         except _ABSENT:
             return None
         except OSError as error:
@@ -215,10 +236,18 @@ class _Archive:
         return {name.rpartition("/")[2] for name in self._names if dirname(name) == folder}
 
     def size(self, name: str) -> int | None:
+        found = self._find(name)
+        return found and found.file_size
+
+    def stamp(self, name: str) -> str | None:
+        found = self._find(name)
+        return found and f"{found.file_size} {found.CRC:08x}"
+
+    def _find(self, name: str) -> zipfile.ZipInfo | None:
         if dirname(name) not in self._folders:
             return None
         try:
-            return self._zip.getinfo(self._wrapper + name).file_size
+            return self._zip.getinfo(self._wrapper + name)
         except KeyError:
             return None
 
