@@ -5,12 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from md2dist.data.packing.folder import PackingFolder, ShardRecord, clear_packed, list_finished
+from md2dist.data.packing.finished import (
+    FINISHED_NAME,
+    FinishedPacking,
+    clear_packed,
+    digest_stamps,
+    find_finished,
+)
+from md2dist.data.packing.folder import PackingFolder, ShardRecord, list_finished
 from md2dist.data.packing.plan import Plan, check_tasks, library_versions
-from md2dist.data.packing.source_files import ChangeFinder
-from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, write_manifest
+from md2dist.data.packing.source_files import ChangeFinder, digest_sources
+from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, encode_manifest, write_manifest
 from md2dist.errors import KittiDataError, ShardError
-from md2dist.storage.atomic import publish
+from md2dist.storage.atomic import atomic_write, publish
 
 _NUM_NAMED = 10  # missing shards that an error lists
 
@@ -20,7 +27,8 @@ def merge_shards(
 ) -> Manifest:
     """Makes the folder of shards from the results of all tasks of a packing.
 
-    If interrupted at any moment, it resumes when called again.
+    If interrupted at any moment, it resumes when called again. A packing that is merged already is
+    left as it is.
 
     Args:
         plan: the whole packing.
@@ -38,11 +46,16 @@ def merge_shards(
         KittiDataError: if not a single sample could be packed.
     """
     check_tasks(num_tasks)
+    if not overwrite and (finished := find_finished(plan, output)):
+        return finished
     try:
         folder = PackingFolder(output, plan, overwrite=overwrite)
         with folder.lock(alone=True):
+            stamps = digest_stamps(plan)  # before the files are checked: they may change meanwhile
             records = _read_records(folder, plan, num_tasks)
             manifest, numbers = _describe(plan, records)
+            if not folder.is_publishing:
+                _write_manifest(folder, plan, manifest, stamps)
             _publish(folder, manifest, numbers)
         clear_packed(output)  # after the lock, which is in there, is closed
     except OSError as error:
@@ -89,8 +102,7 @@ def _describe(plan: Plan, records: Sequence[ShardRecord]) -> tuple[Manifest, lis
     numbers = [number for number, record in enumerate(records) if record.entry.count]
     if not numbers:
         raise KittiDataError(f"nothing to pack; first reason: {late[0].reason}")
-    sources = {name: source for record in records for name, source in record.sources.items()}
-    listing = "".join(f"{sources[name].sha256}  {name}\n" for name in sorted(sources))
+    sources = {name: file.sha256 for record in records for name, file in record.sources.items()}
     manifest = Manifest(
         recipe=plan.recipe,
         shards=tuple(
@@ -99,16 +111,22 @@ def _describe(plan: Plan, records: Sequence[ShardRecord]) -> tuple[Manifest, lis
         ),
         skipped=(*plan.skipped, *late),
         versions=library_versions(),
-        source_digest=hashlib.sha256(listing.encode()).hexdigest(),
+        source_digest=digest_sources(sources),
     )
     return manifest, numbers
+
+
+def _write_manifest(folder: PackingFolder, plan: Plan, manifest: Manifest, stamps: str) -> None:
+    """Writes the manifest into the working folder, from where shards may be missing afterwards."""
+    digest = hashlib.sha256(encode_manifest(manifest)).hexdigest()
+    finished = FinishedPacking(plan.fingerprint(), stamps, digest)
+    atomic_write(folder.path / FINISHED_NAME, finished.as_json())
+    write_manifest(manifest, folder.path)
 
 
 def _publish(folder: PackingFolder, manifest: Manifest, numbers: list[int]) -> None:
     """Moves the shards; removes earlier ones of the output, their manifest first."""
     output = folder.output
-    # From here on, shards may be missing in the working folder.
-    write_manifest(manifest, folder.path)
     (output / MANIFEST_NAME).unlink(missing_ok=True)
     for number, entry in zip(numbers, manifest.shards, strict=True):
         if folder.shard_path(number).is_file():

@@ -30,6 +30,12 @@ def read_source(tree: SourceTree, name: str) -> tuple[bytes, Fingerprint]:
     return content, Fingerprint(hashlib.sha256(content).hexdigest(), len(content), stamp)
 
 
+def digest_sources(sources: Mapping[str, str]) -> str:
+    """Returns the sha256 over the sha256 of files by their names, as the manifest holds it."""
+    listing = "".join(f"{sources[name]}  {name}\n" for name in sorted(sources))
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
 def is_unchanged(tree: SourceTree, name: str, source: Fingerprint) -> bool:
     """Whether a file has the content that its fingerprint was taken of.
 

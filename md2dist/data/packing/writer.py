@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from md2dist.data.kitti.splits import SkippedLine
+from md2dist.data.packing.finished import find_finished
 from md2dist.data.packing.folder import PackingFolder, ShardRecord
 from md2dist.data.packing.image_store import StoredImage, store_images
 from md2dist.data.packing.plan import Plan, PlannedSample, check_tasks, refuse_sample
@@ -52,7 +53,7 @@ def pack_shards(
 
     Shard k belongs to task k % num_tasks. The bytes of a shard depend on the plan and its sources
     alone, not on tasks, processes or interruptions. A shard with skipped samples, or with a source
-    that has changed, is packed again.
+    that has changed, is packed again. Shards that are merged already stay as they are.
 
     Args:
         plan: the whole packing.
@@ -71,6 +72,8 @@ def pack_shards(
     """
     check_tasks(num_tasks, task_index, num_processes)
     shards = list(enumerate(plan.shards))[task_index::num_tasks]
+    if not overwrite and find_finished(plan, output):
+        return Progress(len(shards), len(shards), 0, 0.0)
     try:
         folder = PackingFolder(output, plan, overwrite=overwrite)
         with folder.lock(alone=False):
