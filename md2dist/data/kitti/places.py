@@ -33,6 +33,10 @@ class Place(Protocol):
         """Returns the size of a file in bytes; None if there is no such file."""
         ...
 
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file."""
+        ...
+
     def read(self, name: str) -> bytes:
         """Reads a file."""
         ...
@@ -86,8 +90,17 @@ class Folder:
 
     def size(self, name: str) -> int | None:
         """Returns the size of a file in bytes; None if there is no such file."""
+        found = self._stat(name)
+        return found and found.st_size
+
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file."""
+        found = self._stat(name)
+        return found and f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+    def _stat(self, name: str) -> os.stat_result | None:
         try:
-            return (self.path / name).stat().st_size
+            return (self.path / name).stat()
         except _ABSENT:
             return None
         except OSError as error:
@@ -137,6 +150,11 @@ class FoundFolder:
         """Returns the size of a file in bytes; None if there is no such file."""
         inner = self._locate(name)
         return None if inner is None else self._folder.size(inner)
+
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file."""
+        inner = self._locate(name)
+        return None if inner is None else self._folder.stamp(inner)
 
     def read(self, name: str) -> bytes:
         """Reads a file."""
