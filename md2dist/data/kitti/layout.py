@@ -7,8 +7,10 @@ odometry ``09``. All paths are relative to the root of a `SourceTree`.
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
+from posixpath import splitext
 from typing import Literal, NamedTuple
 
+from md2dist.data.image_reader import IMAGE_SUFFIXES
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiAccessError, KittiDataError
 
@@ -16,7 +18,6 @@ Side = Literal["l", "r"]
 CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
 OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
 RAW_CALIBRATION = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"  # in a date's folder
-_IMAGE_FORMATS = ("png", "jpg")
 _DATE = re.compile(r"\d{4}_\d\d_\d\d", re.ASCII)
 
 
@@ -82,7 +83,7 @@ def camera_folder(drive: str, side: Side) -> str:
 
 
 def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
-    """Finds one camera's image, as PNG or as JPEG.
+    """Finds one camera's image, as PNG or as JPEG; with several suffixes, the first of them.
 
     Raises:
         KittiDataError: if the frame or the camera's folder is missing, or the drive is present
@@ -90,12 +91,12 @@ def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
     """
     folder, stem = camera_folder(drive, side), find_layout(drive).name_frame(frame)
     present = tree.files(folder)
-    for suffix in _IMAGE_FORMATS:
-        if f"{stem}.{suffix}" in present:
-            return f"{folder}/{stem}.{suffix}"
+    for suffix in IMAGE_SUFFIXES:
+        if f"{stem}{suffix}" in present:
+            return f"{folder}/{stem}{suffix}"
     if not present:
         raise KittiDataError(f"no folder {folder}; download the drive {drive}")
-    raise KittiDataError(f"no image {folder}/{stem}.{'|'.join(_IMAGE_FORMATS)}")
+    raise KittiDataError(f"no image {folder}/{stem}.png|jpg|jpeg")
 
 
 def calibration_files(drive: str) -> list[str]:
@@ -159,5 +160,5 @@ def list_frames(tree: SourceTree, drive: str, side: Side) -> set[int]:
     Raises:
         KittiDataError: if the drive is present twice.
     """
-    parts = (name.rpartition(".") for name in tree.files(camera_folder(drive, side)))
-    return {int(stem) for stem, _, suffix in parts if suffix in _IMAGE_FORMATS and stem.isdigit()}
+    parts = map(splitext, tree.files(camera_folder(drive, side)))
+    return {int(stem) for stem, suffix in parts if suffix in IMAGE_SUFFIXES and stem.isdecimal()}
