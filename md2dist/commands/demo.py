@@ -9,7 +9,6 @@ different world than the training drives.
 import argparse
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -99,8 +98,7 @@ def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) ->
 
 
 def train(shards: Path, run: Path, overrides: list[str]) -> None:
-    """Trains on up to two GPUs, or on two CPU ranks without a GPU; replaces an earlier run."""
-    shutil.rmtree(run, ignore_errors=True)
+    """Trains on up to two GPUs, or on two CPU ranks without a GPU; sets an earlier run aside."""
     num_ranks = min(torch.cuda.device_count(), 2) or 2
     run_program(
         "deepspeed", "--num_gpus", num_ranks, "--master_port", find_free_port(),
