@@ -1,8 +1,7 @@
-"""A run's folder of checkpoints: publishing, verifying, finding the newest and the best.
+"""A run's folder of checkpoints: publishing, finding the newest and the best.
 
-Each checkpoint is a folder `step-N` with a manifest: the resume state and a sha256 per file. A
-damaged one is skipped with a warning. `latest` names the newest; `best` is a link to the one with
-the best validation metrics.
+Each checkpoint is a folder `step-N` with a manifest. A damaged one is skipped with a warning.
+`latest` names the newest; `best` is a link to the one with the best validation metrics.
 """
 
 import json
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from md2dist.errors import CheckpointError
+from md2dist.runs.checkpoint_manifest import verify_checkpoint, write_manifest
 from md2dist.runs.checkpoint_names import (
-    MANIFEST_NAME,
     VALIDATION_NAME,
     clear_name,
     list_checkpoints,
@@ -26,9 +25,10 @@ from md2dist.runs.checkpoint_names import (
 )
 from md2dist.runs.resume_state import ResumeState
 from md2dist.storage.atomic import atomic_symlink, atomic_write, publish
-from md2dist.storage.hashing import hash_file
 
 logger = logging.getLogger(__name__)
+
+_LARGEST_VALIDATION = 1 << 20  # bytes
 
 
 class Checkpoint(NamedTuple):
@@ -67,33 +67,6 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
-def verify_checkpoint(checkpoint: Path) -> ResumeState:
-    """Verifies every file of a checkpoint against its manifest.
-
-    Returns:
-        The resume state saved with it.
-
-    Raises:
-        CheckpointError: if a file is missing or differs; names the first such file.
-    """
-    try:
-        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
-        state, files = ResumeState.from_json(manifest["facts"]), manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(
-            f"{checkpoint} is damaged: {MANIFEST_NAME} is missing or invalid"
-        ) from None
-    for name, expected in files.items():
-        path = checkpoint / name
-        if not path.is_file():
-            raise CheckpointError(f"{checkpoint} is damaged: {name} is missing")
-        if path.stat().st_size != expected["bytes"] or hash_file(path) != expected["sha256"]:
-            raise CheckpointError(
-                f"{path} is damaged: its size or sha256 differs from the manifest"
-            )
-    return state
-
-
 def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
     """Publishes a written checkpoint under its final name and removes obsolete ones.
 
@@ -113,7 +86,7 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
     """
     folder = partial.parent
     final = folder / name_of(state.step)
-    _write_manifest(partial, state)
+    write_manifest(partial, state)
     if final in list_checkpoints(folder):
         remove_checkpoint(final)
     if os.path.lexists(final):
@@ -149,11 +122,14 @@ def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
 
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
-    """Reads the validation metrics; None if the checkpoint was not validated."""
+    """Reads the validation metrics; None if there are none, or they are damaged."""
     try:
-        return json.loads((checkpoint / VALIDATION_NAME).read_text())
-    except (OSError, ValueError):
+        with (checkpoint / VALIDATION_NAME).open("rb") as file:
+            metrics = json.loads(file.read(_LARGEST_VALIDATION))
+    except (OSError, ValueError, RecursionError):
         return None
+    is_valid = isinstance(metrics, dict) and isinstance(metrics.get("abs_rel"), float)
+    return metrics if is_valid else None
 
 
 def find_best(folder: Path) -> Path | None:
@@ -164,12 +140,3 @@ def find_best(folder: Path) -> Path | None:
         if metrics is not None and isfinite(metrics["abs_rel"]):
             scores[checkpoint] = metrics["abs_rel"]
     return min(scores, key=scores.__getitem__, default=None)
-
-
-def _write_manifest(partial: Path, state: ResumeState) -> None:
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)}
-        for path in sorted(partial.iterdir())
-    }
-    manifest = {"facts": state.to_json(), "files": files}
-    atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())

@@ -9,6 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
+from md2dist.errors import CheckpointError
 from md2dist.storage.atomic import set_aside
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,31 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """
     found = [path for path in _entries(folder) if _is_checkpoint(path)]
     return sorted(found, key=lambda path: step_of(path.name) or 0, reverse=True)
+
+
+def read_latest(folder: Path) -> str | None:
+    """Reads which checkpoint is named by `latest`; None if there is no such file.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+
+    Raises:
+        CheckpointError: if it cannot be read, or does not hold the name of a checkpoint.
+    """
+    path = folder / "latest"
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            name = file.read(100).decode(errors="replace").strip()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    if step_of(name) is None:
+        raise CheckpointError(
+            f"{path} is damaged: it holds {name!r}, expected the name of a checkpoint such as "
+            f"{name_of(100)}; pass the path of a checkpoint"
+        )
+    return name
 
 
 def list_ignored(folder: Path) -> list[str]:
