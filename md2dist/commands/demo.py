@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -101,12 +100,11 @@ def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) ->
 
 
 def train(shards: Path, run: Path, overrides: list[str]) -> None:
-    """Trains on up to two GPUs, or on two CPU ranks without a GPU; replaces an earlier run."""
+    """Trains on up to two GPUs, or on two CPU ranks without a GPU; sets an earlier run aside."""
     import torch
 
     from md2dist.distributed.world import find_free_port
 
-    shutil.rmtree(run, ignore_errors=True)
     num_ranks = min(torch.cuda.device_count(), 2) or 2
     run_program(
         "deepspeed", "-q", "--num_gpus", num_ranks, "--master_port", find_free_port(),

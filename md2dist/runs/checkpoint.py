@@ -12,10 +12,9 @@ from typing import Any, Protocol
 from md2dist.distributed.agreement import raise_on_all_ranks
 from md2dist.distributed.world import World, barrier
 from md2dist.errors import CheckpointError
-from md2dist.runs.checkpoint_folder import name_of, publish_checkpoint
+from md2dist.runs.checkpoint_folder import publish_checkpoint
+from md2dist.runs.checkpoint_names import CONFIG_NAME, name_of, partial_path, remove_partials
 from md2dist.runs.resume_state import ResumeState
-
-_PARTIAL = ".partial-"
 
 
 class CheckpointEngine(Protocol):
@@ -60,19 +59,18 @@ def save_checkpoint(
         CheckpointError: on all ranks, if writing fails on any of them; earlier checkpoints remain,
             and nothing half-written.
     """
-    partial = folder / (_PARTIAL + name_of(state.step))
+    partial = partial_path(folder, state.step)
     try:
         with _writing(folder, world):
             if world.is_main:
-                for left in folder.glob(f"{_PARTIAL}*"):  # by a start that ended while saving
-                    shutil.rmtree(left, ignore_errors=True)
+                remove_partials(folder)
                 partial.mkdir(parents=True)
         with _writing(folder, world):
             _save_states(engine, partial, state)
         with _writing(folder, world):
             if world.is_main:
                 _check_parts(partial, state)
-                (partial / "config.yaml").write_text(config_text)
+                (partial / CONFIG_NAME).write_text(config_text)
                 publish_checkpoint(partial, state, keep)
     except CheckpointError:
         if world.is_main:

@@ -1,26 +1,34 @@
-"""A run's folder of checkpoints: publishing, verifying, finding the newest and the best.
+"""A run's folder of checkpoints: publishing, finding the newest and the best.
 
-Each checkpoint is a folder `step-N` with a manifest: the resume state and a sha256 per file. A
-damaged one is skipped with a warning. `latest` names the newest; `best` is a link to the one with
-the best validation metrics.
+Each checkpoint is a folder `step-N` with a manifest. A damaged one is skipped with a warning.
+`latest` names the newest; `best` is a link to the one with the best validation metrics.
 """
 
 import json
 import logging
-import shutil
+import os
+from errno import EEXIST
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
 from md2dist.errors import CheckpointError
+from md2dist.runs.checkpoint_manifest import verify_checkpoint, write_manifest
+from md2dist.runs.checkpoint_names import (
+    VALIDATION_NAME,
+    clear_name,
+    list_checkpoints,
+    list_ignored,
+    name_of,
+    remove_checkpoint,
+    step_of,
+)
 from md2dist.runs.resume_state import ResumeState
 from md2dist.storage.atomic import atomic_symlink, atomic_write, publish
-from md2dist.storage.hashing import hash_file
 
 logger = logging.getLogger(__name__)
 
-MANIFEST_NAME = "manifest.json"
-_VALIDATION_NAME = "validation.json"  # written after the checkpoint, so not in its manifest
+_LARGEST_VALIDATION = 1 << 20  # bytes
 
 
 class Checkpoint(NamedTuple):
@@ -28,11 +36,6 @@ class Checkpoint(NamedTuple):
 
     folder: Path
     state: ResumeState
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Lists the published checkpoints of a run, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
 
 
 def find_checkpoint(folder: Path) -> Checkpoint | None:
@@ -48,6 +51,9 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
         CheckpointError: if there are checkpoints and all of them are damaged.
     """
     candidates = list_checkpoints(folder)
+    if ignored := list_ignored(folder):
+        names = ", ".join(map(repr, ignored))
+        logger.warning("not checkpoints of a run, ignored in %s: %s", folder, names)
     for candidate in candidates:
         try:
             return Checkpoint(candidate, verify_checkpoint(candidate))
@@ -59,33 +65,6 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
             "over with checkpoint.resume=never"
         )
     return None
-
-
-def verify_checkpoint(checkpoint: Path) -> ResumeState:
-    """Verifies every file of a checkpoint against its manifest.
-
-    Returns:
-        The resume state saved with it.
-
-    Raises:
-        CheckpointError: if a file is missing or differs; names the first such file.
-    """
-    try:
-        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
-        state, files = ResumeState.from_json(manifest["facts"]), manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(
-            f"{checkpoint} is damaged: {MANIFEST_NAME} is missing or invalid"
-        ) from None
-    for name, expected in files.items():
-        path = checkpoint / name
-        if not path.is_file():
-            raise CheckpointError(f"{checkpoint} is damaged: {name} is missing")
-        if path.stat().st_size != expected["bytes"] or hash_file(path) != expected["sha256"]:
-            raise CheckpointError(
-                f"{path} is damaged: its size or sha256 differs from the manifest"
-            )
-    return state
 
 
 def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
@@ -107,45 +86,50 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
     """
     folder = partial.parent
     final = folder / name_of(state.step)
-    _write_manifest(partial, state)
-    shutil.rmtree(final, ignore_errors=True)
+    write_manifest(partial, state)
+    if final in list_checkpoints(folder):
+        remove_checkpoint(final)
+    if os.path.lexists(final):
+        clear_name(final)
     publish(partial, final)
     try:
         atomic_write(folder / "latest", f"{final.name}\n".encode())
     except OSError as error:
         logger.warning("%s could not be written: %s", folder / "latest", error.strerror)
-    for later in [path for path in list_checkpoints(folder) if path > final]:
-        shutil.rmtree(later, ignore_errors=True)
+    for later in list_checkpoints(folder):
+        if (step_of(later.name) or 0) > state.step:
+            remove_checkpoint(later)
     best = find_best(folder)
     for old in list_checkpoints(folder)[keep:]:
         if old != best:
-            shutil.rmtree(old, ignore_errors=True)
+            remove_checkpoint(old)
     return final
-
-
-def name_of(step: int) -> str:
-    """Returns the name of the checkpoint of a step."""
-    return f"step-{step:08d}"
 
 
 def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
     """Writes the validation metrics into a checkpoint and updates the link `best`.
 
     Raises:
-        OSError: if writing fails.
+        OSError: if writing fails, or `best` is not a link.
     """
-    atomic_write(checkpoint / _VALIDATION_NAME, json.dumps(metrics).encode())
-    best = find_best(checkpoint.parent)
-    if best is not None:
-        atomic_symlink(checkpoint.parent / "best", best.name)
+    atomic_write(checkpoint / VALIDATION_NAME, json.dumps(metrics).encode())
+    best, link = find_best(checkpoint.parent), checkpoint.parent / "best"
+    if best is None:
+        return
+    if os.path.lexists(link) and not link.is_symlink():
+        raise FileExistsError(EEXIST, "a file or folder has the name of the link `best`", str(link))
+    atomic_symlink(link, best.name)
 
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
-    """Reads the validation metrics; None if the checkpoint was not validated."""
+    """Reads the validation metrics; None if there are none, or they are damaged."""
     try:
-        return json.loads((checkpoint / _VALIDATION_NAME).read_text())
-    except (OSError, ValueError):
+        with (checkpoint / VALIDATION_NAME).open("rb") as file:
+            metrics = json.loads(file.read(_LARGEST_VALIDATION))
+    except (OSError, ValueError, RecursionError):
         return None
+    is_valid = isinstance(metrics, dict) and isinstance(metrics.get("abs_rel"), float)
+    return metrics if is_valid else None
 
 
 def find_best(folder: Path) -> Path | None:
@@ -156,12 +140,3 @@ def find_best(folder: Path) -> Path | None:
         if metrics is not None and isfinite(metrics["abs_rel"]):
             scores[checkpoint] = metrics["abs_rel"]
     return min(scores, key=scores.__getitem__, default=None)
-
-
-def _write_manifest(partial: Path, state: ResumeState) -> None:
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)}
-        for path in sorted(partial.iterdir())
-    }
-    manifest = {"facts": state.to_json(), "files": files}
-    atomic_write(partial / MANIFEST_NAME, json.dumps(manifest, indent=1).encode())

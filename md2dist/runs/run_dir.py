@@ -1,6 +1,7 @@
 """A run's folder with its lock, and the log files of its processes."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,13 @@ from typing import TextIO
 from md2dist.console import LineHandler
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
-from md2dist.storage.atomic import atomic_write
+from md2dist.storage.atomic import atomic_write, set_aside
 from md2dist.storage.locks import is_same_file, try_lock
 
 logger = logging.getLogger(__name__)
 
+_LOCK_NAME = ".lock"
+_OWN_FILES = ("config.yaml", "metrics.jsonl", "status.json")
 _LOCK_TIMEOUT_S = 120.0  # a network file system keeps the locks of a lost node for a while
 _locks: dict[Path, TextIO] = {}  # by folder; open, and thus locked, until the process exits
 
@@ -26,11 +29,12 @@ def lock_run_dir(run_dir: Path) -> None:
         run_dir: `log.run_dir`.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, another run keeps using it, or another run
-            has renamed the folder meanwhile and started a new one.
+        ConfigError: if `log.run_dir` cannot be written, is not the folder of a run, another run
+            keeps using it, or another run has renamed the folder meanwhile and started a new one.
     """
     if run_dir.is_dir() and run_dir not in _locks:
         with _writing(run_dir):
+            _refuse_other_folder(run_dir)
             _lock(run_dir)
 
 
@@ -43,15 +47,20 @@ def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
         starts_over: renames the folder of an earlier run; none of its files is lost.
 
     Raises:
-        ConfigError: if `log.run_dir` cannot be written, or another run has created it since
-            `lock_run_dir`, which found no folder.
+        ConfigError: if `log.run_dir` cannot be written or renamed, or another run has created it
+            since `lock_run_dir`, which found no folder.
     """
     config_file = run_dir / "config.yaml"
     with _writing(run_dir):
         if run_dir in _locks:
             _check_lock(run_dir, _locks[run_dir])
         if starts_over and run_dir in _locks and config_file.exists():
-            run_dir.rename(_free_name(run_dir))
+            if Path.cwd().is_relative_to(run_dir.resolve()):
+                raise ConfigError(
+                    f"log.run_dir={run_dir} holds the current folder, and checkpoint.resume=never "
+                    "would rename it; start from another folder, or set another log.run_dir"
+                )
+            set_aside(run_dir)
             _locks.pop(run_dir).close()
         if run_dir not in _locks:
             run_dir.mkdir(parents=True, exist_ok=True)
@@ -86,8 +95,19 @@ def _writing(run_dir: Path) -> Iterator[None]:
         raise ConfigError(f"log.run_dir={run_dir} cannot be written: {error.strerror}") from None
 
 
+def _refuse_other_folder(run_dir: Path) -> None:
+    """Refuses a folder whose files have the names of a run's, but which no run has made."""
+    is_ours = (run_dir / _LOCK_NAME).exists() or (run_dir / "checkpoints").is_dir()
+    others = [name for name in _OWN_FILES if os.path.lexists(run_dir / name)]
+    if others and not is_ours:
+        raise ConfigError(
+            f"log.run_dir={run_dir} is not the folder of a run, and its {others[0]} would be "
+            "overwritten; set another log.run_dir"
+        )
+
+
 def _lock(run_dir: Path) -> None:
-    file = (run_dir / ".lock").open("a")
+    file = (run_dir / _LOCK_NAME).open("a")
     deadline, is_reported = time.monotonic() + _LOCK_TIMEOUT_S, False
     while not try_lock(file, required=False):
         if time.monotonic() >= deadline:
@@ -114,10 +134,3 @@ def _begun_meanwhile(run_dir: Path) -> ConfigError:
         f"another run has started in log.run_dir={run_dir} since this one was launched; wait until "
         "it ends, or set another log.run_dir"
     )
-
-
-def _free_name(run_dir: Path) -> Path:
-    number = 1
-    while (name := run_dir.with_name(f"{run_dir.name}.before-{number}")).exists():
-        number += 1
-    return name

@@ -78,6 +78,21 @@ def publish(partial: Path, path: Path) -> None:
     _flush(path.parent)
 
 
+def set_aside(path: Path) -> Path:
+    """Renames a file, link or folder to the first free name of NAME.before-1, NAME.before-2, ...
+
+    Returns:
+        The new path.
+
+    Raises:
+        OSError: if it cannot be renamed.
+    """
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.before-{number}")):
+        number += 1
+    return path.rename(aside)
+
+
 def _partial_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
 

@@ -1,5 +1,6 @@
 """Drives through synthetic streets, written as KITTI raw data with exact geometry."""
 
+import re
 import shutil
 from datetime import datetime, timedelta
 from math import ceil
@@ -15,6 +16,7 @@ from md2dist.synthetic.drive import FRAME_RATE, Drive
 from md2dist.synthetic.kitti_files import format_calibration, format_oxts
 
 DATE = "2026_01_01"
+_OWN_NAME = re.compile(rf"calib_\w+\.txt|{DATE}_drive_[0-9]{{4,}}_sync")
 
 
 class _Task(NamedTuple):
@@ -53,14 +55,14 @@ def render_drives(
         output: root of the new KITTI raw tree.
         settings: the drives.
         processes: number of worker processes.
-        overwrite: replace existing drives.
+        overwrite: replace existing drives; other files beside them are never deleted.
 
     Returns:
         The folders of the drives.
 
     Raises:
-        KittiDataError: if the output has drives of this date already, or cannot be written, or a
-            value is out of range.
+        KittiDataError: if the output has drives of this date already, or other files among them,
+            or cannot be written, or a value is out of range.
         ShardError: if a worker process dies.
     """
     num_drives, num_frames, height, width, seed, scan_every, azimuth_step, image_format = settings
@@ -92,6 +94,7 @@ def render_drives(
             raise KittiDataError(
                 f"{final} exists; choose another output folder or pass --overwrite"
             )
+        _refuse_other_files(final)
         shutil.rmtree(partial, ignore_errors=True)
         for name in drives:
             _make_folders(partial / name, num_frames, scan_every)
@@ -123,6 +126,16 @@ def split_lines(
     first, last = max(0, -min(offsets, default=0)), num_frames - max(0, max(offsets, default=0))
     drive = f"{drive_folder.parent.name}/{drive_folder.name}"
     return [f"{drive} {frame:010d} {side}" for frame in range(first, last) for side in sides]
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Refuses to replace a folder that holds anything but rendered drives."""
+    others = [path for path in folder.glob("*") if not _OWN_NAME.fullmatch(path.name)]
+    if folder.is_symlink() or others:
+        raise KittiDataError(
+            f"{others[0] if others else folder} is not one of the files that are replaced; move "
+            "it, or choose another output folder"
+        )
 
 
 def _check_at_least(lowest: float, **values: float) -> None:

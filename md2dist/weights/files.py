@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 
@@ -15,14 +16,17 @@ def read_weights(path: Path, use_mmap: bool = False) -> dict[str, Any]:
 
     Args:
         path: the file.
-        use_mmap: load tensors when they are used; not for files of torch < 1.6.
+        use_mmap: load tensors when they are used, without comparing the file with the checksums
+            that torch wrote into it; not for files of torch < 1.6.
 
     Raises:
-        WeightsError: if the file is missing, or is no such dictionary.
+        WeightsError: if the file is missing or damaged, or is no such dictionary.
     """
     if not path.is_file():
         raise WeightsError(f"no weight file {path}; check the path")
     try:
+        if not use_mmap and is_zipfile(path):
+            _check_crcs(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=use_mmap)
     except Exception as error:  # a damaged pickle may raise any exception
         reason = str(error).split("\n")[0]
@@ -94,6 +98,20 @@ def strip_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {
         name.removeprefix(prefix): entry for name, entry in state.items() if name.startswith(prefix)
     }
+
+
+def _check_crcs(path: Path) -> None:
+    """Compares every member of a file with its CRC-32, which torch itself does not do.
+
+    Raises:
+        BadZipFile: if one differs.
+    """
+    with ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.CRC:  # 0 in files that torch wrote without checksums
+                with archive.open(member) as stream:
+                    while stream.read(1 << 20):
+                        pass
 
 
 def _describe(entry: Any) -> str:

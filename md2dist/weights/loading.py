@@ -9,9 +9,11 @@ from md2dist.config import load_config
 from md2dist.errors import ConfigError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.precision import choose_dtype
+from md2dist.runs.checkpoint_manifest import read_manifest
+from md2dist.runs.checkpoint_names import CONFIG_NAME
 from md2dist.weights.imagenet import load_imagenet
 from md2dist.weights.published import describe_published, import_published, is_published
-from md2dist.weights.run_folder import find_config, import_checkpoint, read_step, resolve_checkpoint
+from md2dist.weights.run_folder import import_checkpoint, open_checkpoint, resolve_checkpoint
 
 
 def initialise(model: MonodepthModel, weights: str, init_from: str | None = None) -> None:
@@ -26,13 +28,13 @@ def initialise(model: MonodepthModel, weights: str, init_from: str | None = None
 
     Raises:
         WeightsError: if a file is missing, damaged, or of another network.
-        CheckpointError: if there is no checkpoint at `init_from`.
+        CheckpointError: if there is no checkpoint at `init_from`, or it is damaged.
     """
     if init_from is not None:
         if is_published(Path(init_from)):
             import_published(model, init_from)
         else:
-            import_checkpoint(model, resolve_checkpoint(Path(init_from)))
+            import_checkpoint(model, open_checkpoint(Path(init_from)).folder)
     elif weights != "scratch":
         load_imagenet(model, weights)
 
@@ -45,17 +47,17 @@ def find_model(path: str | Path) -> tuple[Path, int | None]:
 
     Returns:
         The folder of the checkpoint or of the published files, without links, and the step of the
-        checkpoint, None if unknown.
+        checkpoint, None for published files.
 
     Raises:
-        WeightsError: if the checkpoint is damaged.
-        CheckpointError: if there is no model at `path`.
+        CheckpointError: if there is no model at `path`, or the manifest of the checkpoint is
+            damaged.
     """
     path = Path(path)
     if is_published(path):
         return path.resolve(), None
     checkpoint = resolve_checkpoint(path).resolve()
-    return checkpoint, read_step(checkpoint)
+    return checkpoint, read_manifest(checkpoint).state.step
 
 
 def load_model(
@@ -77,7 +79,7 @@ def load_model(
 
     Raises:
         WeightsError: if a file is missing, damaged, or of another network.
-        CheckpointError: if there is no model at `path`.
+        CheckpointError: if there is no model at `path`, or the checkpoint is damaged.
         ConfigError: if the settings of the run are not valid.
     """
     path = Path(path)
@@ -90,8 +92,8 @@ def load_model(
         model = MonodepthModel.from_config(config)
         import_published(model, path)
     else:
-        checkpoint = resolve_checkpoint(path)
-        model = MonodepthModel.from_config(load_config([find_config(checkpoint)]))
+        checkpoint = open_checkpoint(path).folder
+        model = MonodepthModel.from_config(load_config([checkpoint / CONFIG_NAME]))
         import_checkpoint(model, checkpoint)
     if dtype != "auto":  # an override to fp16 would be refused if the run uses zero_stage
         model.dtype = choose_dtype(dtype)

@@ -11,6 +11,7 @@ from torch import nn
 from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
+from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.storage.atomic import atomic_open
 from md2dist.weights.files import (
     check_num_layers,
@@ -19,7 +20,6 @@ from md2dist.weights.files import (
     read_weights,
     strip_prefix,
 )
-from md2dist.weights.run_folder import STATES_NAME
 
 ENCODERS = ("encoder", "pose_encoder")
 POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models trained on stereo alone

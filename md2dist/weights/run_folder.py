@@ -5,9 +5,15 @@ from typing import Any
 
 from md2dist.errors import CheckpointError
 from md2dist.model import MonodepthModel
+from md2dist.runs.checkpoint_folder import Checkpoint
+from md2dist.runs.checkpoint_manifest import NEEDED_FOR_WEIGHTS, verify_checkpoint
+from md2dist.runs.checkpoint_names import (
+    MANIFEST_NAME,
+    STATES_NAME,
+    list_checkpoints,
+    read_latest,
+)
 from md2dist.weights.files import check_num_layers, check_state_dict, read_weights, strip_prefix
-
-STATES_NAME = "mp_rank_00_model_states.pt"  # written by DeepSpeed; the key `module` has the weights
 
 
 def resolve_checkpoint(path: Path) -> Path:
@@ -16,43 +22,54 @@ def resolve_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: if the path is neither, or the run's newest checkpoint is missing.
     """
-    if (path / STATES_NAME).is_file():
+    if is_checkpoint(path):
         return path
-    latest = path / "checkpoints" / "latest"
-    if not latest.is_file():
+    folder = path / "checkpoints"
+    latest = read_latest(folder)
+    if latest is None:
         raise CheckpointError(
             f"{path} is neither a run (checkpoints/latest), nor a checkpoint ({STATES_NAME}), nor "
             "a folder of published weights (encoder.pth, depth.pth); check the path"
         )
-    checkpoint = latest.parent / latest.read_text().strip()
-    if not (checkpoint / STATES_NAME).is_file():
+    if not is_checkpoint(folder / latest):
         raise CheckpointError(
-            f"{latest} names {checkpoint.name}, which has no {STATES_NAME}; "
+            f"{folder / 'latest'} names {latest}, which has no {STATES_NAME}; "
             "pass the path of an older checkpoint"
         )
-    return checkpoint
+    return folder / latest
 
 
-def read_step(checkpoint: Path) -> int | None:
-    """Reads the number of optimizer steps of a checkpoint; None if it has none.
-
-    Raises:
-        WeightsError: if its file is missing or damaged.
-    """
-    step = read_weights(checkpoint / STATES_NAME, use_mmap=True).get("step")
-    return step if isinstance(step, int) else None
+def is_checkpoint(path: Path) -> bool:
+    """Returns whether a folder is a checkpoint, which may be damaged."""
+    return any((path / name).is_file() for name in (STATES_NAME, MANIFEST_NAME))
 
 
-def find_config(checkpoint: Path) -> Path:
-    """Returns the file of a checkpoint's settings: its own copy, else the run's.
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Finds the checkpoint of a path, and verifies its weights and settings.
 
     Raises:
-        CheckpointError: if there is neither.
+        CheckpointError: if there is none, or it is damaged; no other one takes its place, as
+            figures would be those of another model.
     """
-    for folder in (checkpoint, checkpoint.absolute().parent.parent):
-        if (folder / "config.yaml").is_file():
-            return folder / "config.yaml"
-    raise CheckpointError(f"no config.yaml in {checkpoint} or its run; copy the run's there")
+    folder = resolve_checkpoint(path)
+    try:
+        return Checkpoint(folder, verify_checkpoint(folder, NEEDED_FOR_WEIGHTS))
+    except CheckpointError as error:
+        before = _find_before(folder.resolve())
+        remedy = f"the one before it is undamaged: pass {before}" if before else "copy it again"
+        raise CheckpointError(f"{error}; {remedy}") from None
+
+
+def _find_before(checkpoint: Path) -> Path | None:
+    """Finds the newest undamaged checkpoint of a run before one of its checkpoints."""
+    for other in list_checkpoints(checkpoint.parent):
+        if other.name < checkpoint.name:
+            try:
+                verify_checkpoint(other, NEEDED_FOR_WEIGHTS)
+                return other
+            except CheckpointError:
+                continue
+    return None
 
 
 def list_networks(checkpoint: Path) -> list[str]:

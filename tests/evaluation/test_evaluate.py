@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.checkpoints import resume_state, write_checkpoint
 from helpers.small_shards import write_small_shards
 
-from md2dist.config import load_config, save_config
+from md2dist.config import load_config
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
 from md2dist.evaluation.depth import evaluate_depth, with_flip_postprocess
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
-from md2dist.runs.checkpoint_folder import name_of, note_validation
+from md2dist.runs.checkpoint_folder import note_validation
+from md2dist.runs.checkpoint_names import name_of
 from md2dist.weights import export_published, load_model
-from md2dist.weights.run_folder import STATES_NAME
 
 pytestmark = pytest.mark.slow
 
@@ -93,10 +94,8 @@ def test_the_figures_name_the_checkpoint_of_a_run_and_its_type(shards, tmp_path,
     torch.manual_seed(0)
     checkpoints = tmp_path / "run" / "checkpoints"
     for step in (7, 9):
-        state = MonodepthModel.from_config(config).state_dict()
-        (checkpoints / name_of(step)).mkdir(parents=True)
-        torch.save({"module": state, "step": step}, checkpoints / name_of(step) / STATES_NAME)
-        save_config(config, checkpoints / name_of(step) / "config.yaml")
+        weights = MonodepthModel.from_config(config).state_dict()
+        write_checkpoint(checkpoints, resume_state(step), weights, config)
     (checkpoints / "latest").write_text(name_of(9) + "\n")
     note_validation(checkpoints / name_of(7), {"abs_rel": 0.1})
     run, step = tmp_path / "run" / place, 7 if place else 9

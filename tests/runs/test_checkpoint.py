@@ -4,21 +4,20 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.checkpoints import resume_state
 from helpers.connected_ranks import run_ranks
-from helpers.resume_states import resume_state
 
 from md2dist.distributed.world import barrier, read_world
 from md2dist.errors import CheckpointError
 from md2dist.runs.checkpoint import save_checkpoint
 from md2dist.runs.checkpoint_folder import (
-    MANIFEST_NAME,
     find_best,
     find_checkpoint,
-    list_checkpoints,
     note_validation,
     read_validation,
-    verify_checkpoint,
 )
+from md2dist.runs.checkpoint_manifest import verify_checkpoint
+from md2dist.runs.checkpoint_names import MANIFEST_NAME, list_checkpoints
 
 WEIGHTS = "mp_rank_00_model_states.pt"
 

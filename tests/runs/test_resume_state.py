@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from helpers.resume_states import resume_state
+from helpers.checkpoints import resume_state
 
 from md2dist.runs.resume_state import GuardState, ResumeState
 

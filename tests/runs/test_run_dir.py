@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +88,37 @@ def test_a_run_that_starts_over_renames_the_old_folder(tmp_path):
         open_dir(tmp_path / "run", f"seed: {seed}\n", "never")
     for name, seed in {"run.before-1": 1, "run.before-2": 2, "run": 3}.items():
         assert f"seed: {seed}\n" in (tmp_path / name / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "status.json"])
+def test_a_folder_with_files_of_someone_else_is_not_taken_for_a_run(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ConfigError, match=rf"is not the folder of a run, and its {name} would be"):
+        lock_run_dir(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("mark", [".lock", "checkpoints"])
+def test_the_folder_of_an_earlier_run_is_known_by_its_lock_or_its_checkpoints(tmp_path, mark):
+    (tmp_path / "config.yaml").write_text("seed: 7\n")
+    (tmp_path / mark).touch() if mark == ".lock" else (tmp_path / mark).mkdir()
+    lock_run_dir(tmp_path)
+    open_dir(tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "seed: 1\n"
+
+
+@pytest.mark.parametrize("place", [".", "logs"])
+def test_the_current_folder_is_not_renamed(tmp_path, monkeypatch, place):
+    (tmp_path / "run" / "logs").mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()
+    (tmp_path / "run" / "config.yaml").touch()
+    monkeypatch.chdir(tmp_path / "run" / place)
+    run = Path("." if place == "." else "..")
+    lock_run_dir(run)
+    with pytest.raises(ConfigError, match="holds the current folder, and checkpoint"):
+        open_dir(run, resume="never")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_folder_that_cannot_be_written_is_a_config_error(tmp_path):

@@ -194,6 +194,15 @@ def test_existing_drives_are_refused_and_replaced_when_asked(tmp_path):
     assert not (drive / "velodyne_points").exists()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", f"{DATE}_drive_0001_sync_copy", "proj_depth"])
+def test_other_files_among_the_drives_are_never_deleted(tmp_path, name):
+    mine = tmp_path / DATE / name
+    mine.mkdir(parents=True)
+    with pytest.raises(KittiDataError, match=rf"{name} is not one of the files that are replaced"):
+        render_drives(tmp_path, DriveSettings(**SMALL), overwrite=True)
+    assert list(tmp_path.rglob("*")) == [tmp_path / DATE, mine]
+
+
 @pytest.mark.parametrize("place", ["/proc/drives", "a_file", "a_file/drives"])
 def test_an_output_that_cannot_be_written_is_reported(tmp_path, place):
     (tmp_path / "a_file").touch()

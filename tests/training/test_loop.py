@@ -8,7 +8,8 @@ from helpers.connected_ranks import run_ranks
 from helpers.small_shards import write_small_shards
 
 from md2dist.config import load_config
-from md2dist.runs.checkpoint_folder import find_best, verify_checkpoint
+from md2dist.runs.checkpoint_folder import find_best
+from md2dist.runs.checkpoint_manifest import verify_checkpoint
 from md2dist.training.run import start_and_train
 
 

@@ -1,15 +1,15 @@
 import pytest
 import torch
-from helpers.resume_states import resume_state
+from helpers.checkpoints import resume_state
 
 from md2dist.config import load_config, save_config
 from md2dist.errors import CheckpointError
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint_folder import Checkpoint
+from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.resolved_settings import resolve
 from md2dist.training.resume_check import check_method, check_networks, describe_changes
-from md2dist.weights.run_folder import STATES_NAME
 
 
 def checkpoint_of(folder, **changes):

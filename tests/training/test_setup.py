@@ -1,13 +1,13 @@
-import json
 from dataclasses import replace
 
 import pytest
+from helpers.checkpoints import write_checkpoint
 from helpers.small_shards import write_small_shards
 
-from md2dist.config import load_config, save_config
+from md2dist.config import load_config
 from md2dist.distributed.topology import Topology
 from md2dist.errors import CheckpointError, ConfigError, ShardError
-from md2dist.runs.checkpoint_folder import MANIFEST_NAME, note_validation
+from md2dist.runs.checkpoint_folder import note_validation
 from md2dist.training.setup import set_up_run
 
 TWO_RANKS = Topology(world_size=2)
@@ -30,15 +30,11 @@ def configure(tmp_path, shards, *words):
     return load_config([], [*fixed, *words])
 
 
-def write_checkpoint(tmp_path, shards, **changes):
+def save_run(tmp_path, shards, **changes):
     """Writes a checkpoint of the configured run on two ranks."""
-    state = set_up_run(configure(tmp_path, shards), TWO_RANKS).state
-    state = replace(state, **{"step": 4, **changes})
-    folder = tmp_path / "run" / "checkpoints" / "step-00000004"
-    folder.mkdir(parents=True)
-    manifest = {"facts": state.to_json(), "files": {}}
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
-    return folder
+    config = configure(tmp_path, shards)
+    state = replace(set_up_run(config, TWO_RANKS).state, **{"step": 4, **changes})
+    return write_checkpoint(tmp_path / "run" / "checkpoints", state, config=config)
 
 
 def test_the_ranks_of_a_node_share_the_check_of_the_shards(tmp_path, shards):
@@ -68,7 +64,7 @@ def test_a_fresh_run_starts_at_zero_and_ends_with_its_epochs(tmp_path, shards):
 
 
 def test_a_resumed_run_keeps_its_global_batch_on_another_number_of_ranks(tmp_path, shards):
-    write_checkpoint(tmp_path, shards)
+    save_run(tmp_path, shards)
     for world_size, accumulation in ((1, 2), (2, 1)):
         setup = set_up_run(configure(tmp_path, shards), Topology(world_size=world_size))
         assert setup.plan == (4, 2, accumulation)
@@ -139,28 +135,27 @@ def test_resume_must_find_a_checkpoint(tmp_path, shards):
     ],
 )
 def test_a_run_does_not_resume_in_another_order(tmp_path, shards, changes, message):
-    write_checkpoint(tmp_path, shards, **changes)
+    save_run(tmp_path, shards, **changes)
     with pytest.raises(CheckpointError, match=message) as caught:
         set_up_run(configure(tmp_path, shards), TWO_RANKS)
     assert "network.init_from" in str(caught.value)
 
 
 def test_another_loss_is_refused_in_the_folder_of_a_run(tmp_path, shards):
-    checkpoint = write_checkpoint(tmp_path, shards)
-    save_config(configure(tmp_path, shards), checkpoint / "config.yaml")
+    save_run(tmp_path, shards)
     assert set_up_run(configure(tmp_path, shards, "optim.lr=1e-5"), TWO_RANKS).first_step == 4
     with pytest.raises(CheckpointError, match=r"loss.use_ssim=True, .*another log.run_dir"):
         set_up_run(configure(tmp_path, shards, "loss.use_ssim=false"), TWO_RANKS)
 
 
 def test_a_global_batch_other_than_the_checkpoints_is_refused(tmp_path, shards):
-    write_checkpoint(tmp_path, shards)
+    save_run(tmp_path, shards)
     with pytest.raises(CheckpointError, match="global_batch_size=4, now it is 6"):
         set_up_run(configure(tmp_path, shards, "optim.global_batch_size=6"))
 
 
 def test_a_partitioned_run_does_not_resume_with_other_ranks(tmp_path, shards):
-    write_checkpoint(tmp_path, shards, zero_stage=1)
+    save_run(tmp_path, shards, zero_stage=1)
     with pytest.raises(CheckpointError, match="saved by 2 ranks"):
         set_up_run(configure(tmp_path, shards, "deepspeed.zero_stage=1"))
 
@@ -168,7 +163,7 @@ def test_a_partitioned_run_does_not_resume_with_other_ranks(tmp_path, shards):
 def test_a_validation_before_which_an_earlier_start_was_stopped_is_due(tmp_path, shards):
     val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
     words = [f"data.val_shards={val}", "optim.global_batch_size=6"]  # epochs of two steps
-    checkpoint = write_checkpoint(tmp_path, shards, global_batch_size=6)
+    checkpoint = save_run(tmp_path, shards, global_batch_size=6)
     assert set_up_run(configure(tmp_path, shards, *words)).needs_validation
     assert not set_up_run(configure(tmp_path, shards, *words[1:])).needs_validation
     assert not set_up_run(configure(tmp_path, shards, *words, "checkpoint.resume=never"))[-1]
@@ -178,7 +173,7 @@ def test_a_validation_before_which_an_earlier_start_was_stopped_is_due(tmp_path,
 
 def test_a_run_that_has_not_begun_owes_no_validation(tmp_path, shards):
     val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
-    write_checkpoint(tmp_path, shards, step=0)
+    save_run(tmp_path, shards, step=0)
     assert not set_up_run(
         configure(tmp_path, shards, f"data.val_shards={val}"), TWO_RANKS
     ).needs_validation
@@ -186,7 +181,7 @@ def test_a_run_that_has_not_begun_owes_no_validation(tmp_path, shards):
 
 def test_no_validation_is_due_in_mid_epoch(tmp_path, shards):
     val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
-    write_checkpoint(tmp_path, shards)  # step 4 of epochs of three
+    save_run(tmp_path, shards)  # step 4 of epochs of three
     assert not set_up_run(
         configure(tmp_path, shards, f"data.val_shards={val}"), TWO_RANKS
     ).needs_validation
@@ -198,6 +193,6 @@ def test_no_validation_is_due_in_mid_epoch(tmp_path, shards):
 
 
 def test_resume_never_ignores_checkpoints(tmp_path, shards):
-    write_checkpoint(tmp_path, shards, seed=1)
+    save_run(tmp_path, shards, seed=1)
     setup = set_up_run(configure(tmp_path, shards, "checkpoint.resume=never"))
     assert setup.first_step == 0

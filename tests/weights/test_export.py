@@ -11,15 +11,16 @@ from test_loading import STEREO, save_run
 
 from md2dist.weights import export_published, load_model
 
-COMMAND = Path(__file__).parents[2] / "launch" / "export.py"
+LAUNCH = Path(__file__).parents[2] / "launch"
+COMMAND = LAUNCH / "export.py"
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
-def run_command(monkeypatch, *arguments):
-    """Runs the command in this process and returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
+def run_command(monkeypatch, *arguments, command="export"):
+    """Runs a command in this process and returns its exit code."""
+    monkeypatch.setattr(sys, "argv", [f"{command}.py", *map(str, arguments)])
     try:
-        runpy.run_path(str(COMMAND), run_name="__main__")
+        runpy.run_path(str(LAUNCH / f"{command}.py"), run_name="__main__")
     except SystemExit as end:
         return end.code
     return 0

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 import torch
+from helpers.checkpoints import flip_a_byte
 from helpers.file_server import serve_files
 
 from md2dist.config import load_config
@@ -177,6 +178,14 @@ def test_a_file_of_another_depth_or_another_network_is_refused(tmp_path):
         load_imagenet(make_model(), str(path))
     torch.save({"epoch": torch.ones(1)}, path)
     with pytest.raises(WeightsError, match=r"1 unexpected \(epoch\)"):
+        load_imagenet(make_model(), str(path))
+
+
+def test_a_file_in_which_one_bit_has_changed_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(make_classifier(), path)
+    flip_a_byte(path, 1_000_000)
+    with pytest.raises(WeightsError, match=r"weights\.pth is damaged.*Bad CRC-32"):
         load_imagenet(make_model(), str(path))
 
 

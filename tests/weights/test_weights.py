@@ -4,12 +4,13 @@ import errno
 
 import pytest
 import torch
+from helpers.checkpoints import flip_a_byte
 
 from md2dist.config import load_config
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
+from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.weights import export_published, import_published
-from md2dist.weights.run_folder import STATES_NAME
 
 SMALL = ("data.height=64", "data.width=96")
 STEREO = ("data.frame_offsets=[]", "data.use_stereo=true")
@@ -235,6 +236,24 @@ def test_a_file_that_is_missing_cut_off_or_full_of_code_is_named(tmp_path):
     path.unlink()
     with pytest.raises(WeightsError, match=r"no weight file .*depth\.pth"):
         import_published(make_model(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["encoder", "depth", "pose_encoder", "pose"])
+def test_a_file_in_which_one_bit_has_changed_is_named(tmp_path, name):
+    export_published(make_model(), tmp_path)
+    path = tmp_path / f"{name}.pth"
+    flip_a_byte(path, path.stat().st_size // 2)
+    with pytest.raises(WeightsError, match=rf"{name}\.pth is damaged.*Bad CRC-32"):
+        import_published(make_model(), tmp_path)
+
+
+def test_a_file_that_torch_wrote_without_checksums_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        export_published(make_model(*STEREO), tmp_path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    import_published(make_model(*STEREO), tmp_path)
 
 
 def test_a_folder_that_takes_no_files_is_an_error_of_the_system():
