@@ -14,11 +14,14 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from md2dist.console import run_command
 from md2dist.data.shards.dataset import ShardDataset
+from md2dist.errors import EvaluationError
+from md2dist.storage.typed_json import Number, read_json
 from md2dist.synthetic.drives import split_lines
 
 if TYPE_CHECKING:  # the functions import torch late: it takes seconds
@@ -27,6 +30,13 @@ if TYPE_CHECKING:  # the functions import torch late: it takes seconds
 SIZE = ["--height", "64", "--width", "192"]
 RENDER = ["--width", "416", "--height", "128", "--processes", "2", "--overwrite"]
 SCAN_EVERY = 4  # frames
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The part of the evaluation's JSON that the summary needs."""
+
+    abs_rel: Number
 
 
 def main() -> None:
@@ -55,7 +65,7 @@ def main() -> None:
     call("evaluate", "--checkpoint", run, "--shards", held_out, "--output", report)
     picture = draw(output, run)
     seen, unseen = ShardDataset(shards / "scans"), ShardDataset(held_out)
-    reached = json.loads(report.read_text())["abs_rel"]
+    reached = read_json(report, Figures, EvaluationError, "repeat the demo").abs_rel
     baseline = abs_rel(fit_constant(seen), unseen)
     summary = {
         "abs_rel": reached,

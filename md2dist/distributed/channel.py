@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from md2dist.distributed.failure import Failure
 from md2dist.distributed.heartbeat import Heartbeat
+from md2dist.storage.typed_json import parse_json
 
 _MEETING = "md2dist/meeting"
 _STOP, _FAILURE = "stop", "failure"
@@ -153,7 +154,7 @@ class Channel:
         if not self._store.check(keys):
             return None
         texts = self._store.multi_get(keys)
-        return {rank: Heartbeat(*json.loads(text)) for rank, text in zip(ranks, texts, strict=True)}
+        return {rank: parse_json(text, Heartbeat) for rank, text in zip(ranks, texts, strict=True)}
 
     def request_stop(self, reason: str) -> None:
         """Makes all ranks stop before their next step; the first reason stays."""
@@ -172,13 +173,16 @@ class Channel:
         Returns:
             The first announced failure, which all ranks report.
         """
-        return Failure(*json.loads(self._store.compare_set(_FAILURE, "", json.dumps(failure))))
+        message = failure.message.encode(errors="backslashreplace").decode()  # names may be no text
+        failure = failure._replace(message=message)
+        announced = self._store.compare_set(_FAILURE, "", json.dumps(failure))
+        return parse_json(announced, Failure)
 
     def failure(self) -> Failure | None:
         """Returns the announced failure, if any."""
         if not self._store.check([_FAILURE]):
             return None
-        return Failure(*json.loads(self._store.get(_FAILURE)))
+        return parse_json(self._store.get(_FAILURE), Failure)
 
     def add_ready(self, step: int) -> int:
         """Counts this rank as ready for a step; returns the number of ready ranks."""

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from md2dist.storage.typed_json import parse_record
+from md2dist.storage.typed_json import Count, Number, Positive, parse_record
 
 # Fields that determine the order of samples and the layout of the optimizer state.
 _FIXED = ("seed", "global_batch_size", "window_shards", "shard_digest", "zero_stage")
@@ -13,9 +13,9 @@ _FIXED = ("seed", "global_batch_size", "window_shards", "shard_digest", "zero_st
 class GuardState:
     """State of the gradient guard."""
 
-    num_clean_steps: float = 0.0  # in a row, towards the next doubling of the scale
-    num_skipped: float = 0.0  # over the whole run
-    scale: float | None = None  # loss scale; None in fp32 and bf16 runs
+    num_clean_steps: Number = 0.0  # in a row, towards the next doubling of the scale
+    num_skipped: Number = 0.0  # over the whole run
+    scale: Number | None = None  # loss scale; None in fp32 and bf16 runs
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,18 @@ class ResumeState:
     The learning rate is absent: it is a function of the settings and the position.
     """
 
-    step: int  # optimizer steps taken
-    seed: int
-    global_batch_size: int
-    window_shards: int
+    step: Count  # optimizer steps taken
+    seed: Count
+    global_batch_size: Positive
+    window_shards: Positive
     shard_digest: str  # of the training shards
-    zero_stage: int
-    world_size: int  # ranks that saved it
+    zero_stage: Count
+    world_size: Positive  # ranks that saved it
     guard: GuardState = GuardState()
     wandb_id: str | None = None  # the run in W&B
-    resolved: dict[str, Any] = field(default_factory=dict)  # what `auto` and null resolved to
+    resolved: dict[str, str | int | float | None] = field(
+        default_factory=dict
+    )  # what `auto` and null resolved to
 
     def differences(self, other: "ResumeState") -> dict[str, tuple[Any, Any]]:
         """Compares the values that a run cannot change on the way.

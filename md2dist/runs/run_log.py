@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from md2dist.runs.metrics_file import drop_lines_after
 from md2dist.runs.progress import Progress
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.storage.atomic import atomic_open, atomic_write
@@ -43,7 +44,7 @@ class RunLog:
             return
         self._metrics_path = run_dir / "metrics.jsonl"
         (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-        _drop_lines_after(self._metrics_path, first_step)
+        drop_lines_after(self._metrics_path, first_step)
         self._file = self._metrics_path.open("a", buffering=1)
         self._progress = Progress(last_step)
         self.write_status("running")
@@ -134,18 +135,3 @@ def _surviving_the_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         logger.warning("%s could not be written: %s; training continues", path, error.strerror)
-
-
-def _drop_lines_after(path: Path, step: int) -> None:
-    """Removes the lines that an interrupted run wrote after its last checkpoint."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text().splitlines(keepends=True):
-        try:
-            is_kept = json.loads(line)["step"] <= step
-        except (ValueError, KeyError):  # a line truncated by a kill
-            is_kept = False
-        if is_kept:
-            kept.append(line)
-    atomic_write(path, "".join(kept).encode())

@@ -126,3 +126,24 @@ def test_an_abandoned_merge_does_not_name_the_shards_of_another(plan, expected, 
                 merge_shards(first, output)
         assert list(output.glob(f"{PACKING_NAME}/*/{MANIFEST_NAME}"))
         assert pack(last, output) == result
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"[" * 20_000, b"\xff", b'{"entry": {}, "skipped": [], "sources": 3}']
+)
+@pytest.mark.parametrize("names", ["0*.json", "images/*.json"])
+def test_work_whose_record_is_damaged_is_done_again(
+    plan, expected, tmp_path, caplog, content, names
+):
+    output = tmp_path / "out"
+    pack_shards(plan, output)
+    (folder,) = (output / PACKING_NAME).glob("*/")
+    for path in folder.glob(names):
+        path.write_bytes(content)
+    if names != "0*.json":  # they are read for the shards that are missing
+        for path in folder.glob("0*.json"):
+            path.unlink()
+    pack_shards(plan, output)
+    merge_shards(plan, output)
+    assert bytes_of(output) == expected
+    assert ".json is damaged: " in caplog.text

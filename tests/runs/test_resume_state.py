@@ -24,11 +24,14 @@ def test_a_state_of_an_earlier_version_has_no_scale_and_a_later_one_may_hold_mor
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"step": "7"}, "step is '7', expected int"),
-        ({"seed": True}, "seed is True, expected int"),
-        ({"wandb_id": 3}, "wandb_id is 3, expected str"),
-        ({"guard": {"num_skipped": None}}, "guard.num_skipped is None, expected float"),
-        ({"guard": [1]}, r"guard is \[1\], expected an object"),
+        ({"step": "7"}, "step is '7', expected a valid integer"),
+        ({"seed": True}, "seed is True, expected a valid integer"),
+        ({"wandb_id": 3}, "wandb_id is 3, expected a valid string"),
+        ({"guard": {"num_skipped": None}}, "guard.num_skipped is None, expected a valid number"),
+        ({"guard": {"scale": float("nan")}}, "guard.scale is nan, expected a finite number"),
+        ({"world_size": 0}, "world_size is 0, expected greater than or equal to 1"),
+        ({"step": 10**30}, "step is 10.*0, expected less than"),
+        ({"guard": [1]}, "guard: expected an object"),
     ],
 )
 def test_a_value_of_another_type_is_named(change, message):

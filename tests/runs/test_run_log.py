@@ -67,6 +67,19 @@ def test_a_resumed_run_removes_the_lines_logged_after_the_checkpoint(tmp_path):
     assert read_steps(tmp_path) == [10, 20, 30]
 
 
+def test_a_damaged_line_is_kept_aside_and_the_lines_after_it_count(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    damaged = [b"\xff\xfe\n", b'{"step": "9"}\n', b"[" * 20_000 + b"\n", b"x" * 200_000 + b"\n"]
+    lines = [b'{"step": 10}\n', *damaged, b"\0" * 4096 + b'{"step": 20}\n', b'{"step": 30}']
+    path.write_bytes(b"".join(lines))
+    log = open_log(tmp_path, first_step=30)
+    log.log(METRICS, 40)
+    log.close("finished")
+    assert read_steps(tmp_path) == [10, 20, 30, 40]
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == b"".join(damaged)
+    assert "damaged lines (it is no JSON" in caplog.text
+
+
 def test_a_full_disk_is_logged_and_does_not_stop_the_run(tmp_path, caplog):
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     log = open_log(tmp_path)

@@ -35,7 +35,7 @@ def make_manifest(num_shards: int = 3, per_shard: int = 5) -> Manifest:
             num_bytes=9000,
             sha256="ab" * 32,
             count=per_shard,
-            offsets=512 * np.arange(per_shard + 1),
+            offsets=1024 * np.arange(per_shard + 1),
             crc32=np.array([2**32 - 1, 0, 1, 2, 3][:per_shard], np.uint32),
         )
         for i in range(num_shards)
@@ -110,11 +110,11 @@ def test_another_format_version_is_refused(tmp_path, version):
         lambda text: text.replace('"height"', '"hight"'),
         lambda text: text.replace('"recipe"', '"receipt"'),
         lambda text: text.replace('"count":5', '"count":6'),
-        lambda text: text.replace("[0,512", '["x",512'),
+        lambda text: text.replace("[0,1024", '["x",1024'),
         lambda text: text.replace('"crc32":"', '"crc32":"00000000'),
         lambda text: text.replace('"crc32":"', '"crc32":"x'),
         lambda text: text.replace("shard-000001", "../shard"),
-        lambda text: text.replace("512", str(2**70)),
+        lambda text: text.replace("1024", str(2**70)),
     ],
 )
 def test_a_damaged_manifest_is_an_error_with_a_remedy(tmp_path, damage):
@@ -130,7 +130,7 @@ def test_the_manifest_is_plain_json_with_a_version(tmp_path):
     stored = json.loads((tmp_path / MANIFEST_NAME).read_text())
     assert stored["format_version"] == FORMAT_VERSION
     assert stored["recipe"]["frame_offsets"] == [-1, 1]
-    assert stored["shards"][0]["offsets"] == [0, 512, 1024, 1536, 2048, 2560]
+    assert stored["shards"][0]["offsets"] == [0, 1024, 2048, 3072, 4096, 5120]
     assert "digest" not in stored
 
 

@@ -89,7 +89,7 @@ DAMAGES = {
     ),
     "no digest": (
         edit_manifest(lambda manifest: manifest["files"][STATES_NAME].update(sha256=7)),
-        "manifest.json is damaged: sha256 is 7, expected str",
+        "manifest.json is damaged: sha256 is 7, expected a valid string",
     ),
     "a path": (
         edit_manifest(

@@ -1,57 +1,21 @@
 """Metadata of samples, read without their images."""
 
 import itertools
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from md2dist.data.kitti.layout import CAMERAS
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.manifest import MANIFEST_NAME, read_manifest
+from md2dist.data.shards.sample_info import parse_info
 from md2dist.data.shards.tar_sample import SampleBytes, find_member
 from md2dist.errors import ShardError
 from md2dist.storage.open_store import is_url, map_file, open_store
 from md2dist.storage.retries import INTERACTIVE
 from md2dist.storage.store import NUM_AT_ONCE, Store, fetch_bytes, with_retries
 
-_STRINGS = ("key", "date", "drive", "side")
-_INTEGERS = ("format_version", "frame", "width", "height", "native_width", "native_height")
 _PIECE = 2048  # bytes: a header and the metadata after it
-
-
-def parse_description(content: bytes | memoryview) -> dict[str, Any]:
-    """Parses the ``json`` member of a sample.
-
-    Returns:
-        An object with at least: ``key``, ``date``, ``drive``, ``side`` as strings;
-        ``format_version``, ``frame``, ``width``, ``height``, ``native_width``, ``native_height``
-        as integers; ``K`` as 3x3 numbers, ``baseline`` as a number.
-
-    Raises:
-        ShardError: if an entry is missing or has another type.
-    """
-    try:
-        info = json.loads(bytes(content))
-    except ValueError as error:
-        raise ShardError(f"json cannot be parsed: {error}") from None
-    if not isinstance(info, dict):
-        raise ShardError("json is not an object")
-    wrong = [name for name in _STRINGS if not isinstance(info.get(name), str)]
-    wrong += [name for name in _INTEGERS if not isinstance(info.get(name), int)]
-    wrong += [
-        name
-        for name, shape in (("K", (3, 3)), ("baseline", ()))
-        if not _are_numbers(info.get(name), shape)
-    ]
-    if "side" not in wrong and info["side"] not in CAMERAS:
-        wrong.append("side")
-    if wrong:
-        raise ShardError(f"json has missing or invalid fields: {', '.join(wrong)}")
-    return info
 
 
 def split_line_of(info: dict[str, Any]) -> SplitLine:
@@ -71,7 +35,7 @@ def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
     store = _find_ranges(folder)
 
     def describe(sample: SampleBytes) -> dict[str, Any]:
-        return parse_description(find_member(sample, "json"))
+        return parse_info(find_member(sample, "json"))
 
     with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
         for entry in read_manifest(folder).shards:
@@ -122,10 +86,3 @@ def _find_ranges(folder: str | Path) -> Store | None:
         store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), INTERACTIVE
     )
     return store if has_ranges else None
-
-
-def _are_numbers(value: Any, shape: tuple[int, ...]) -> bool:
-    try:
-        return np.array(value, np.float64).shape == shape and value is not None
-    except (TypeError, ValueError):
-        return False

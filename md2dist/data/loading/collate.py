@@ -1,6 +1,5 @@
 """Collation: decodes the raw samples of one micro-batch into its tensors."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch.utils.data import get_worker_info
 
 from md2dist.conventions import FOCAL_LENGTHS, STEREO_BASELINE
 from md2dist.data.shards.dataset import ShardDataset, decode_image
+from md2dist.data.shards.sample_info import parse_info
 from md2dist.records import FrameBatch
 
 RawSample = dict[str, Any]  # encoded members by name, and "__key__" and "__id__"
@@ -56,7 +56,7 @@ def collate_samples(
                 if image.shape != size:
                     raise ValueError(f"view {view} has shape {image.shape}, expected {size}")
                 pixels[i, j] = image
-            info = json.loads(bytes(sample["json"]))
+            info = parse_info(sample["json"])
             if "s" in views:
                 T_stereo[i, 0, 3] = _STEREO_SHIFT[info["side"]]
             if use_true_intrinsics:

@@ -12,8 +12,10 @@ OUTPUT/.packed                      new name of .packing once only its removal i
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,15 +23,28 @@ from md2dist.data.kitti.splits import SkippedLine
 from md2dist.data.packing.finished import PACKED_NAME, clear_packed, describe_finished
 from md2dist.data.packing.plan import Plan, describe_differences
 from md2dist.data.packing.source_files import Fingerprint
-from md2dist.data.shards.entry import ShardEntry
+from md2dist.data.shards.entry import ShardEntry, StoredEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
 from md2dist.storage.atomic import atomic_write
 from md2dist.storage.locks import is_same_file, try_lock
+from md2dist.storage.typed_json import Items, make_printable, read_json
+
+logger = logging.getLogger(__name__)
 
 PACKING_NAME = ".packing"
 _PLAN_NAME = "plan.json"
 _LOCK_NAME = "lock"
+_MAX_RECORD_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class _StoredRecord:
+    """JSON form of a `ShardRecord`."""
+
+    entry: StoredEntry
+    skipped: Items[SkippedLine]
+    sources: dict[str, Fingerprint]
 
 
 class ShardRecord(NamedTuple):
@@ -120,16 +135,20 @@ class PackingFolder:
         return self.path / f"{number:06d}.tar"
 
     def read_record(self, number: int) -> ShardRecord | None:
-        """Reads the record of a shard; None if it is not packed yet."""
+        """Reads the record of a shard; None if it is not packed yet, or its record is damaged."""
         path = self.shard_path(number)
+        record = path.with_suffix(".json")
+        remedy = "the shard is packed again"
         try:
-            stored = json.loads(path.with_suffix(".json").read_bytes())
+            stored = read_json(record, _StoredRecord, ShardError, remedy, _MAX_RECORD_BYTES)
         except FileNotFoundError:
             return None
-        skipped = [SkippedLine(*line) for line in stored["skipped"]]
-        sources = {name: Fingerprint(*source) for name, source in stored["sources"].items()}
-        record = ShardRecord(ShardEntry.from_json(stored["entry"]), skipped, sources)
-        return record if self.is_publishing or path.is_file() else None
+        except ShardError as error:
+            logger.warning("%s", error)
+            return None
+        if not self.is_publishing and not path.is_file():
+            return None
+        return ShardRecord(ShardEntry.from_stored(stored.entry), stored.skipped, stored.sources)
 
     def remove_record(self, number: int) -> None:
         """Marks a shard as not packed."""
@@ -139,7 +158,7 @@ class PackingFolder:
         """Marks a shard as packed."""
         stored = {
             "entry": record.entry.as_json(),
-            "skipped": record.skipped,
+            "skipped": [tuple(map(make_printable, line)) for line in record.skipped],
             "sources": record.sources,
         }
         path = self.shard_path(number).with_suffix(".json")

@@ -6,6 +6,7 @@ each. Both are complete or absent, so a packing that was stopped resumes with th
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,9 +20,12 @@ from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.plan import refuse_sample
 from md2dist.data.packing.source_files import Fingerprint, is_unchanged, read_source
 from md2dist.data.shards.recipe import Recipe
-from md2dist.errors import KittiDataError
+from md2dist.errors import KittiDataError, ShardError
 from md2dist.process_map import map_in_processes
 from md2dist.storage.atomic import atomic_open, atomic_write
+from md2dist.storage.typed_json import Count, FileName, read_json
+
+logger = logging.getLogger(__name__)
 
 _IMAGES_PER_FILE = 64  # about two seconds of work, lost if the process is stopped
 
@@ -29,11 +33,11 @@ _IMAGES_PER_FILE = 64  # about two seconds of work, lost if the process is stopp
 class StoredImage(NamedTuple):
     """An encoded image: its place in the store, and its source."""
 
-    file: str  # name in the folder of the store
-    start: int  # first byte
-    stop: int  # byte after the last one
-    native_height: int
-    native_width: int
+    file: FileName  # in the folder of the store
+    start: Count  # first byte
+    stop: Count  # byte after the last one
+    native_height: Count
+    native_width: Count
     source: Fingerprint  # the camera's file
 
 
@@ -104,10 +108,16 @@ def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
     for path in folder.glob("*.json"):
         if not path.with_suffix("").is_file():
             continue
-        for name, stored in json.loads(path.read_bytes()).items():
-            image = StoredImage(*stored)
-            image = image._replace(source=Fingerprint(*image.source))
-            if is_unchanged(tree, name, image.source):
+        remedy = "its images are encoded again"
+        try:
+            images = read_json(path, dict[str, StoredImage], ShardError, remedy)
+        except (OSError, ShardError) as error:
+            logger.warning("%s", error)
+            continue
+        size = path.with_suffix("").stat().st_size
+        for name, image in images.items():
+            is_whole = image.file == path.stem and image.start <= image.stop <= size
+            if is_whole and is_unchanged(tree, name, image.source):
                 found[name] = image
     return found
 

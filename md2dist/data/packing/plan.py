@@ -17,7 +17,7 @@ from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.ground_truth import find_ground_truth
 from md2dist.data.shards.manifest import FORMAT_VERSION
-from md2dist.data.shards.recipe import Recipe, view_names
+from md2dist.data.shards.recipe import MAX_OFFSET, MAX_SIZE, Recipe, is_valid_offsets, view_names
 from md2dist.errors import ConfigError, KittiDataError
 from md2dist.storage.open_store import is_url
 
@@ -56,12 +56,15 @@ class Plan(NamedTuple):
     def fingerprint(self) -> dict[str, Any]:
         """Returns, as JSON values, all that determines the bytes except the sources' contents."""
         lines = [str(sample.line) for sample in self.samples] + [str(skip) for skip in self.skipped]
+        listing = "\n".join(lines).encode(
+            errors="surrogateescape"
+        )  # names of files may be any bytes
         return {
             "format_version": FORMAT_VERSION,
             **asdict(self.recipe),
             "frame_offsets": list(self.recipe.frame_offsets),
             "libraries": library_versions(),
-            "samples": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            "samples": hashlib.sha256(listing).hexdigest(),
         }
 
 
@@ -84,20 +87,20 @@ def check_request(recipe: Recipe) -> None:
         ConfigError: naming the option of the packing command.
     """
     for option, size in (("--height", recipe.height), ("--width", recipe.width)):
-        if size is not None and (size <= 0 or size % 32):
-            raise ConfigError(f"{option} {size}: expected a positive multiple of 32")
+        if size is not None and (not 0 < size <= MAX_SIZE or size % 32):
+            raise ConfigError(f"{option} {size}: expected a multiple of 32 from 32 to {MAX_SIZE}")
     offsets = list(recipe.frame_offsets)
-    if 0 in offsets or offsets != sorted(set(offsets)):
+    if not is_valid_offsets(offsets):
         raise ConfigError(
             f"--frame-offsets {' '.join(map(str, offsets))}: expected ascending distinct numbers "
-            "without 0 (the target is always packed), e.g. -1 1"
+            f"without 0 (the target is always packed), e.g. -1 1, and at most {MAX_OFFSET}"
         )
     if recipe.samples_per_shard < 1:
         raise ConfigError(f"--samples-per-shard {recipe.samples_per_shard}: expected >= 1")
     if not 1 <= recipe.image_quality <= 100:
         raise ConfigError(f"--quality {recipe.image_quality}: expected 1 to 100")
-    if recipe.seed < 0:
-        raise ConfigError(f"--seed {recipe.seed}: expected >= 0")
+    if not 0 <= recipe.seed < 2**63:
+        raise ConfigError(f"--seed {recipe.seed}: expected 0 <= seed < 2**63")
 
 
 def check_tasks(num_tasks: int, task_index: int = 0, num_processes: int = 1) -> None:

@@ -1,6 +1,5 @@
 """Random access to the samples of local or remote shards, by byte offset."""
 
-import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.files import CachedFiles, FolderFiles, ShardFiles, ShardRange, open_cache
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.data.shards.recipe import view_names
+from md2dist.data.shards.sample_info import parse_info
 from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.data.shards.tar_sample import sample_members
 from md2dist.errors import ImageError, ShardError
@@ -245,7 +245,7 @@ class ShardDataset:
                     view: decode_image(members[f"{view}.{recipe.image_format}"])
                     for view in view_names(recipe.frame_offsets, recipe.use_stereo)
                 },
-                info=json.loads(bytes(members["json"])),
+                info=parse_info(members["json"]),
                 ground_truth=decode_sparse_depth(members[ground_truth]) if ground_truth else None,
             )
         except Exception as error:  # on damaged bytes, decoders raise errors of many types

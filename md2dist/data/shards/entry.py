@@ -3,11 +3,45 @@
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from md2dist.storage.hashing import hash_stream
+from md2dist.storage.typed_json import Count, Digest, FileName, Items
+
+_MIN_SAMPLE_BYTES = 1024  # a header and the metadata, in blocks of 512 bytes
+_MAX_SHARD_BYTES = 1 << 40
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """JSON form of a `ShardEntry`."""
+
+    name: FileName
+    num_bytes: Annotated[int, Field(ge=0, le=_MAX_SHARD_BYTES)]
+    sha256: Digest
+    count: Count
+    offsets: Items[Count]  # replaced by its array
+    crc32: Annotated[str, Field(pattern="^[0-9a-fA-F]*$")]  # eight digits per sample
+
+    def __post_init__(self) -> None:
+        offsets = np.array(self.offsets, np.int64)  # at once: a list takes five times as much
+        object.__setattr__(self, "offsets", offsets)
+        self._check_numbers(offsets)
+
+    def _check_numbers(self, offsets: np.ndarray) -> None:
+        if (len(offsets), len(self.crc32)) != (self.count + 1, 8 * self.count):
+            raise ValueError(
+                f"{self.name} has {self.count} samples, but {len(offsets)} offsets and "
+                f"{len(self.crc32) / 8:g} checksums; expected {self.count + 1} and {self.count}"
+            )
+        if (np.diff(offsets) < _MIN_SAMPLE_BYTES).any() or offsets[-1] > self.num_bytes:
+            raise ValueError(
+                f"the offsets of {self.name} do not ascend by at least {_MIN_SAMPLE_BYTES} bytes "
+                f"to at most its {self.num_bytes}"
+            )
 
 
 @dataclass(frozen=True)
@@ -27,26 +61,10 @@ class ShardEntry:
         return {**vars(self), "offsets": self.offsets.tolist(), "crc32": checksums}
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "ShardEntry":
-        """Restores an entry from its stored form.
-
-        Raises:
-            ValueError: if the number of offsets or checksums does not match the count, or the name
-                leads out of the folder.
-            TypeError: if fields are missing or unknown.
-            KeyError: if offsets or checksums are missing.
-        """
-        offsets = np.array(stored["offsets"], np.int64)
-        checksums = np.frombuffer(bytes.fromhex(stored["crc32"]), ">u4").astype(np.uint32)
-        entry = cls(**{**stored, "offsets": offsets, "crc32": checksums})
-        if offsets.shape != (entry.count + 1,) or checksums.shape != (entry.count,):
-            raise ValueError(
-                f"{entry.name} has {entry.count} samples, but {offsets.size} offsets and "
-                f"{checksums.size} checksums; expected {entry.count + 1} and {entry.count}"
-            )
-        if Path(entry.name).name != entry.name:
-            raise ValueError(f"{entry.name!r} is not a file name")
-        return entry
+    def from_stored(cls, stored: StoredEntry) -> "ShardEntry":
+        """Restores an entry from its stored form, which has been checked."""
+        checksums = np.frombuffer(bytes.fromhex(stored.crc32), ">u4").astype(np.uint32)
+        return cls(**{**vars(stored), "offsets": np.asarray(stored.offsets), "crc32": checksums})
 
 
 def describe_shard(path: Path, offsets: np.ndarray) -> ShardEntry:

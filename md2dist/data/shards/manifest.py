@@ -11,17 +11,43 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
-from md2dist.data.shards.entry import ShardEntry
+from pydantic import Field
+
+from md2dist.data.shards.entry import ShardEntry, StoredEntry
 from md2dist.data.shards.recipe import PACK_COMMAND, Recipe
 from md2dist.errors import ShardError
 from md2dist.storage.atomic import atomic_write
+from md2dist.storage.bounded import read_bounded
 from md2dist.storage.open_store import is_url, open_store
 from md2dist.storage.retries import INTERACTIVE, RetryPolicy
 from md2dist.storage.store import fetch_bytes
+from md2dist.storage.typed_json import Count, Items, Label, make_printable, parse_json
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "index.json"
+MAX_BYTES = 32 << 20  # of index.json: 1.8 million samples, or 2 GB of memory if it is forged
+
+
+@dataclass(frozen=True)
+class _Version:
+    format_version: Count
+
+
+@dataclass(frozen=True)
+class _StoredManifest:
+    """JSON form of a `Manifest`."""
+
+    recipe: Recipe
+    shards: Items[StoredEntry]
+    skipped: Items[tuple[Label, Label]]
+    versions: Annotated[dict[Label, Label], Field(max_length=100)]
+    source_digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
+
+    def __post_init__(self) -> None:
+        if (self.recipe.height is None) != (self.recipe.width is None):
+            raise ValueError("recipe has only one of height and width")
 
 
 @dataclass(frozen=True)
@@ -61,7 +87,7 @@ def read_manifest(folder: str | Path, retry_policy: RetryPolicy = INTERACTIVE) -
         return parse_manifest(content, f"{folder}/{MANIFEST_NAME}")
     path = Path(folder) / MANIFEST_NAME
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise ShardError(
             f"{path} cannot be read ({error.strerror}); pack shards with `{PACK_COMMAND}`"
@@ -80,21 +106,21 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
         ShardError: if the content is damaged or of another format version.
     """
     try:
-        stored = json.loads(content)
-        version = stored["format_version"]
+        version = parse_json(content, _Version).format_version
         if version == FORMAT_VERSION:
+            stored = parse_json(content, _StoredManifest)
             return Manifest(
-                recipe=Recipe.from_json(stored["recipe"]),
-                shards=tuple(ShardEntry.from_json(entry) for entry in stored["shards"]),
-                skipped=tuple((line, reason) for line, reason in stored["skipped"]),
-                versions=stored["versions"],
-                source_digest=stored["source_digest"],
+                recipe=stored.recipe,
+                shards=tuple(map(ShardEntry.from_stored, stored.shards)),
+                skipped=tuple(stored.skipped),
+                versions=stored.versions,
+                source_digest=stored.source_digest,
                 digest=hashlib.sha256(content).hexdigest(),
             )
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except ValueError as error:
         raise ShardError(
-            f"{origin} is damaged ({type(error).__name__}: {error}); "
-            f"copy it again, or pack the shards again with `{PACK_COMMAND}`"
+            f"{origin} is damaged ({error}); copy it again, or pack the shards again with "
+            f"`{PACK_COMMAND}`"
         ) from None
     raise ShardError(
         f"{origin} has format version {version}, expected {FORMAT_VERSION}: use the version of "
@@ -103,18 +129,34 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
 
 
 def write_manifest(manifest: Manifest, folder: str | Path) -> None:
-    """Writes ``index.json`` atomically."""
+    """Writes ``index.json`` atomically.
+
+    Raises:
+        ShardError: see `encode_manifest`.
+        OSError: if it cannot be written.
+    """
     atomic_write(Path(folder) / MANIFEST_NAME, encode_manifest(manifest))
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Returns the bytes of an ``index.json``."""
+    """Returns the bytes of an ``index.json``.
+
+    Raises:
+        ShardError: if they are more than `read_manifest` accepts.
+    """
+    recipe = asdict(manifest.recipe)
     content = {
         "format_version": FORMAT_VERSION,
-        "recipe": asdict(manifest.recipe),
+        "recipe": recipe | {"split": make_printable(recipe["split"])},
         "versions": manifest.versions,
         "source_digest": manifest.source_digest,
-        "skipped": manifest.skipped,
+        "skipped": [tuple(map(make_printable, line)) for line in manifest.skipped],
         "shards": [shard.as_json() for shard in manifest.shards],
     }
-    return (json.dumps(content, separators=(",", ":")) + "\n").encode()
+    text = json.dumps(content, separators=(",", ":")) + "\n"
+    if len(text) > MAX_BYTES:
+        raise ShardError(
+            f"{MANIFEST_NAME} of {manifest.num_samples} samples has {len(text)} bytes, expected at "
+            f"most {MAX_BYTES}; split the list of samples into several folders"
+        )
+    return text.encode()

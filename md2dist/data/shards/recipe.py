@@ -2,35 +2,50 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, FailFast, Field
 
 from md2dist.data.images import ImageFormat
+from md2dist.storage.typed_json import Count, Label, Positive
 
 PACK_COMMAND = "python shard_tools/make_shards.py --kitti-root DIR --split FILE --output DIR"
 GroundTruth = Literal["none", "velodyne", "annotated"]
 Order = Literal["shuffled", "sequential"]
+MAX_SIZE = 1 << 14  # rows or columns of an image; bounds the memory that a foreign file can claim
+MAX_OFFSET = 9999  # frames
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+
+
+def is_valid_offsets(offsets: Sequence[int]) -> bool:
+    """Returns whether frame offsets are ascending, distinct and without 0, and not too large."""
+    is_ascending = list(offsets) == sorted(set(offsets))
+    return is_ascending and 0 not in offsets and all(abs(n) <= MAX_OFFSET for n in offsets)
+
+
+def _check_offsets(offsets: tuple[int, ...]) -> tuple[int, ...]:
+    if not is_valid_offsets(offsets):
+        raise ValueError(f"expected ascending distinct offsets without 0, at most {MAX_OFFSET}")
+    return offsets
 
 
 @dataclass(frozen=True)
 class Recipe:
     """The options that shards were packed with."""
 
-    split: str  # name of the split, for display
-    height: int | None  # rows of the packed images in pixels; None: each keeps its native size
-    width: int | None  # columns in pixels
-    frame_offsets: tuple[int, ...]  # temporal sources, ascending, without 0
+    split: Label  # name of the split, for display
+    height: Size | None  # rows of the packed images in pixels; None: each keeps its native size
+    width: Size | None  # columns in pixels
+    # Temporal sources, ascending, without 0.
+    frame_offsets: Annotated[tuple[int, ...], FailFast(), AfterValidator(_check_offsets)]
     use_stereo: bool  # whether the view of the other camera is packed
     image_format: ImageFormat = "png"
-    image_quality: int = 95  # quality of jpg, 1..100; the other formats are lossless
-    samples_per_shard: int = 256  # the last shard may hold fewer
-    seed: int = 0  # of the shuffled order
+    # Of jpg; the other formats are lossless.
+    image_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    samples_per_shard: Positive = 256  # the last shard may hold fewer
+    seed: Count = 0  # of the shuffled order
     ground_truth: GroundTruth = "none"
     order: Order = "shuffled"  # over the whole split, before it is cut into shards
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "Recipe":
-        """Restores a recipe from its form in the manifest."""
-        return cls(**{**stored, "frame_offsets": tuple(stored["frame_offsets"])})
 
     @property
     def size_name(self) -> str:
