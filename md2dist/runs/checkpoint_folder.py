@@ -8,6 +8,7 @@ the best validation metrics.
 import json
 import logging
 import shutil
+from collections.abc import Collection
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -88,7 +89,9 @@ def verify_checkpoint(checkpoint: Path) -> ResumeState:
     return state
 
 
-def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
+def publish_checkpoint(
+    partial: Path, state: ResumeState, keep: int, kept_steps: Collection[int] = ()
+) -> Path:
     """Publishes a written checkpoint under its final name and removes obsolete ones.
 
     Writes its manifest, then renames it. Obsolete are surplus older checkpoints, and damaged ones
@@ -98,6 +101,7 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
         partial: folder of the written checkpoint, in the run's `checkpoints` folder.
         state: the resume state.
         keep: number of newest checkpoints to keep, in addition to the best one.
+        kept_steps: steps whose checkpoints are kept in any case.
 
     Returns:
         The checkpoint's folder.
@@ -116,9 +120,9 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
         logger.warning("%s could not be written: %s", folder / "latest", error.strerror)
     for later in [path for path in list_checkpoints(folder) if path > final]:
         shutil.rmtree(later, ignore_errors=True)
-    best = find_best(folder)
+    kept = {find_best(folder), *(folder / name_of(step) for step in kept_steps)}
     for old in list_checkpoints(folder)[keep:]:
-        if old != best:
+        if old not in kept:
             shutil.rmtree(old, ignore_errors=True)
     return final
 
