@@ -71,10 +71,13 @@ class LauncherMonitor:
         If one ended before this object was created, it is not detected when the process that
         adopts orphans is in the same session, as the first process of a container may be.
         """
-        return any(
-            _parent_of(child) != parent or _is_adopted(child, parent)
-            for child, parent in self._parents.items()
-        )
+        try:
+            return any(
+                _parent_of(child) != parent or _is_adopted(child, parent)
+                for child, parent in self._parents.items()
+            )
+        except OSError:  # out of open files or memory
+            return False
 
 
 def _do_nothing(*_: object) -> None:
@@ -84,7 +87,7 @@ def _do_nothing(*_: object) -> None:
 def _read_process(pid: int, name: str) -> bytes:
     try:
         return (Path("/proc") / str(pid) / name).read_bytes()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended during the read
         return b""
 
 
