@@ -43,8 +43,8 @@ def parse_arguments() -> argparse.Namespace:
 def time_formats(arguments: argparse.Namespace) -> list[Row]:
     """Times packing and reading of mono+stereo samples at 640x192 in each image format."""
     from md2dist.benchmarks.formats import bench_formats
-    from md2dist.data.kitti.layout import open_kitti
     from md2dist.data.kitti.named_splits import load_split, name_split
+    from md2dist.data.kitti.roots import open_kitti
     from md2dist.data.shards.recipe import Recipe
 
     recipe = Recipe(name_split(arguments.split), 192, 640, (-1, 1), use_stereo=True)

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import add_checkpoint, add_dtype
+from md2dist.commands.options import add_checkpoint, add_dtype, add_local_rank
 from md2dist.console import print_error, run_command
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.compatibility import check_recipe
@@ -59,19 +59,14 @@ def main() -> None:
     """Evaluates on all ranks; the main rank prints a table and writes the JSON file."""
     arguments = parse_arguments()
     from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
-    from md2dist.distributed.watchdog import Watchdog
-    from md2dist.distributed.world import init_distributed, shutdown_distributed
+    from md2dist.distributed.job import join_job
 
-    world = init_distributed()
-    try:
-        with Watchdog(world) as watchdog:
-            with exit_on_all_ranks(world):
-                model, dataset, title = prepare(arguments, world)
-            with exit_on_all_ranks(world):
-                check_agreement(world, REMEDY, **title._asdict())
-                report = evaluate(arguments, model, dataset, title, world, watchdog)
-    finally:
-        shutdown_distributed()
+    with join_job() as (world, watchdog):
+        with exit_on_all_ranks(world):
+            model, dataset, title = prepare(arguments, world)
+        with exit_on_all_ranks(world):
+            check_agreement(world, REMEDY, **title._asdict())
+            report = evaluate(arguments, model, dataset, title, world, watchdog)
     if world.is_main:
         print(f"{title}\n\n{report.as_markdown()}")
         if arguments.output:
@@ -192,7 +187,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cache-gb", type=float, default=50.0, help="cache size limit in GB, as data.cache_gb"
     )
-    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
+    add_local_rank(parser)
     return parser.parse_args()
 
 

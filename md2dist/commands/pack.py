@@ -15,8 +15,9 @@ from typing import get_args
 from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command
 from md2dist.data.images import ImageFormat
-from md2dist.data.kitti.layout import open_kitti
 from md2dist.data.kitti.named_splits import load_split, name_split
+from md2dist.data.kitti.roots import open_kitti
+from md2dist.data.packing.finished import find_finished
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import Plan, check_output, check_request, check_tasks, plan_samples
 from md2dist.data.packing.writer import Progress, pack_shards
@@ -148,6 +149,13 @@ def main() -> None:
     """Plans, packs and merges; prints a summary."""
     options = parse_arguments()
     plan, output = make_plan(options), Path(options.output)
+    if not options.overwrite and (finished := find_finished(plan, output)):
+        print(
+            f"{output} holds this packing already, complete and unchanged: "
+            f"{finished.num_samples} samples in {len(finished.shards)} shards, "
+            f"{len(finished.skipped)} skipped"
+        )
+        return
     if not options.merge:
         progress = pack_shards(
             plan,

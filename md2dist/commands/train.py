@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from md2dist.commands.options import add_local_rank
 from md2dist.console import run_command
 from md2dist.distributed.signals import EXIT_PREEMPTED
 
@@ -24,7 +25,7 @@ def parse_arguments() -> list[str]:
         metavar="key=value",
         help="settings that override the files, e.g. optim.lr=1e-4; md2dist/config.py lists all",
     )
-    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
+    add_local_rank(parser)
     arguments = parser.parse_args()
     return [*arguments.config, *arguments.overrides]
 

@@ -12,8 +12,9 @@ from md2dist.config import Config, load_words
 from md2dist.data.loading.read_plan import plan_reading
 from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.devices import describe_devices, has_unusable_gpu
+from md2dist.distributed.job import join_job
 from md2dist.distributed.watchdog import Watchdog
-from md2dist.distributed.world import World, cores_per_rank, init_distributed, shutdown_distributed
+from md2dist.distributed.world import World, cores_per_rank
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint import load_checkpoint
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
@@ -41,12 +42,8 @@ def run(arguments: Sequence[str]) -> bool:
     Returns:
         Whether the run is finished; otherwise it was stopped, and is saved.
     """
-    world = init_distributed()
-    try:
-        with Watchdog(world) as watchdog:
-            return start_and_train(arguments, world, watchdog)
-    finally:
-        shutdown_distributed()
+    with join_job() as (world, watchdog):
+        return start_and_train(arguments, world, watchdog)
 
 
 def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) -> bool:

@@ -1,6 +1,5 @@
-import errno
-import os
-from pathlib import Path
+import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -17,10 +16,10 @@ from helpers.kitti_tree import (
     write_kitti_tree,
 )
 
-from md2dist.data.kitti.calibration import load_calibration, read_scan
-from md2dist.data.kitti.layout import find_image, find_scan, open_kitti
+from md2dist.data.kitti.calibration import load_calibration, read_calibration, read_scan
+from md2dist.data.kitti.layout import find_image, find_scan
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.errors import KittiAccessError, KittiDataError
+from md2dist.errors import KittiDataError
 
 
 @pytest.fixture
@@ -116,30 +115,26 @@ def test_a_broken_scan_is_named(tree, content):
         read_scan(SourceTree(tree), find_scan(SourceTree(tree), DRIVE, 2))
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("nowhere", "nowhere does not exist; expected a folder"),
-        ("drive.zip", "drive.zip is a file; expected a folder"),
-        (DATE, f"{DATE} is the folder of a recording date; expected its parent folder .*tree$"),
-        ("no_calibration", "no_calibration is the folder of a recording date"),
-    ],
-)
-def test_a_folder_that_cannot_be_a_kitti_root_is_refused_with_the_remedy(tmp_path, name, words):
-    root = tmp_path / "tree"
-    write_kitti_tree(root)
-    (root / "drive.zip").touch()
-    (root / "no_calibration" / DRIVE.partition("/")[2] / "image_02").mkdir(parents=True)
-    with pytest.raises(KittiDataError, match=f"--kitti-root .*{words}"):
-        open_kitti(root, root / name)
-    assert find_image(open_kitti(root), DRIVE, 0, "l")
+def test_a_calibration_in_two_folders_must_be_the_same(tree, tmp_path):
+    path = tree / DATE / "calib_cam_to_cam.txt"
+    for name in ("a", "b"):
+        shutil.copytree(tree / DATE, tmp_path / "root" / name / DATE)
+    found = SourceTree(tmp_path / "root")
+    assert read_calibration(found, DRIVE).baseline == BASELINE
+    text = path.read_text().replace(f"{FX:.6e}", f"{FX + 1:.6e}")
+    (tmp_path / "root" / "b" / DATE / path.name).write_text(text)
+    words = (
+        rf"P_rect_00 extracted in a/{DATE}/{path.name} differs from that extracted in b/.*; keep"
+    )
+    with pytest.raises(KittiDataError, match=words):
+        read_calibration(found, DRIVE)
 
 
-def test_a_root_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
-    def refuse(self, **options):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(Path, "is_dir", refuse)
-    words = rf"--kitti-root {tmp_path} cannot be read \(Permission denied\)"
-    with pytest.raises(KittiAccessError, match=words):
-        open_kitti(tmp_path)
+def test_the_entries_of_a_calibration_may_be_in_several_archives(tmp_path):
+    for name, text in (("a", "P0: 1 0 0 0 0 1 0 0 0 0 1 0"), ("b", "Tr: 1 0 0 0 0 1 0 0 0 0 1 0")):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            lines = [text, *(f"P{camera}: 2 0 0 0 0 2 0 0 0 0 1 0" for camera in (1, 2, 3))]
+            archive.writestr("dataset/sequences/09/calib.txt", "\n".join(lines))
+    calibration = read_calibration(SourceTree(tmp_path), "09")
+    assert calibration.P_rect[:, 0, 0].tolist() == [1, 2, 2, 2]
+    assert calibration.velo_to_cam.tolist() == np.eye(4).tolist()

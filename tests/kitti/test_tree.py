@@ -140,7 +140,7 @@ def test_the_top_folder_of_odometry_archives_is_stripped(tmp_path):
     assert tree.folders() == ["sequences"]
     assert tree.files("sequences/09/image_2") == {"000000.png"}
     assert tree.read("sequences/09/calib.txt") == b"P0 Tr"  # as when unpacked in alphabetical order
-    (tmp_path / "dataset" / "sequences" / "10").mkdir(parents=True)
+    (tmp_path / "dataset" / "sequences" / "10" / "image_2").mkdir(parents=True)
     assert SourceTree(tmp_path).folders("sequences") == ["09", "10"]
 
 

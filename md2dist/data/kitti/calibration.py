@@ -17,6 +17,8 @@ from md2dist.data.kitti.layout import RAW_CALIBRATION, calibration_files, is_odo
 from md2dist.data.kitti.tree import SourceTree, naming_the_roots
 from md2dist.errors import KittiDataError
 
+_SCAN_RANGE = 1000.0  # m; KITTI's scanner reaches 120 m
+
 
 class Calibration(NamedTuple):
     """Calibration of the rectified cameras 0..3 on one recording date."""
@@ -76,7 +78,8 @@ def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
         Horizontal speed, m/s: the norm of the velocities to the north and east.
 
     Raises:
-        KittiDataError: if the record is missing, too short, or not numeric.
+        KittiDataError: if the record is missing, too short, or its velocities are no finite
+            numbers.
     """
     name = f"{drive}/oxts/data/{frame:010d}.txt"
     content = tree.read(name)
@@ -84,7 +87,13 @@ def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
         _, _, _, _, _, _, north, east, *_ = map(float, content.split())
     except ValueError:
         raise KittiDataError(f"navigation record {name}: expected >= 8 numbers") from None
-    return math.hypot(north, east)
+    speed = math.hypot(north, east)
+    if not math.isfinite(speed):
+        raise KittiDataError(
+            f"navigation record {name} has the velocities {north} and {east} m/s; expected finite "
+            "numbers"
+        )
+    return speed
 
 
 def read_scan(tree: SourceTree, name: str) -> np.ndarray:
@@ -94,14 +103,23 @@ def read_scan(tree: SourceTree, name: str) -> np.ndarray:
         Points (N, 4) float32: x forwards, y to the left, z upwards in m, and reflectance.
 
     Raises:
-        KittiDataError: if the file is missing, empty, or not a whole number of points.
+        KittiDataError: if the file is missing, empty, not a whole number of points, or holds
+            points that no scanner measures, as those of another type or layout are.
     """
     content = tree.read(name)
     if not content or len(content) % 16:
         raise KittiDataError(
             f"laser scan {name} has {len(content)} bytes; expected a positive multiple of 16"
         )
-    return np.frombuffer(content, "<f4").reshape(-1, 4)
+    points = np.frombuffer(content, "<f4").reshape(-1, 4)
+    is_possible = (np.abs(points[:, :3]) <= _SCAN_RANGE).all(1)  # false for NaN
+    is_possible &= (points[:, 3] >= 0) & np.isfinite(points[:, 3])
+    if not is_possible.all():
+        raise KittiDataError(
+            f"laser scan {name}: {np.count_nonzero(~is_possible)} of its {len(points)} points are "
+            f"impossible; expected float32 x, y, z within {_SCAN_RANGE:g} m and a reflectance >= 0"
+        )
+    return points
 
 
 def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
@@ -138,8 +156,8 @@ def _parse_odometry(entries: "_Entries", use_scans: bool) -> Calibration:
         velo_to_cam = entries.read("Tr", 3, 4) if use_scans else np.full((3, 4), np.nan)
     except KittiDataError as error:
         raise KittiDataError(
-            f"{error}, which --ground-truth velodyne needs; it is in data_odometry_calib.zip: "
-            "remove extracted calib.txt files of other archives, which take precedence"
+            f"{error}, which --ground-truth velodyne needs; it is in data_odometry_calib.zip, and "
+            "not in other archives"
         ) from None
     return Calibration(
         P_rect=np.stack([entries.read(f"P{i}", 3, 4) for i in range(4)]),
@@ -155,20 +173,32 @@ def _square(transform: np.ndarray) -> np.ndarray:
 
 
 class _Entries:
-    """The ``name: numbers`` lines of a calibration file."""
+    """The ``name: numbers`` lines of a calibration file, and of its copies in other archives."""
 
     def __init__(self, tree: SourceTree, file: str):
         self.file = file
-        try:
-            lines = tree.read(file).decode().splitlines()
-        except UnicodeDecodeError as error:
-            raise KittiDataError(f"calibration file {file} is not text ({error})") from None
-        self.texts = dict(line.split(":", 1) for line in lines if ":" in line)
+        self._copies = [(label, self._parse(content)) for label, content in tree.read_all(file)]
 
     def read(self, name: str, *shape: int) -> np.ndarray:
+        found = [(label, texts[name]) for label, texts in self._copies if name in texts]
         try:
-            return np.array(self.texts[name].split(), np.float64).reshape(shape)
-        except (KeyError, ValueError):
+            arrays = [np.array(text.split(), np.float64).reshape(shape) for _, text in found]
+            first = arrays[0]
+        except (IndexError, ValueError):
             raise KittiDataError(
                 f"{self.file}: expected an entry {name} of {math.prod(shape)} numbers"
             ) from None
+        for (label, _), array in zip(found, arrays, strict=True):
+            if not np.allclose(first, array, rtol=1e-6, atol=0, equal_nan=True):
+                raise KittiDataError(
+                    f"{self.file}: the entry {name} {found[0][0]} differs from that {label}; keep "
+                    "one of the two files"
+                )
+        return first
+
+    def _parse(self, content: bytes) -> dict[str, str]:
+        try:
+            lines = content.decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise KittiDataError(f"calibration file {self.file} is not text ({error})") from None
+        return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -4,20 +4,18 @@ A drive of KITTI raw is called ``2011_09_26/2011_09_26_drive_0005_sync``, a sequ
 odometry ``09``. All paths are relative to the root of a `SourceTree`.
 """
 
-import re
 from fnmatch import fnmatchcase
-from pathlib import Path
+from posixpath import splitext
 from typing import Literal, NamedTuple
 
+from md2dist.data.image_reader import IMAGE_SUFFIXES
+from md2dist.data.kitti.finder import DATE, RAW_CALIBRATION
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.errors import KittiAccessError, KittiDataError
+from md2dist.errors import KittiDataError
 
 Side = Literal["l", "r"]
 CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
 OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
-RAW_CALIBRATION = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"  # in a date's folder
-_IMAGE_FORMATS = ("png", "jpg")
-_DATE = re.compile(r"\d{4}_\d\d_\d\d", re.ASCII)
 
 
 class Layout(NamedTuple):
@@ -36,36 +34,6 @@ RAW = Layout("{drive}/image_{camera:02d}/data", "{drive}/velodyne_points/data", 
 ODOMETRY = Layout("sequences/{drive}/image_{camera}", "sequences/{drive}/velodyne", 6)
 
 
-def open_kitti(*roots: Path) -> SourceTree:
-    """Opens folders of KITTI files after checking that they can be such folders.
-
-    Raises:
-        KittiDataError: if one is not a folder, or is the folder of a recording date.
-        KittiAccessError: if access to one is denied.
-    """
-    for root in roots:
-        try:
-            _check_root(root)
-        except OSError as error:
-            raise KittiAccessError(
-                f"--kitti-root {root} cannot be read ({error.strerror}); check its permissions"
-            ) from None
-    return SourceTree(*roots)
-
-
-def _check_root(root: Path) -> None:
-    if not root.is_dir():
-        raise KittiDataError(
-            f"--kitti-root {root} {'is a file' if root.exists() else 'does not exist'}; "
-            "expected a folder of KITTI archives or of files extracted from them"
-        )
-    if (root / RAW_CALIBRATION[0]).is_file() or any(root.glob("*_sync/image_0?")):
-        raise KittiDataError(
-            f"--kitti-root {root} is the folder of a recording date; expected its parent folder "
-            f"{root.absolute().parent}"
-        )
-
-
 def is_odometry(drive: str) -> bool:
     """Returns whether a name is that of a sequence of KITTI odometry."""
     return "/" not in drive
@@ -82,7 +50,7 @@ def camera_folder(drive: str, side: Side) -> str:
 
 
 def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
-    """Finds one camera's image, as PNG or as JPEG.
+    """Finds one camera's image, as PNG or as JPEG; with several suffixes, the first of them.
 
     Raises:
         KittiDataError: if the frame or the camera's folder is missing, or the drive is present
@@ -90,12 +58,12 @@ def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
     """
     folder, stem = camera_folder(drive, side), find_layout(drive).name_frame(frame)
     present = tree.files(folder)
-    for suffix in _IMAGE_FORMATS:
-        if f"{stem}.{suffix}" in present:
-            return f"{folder}/{stem}.{suffix}"
+    for suffix in IMAGE_SUFFIXES:
+        if f"{stem}{suffix}" in present:
+            return f"{folder}/{stem}{suffix}"
     if not present:
         raise KittiDataError(f"no folder {folder}; download the drive {drive}")
-    raise KittiDataError(f"no image {folder}/{stem}.{'|'.join(_IMAGE_FORMATS)}")
+    raise KittiDataError(f"no image {folder}/{stem}.png|jpg|jpeg")
 
 
 def calibration_files(drive: str) -> list[str]:
@@ -147,7 +115,7 @@ def list_drives(tree: SourceTree) -> list[str]:
     return [
         f"{date}/{drive}"
         for date in tree.folders()
-        if _DATE.fullmatch(date)  # other folders may be unreadable, e.g. lost+found
+        if DATE.fullmatch(date)  # other folders may be unreadable, e.g. lost+found
         for drive in tree.folders(date)
         if fnmatchcase(drive, f"{date}_drive_*_sync")
     ]
@@ -159,5 +127,5 @@ def list_frames(tree: SourceTree, drive: str, side: Side) -> set[int]:
     Raises:
         KittiDataError: if the drive is present twice.
     """
-    parts = (name.rpartition(".") for name in tree.files(camera_folder(drive, side)))
-    return {int(stem) for stem, _, suffix in parts if suffix in _IMAGE_FORMATS and stem.isdigit()}
+    parts = map(splitext, tree.files(camera_folder(drive, side)))
+    return {int(stem) for stem, suffix in parts if suffix in IMAGE_SUFFIXES and stem.isdecimal()}

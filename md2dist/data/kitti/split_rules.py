@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from md2dist.data.kitti.calibration import read_speed
 from md2dist.data.kitti.drives import EIGEN_TEST_DRIVES
 from md2dist.data.kitti.layout import OTHER_SIDE, Side, list_drives, list_frames
+from md2dist.data.kitti.roots import describe_roots
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiDataError, SplitError
@@ -105,7 +106,7 @@ def select_samples(
     if not lines:
         raise SplitError(
             f"rule/{part} selects no samples from {tree}: {split}; expected synced drives of KITTI "
-            "raw, DATE/DATE_drive_NUMBER_sync, " + _remedy(part)
+            "raw, DATE/DATE_drive_NUMBER_sync, " + f"{_remedy(part)}; {describe_roots(tree)}"
         )
     return split
 

@@ -1,44 +1,37 @@
-"""Read-only view of a file tree in folders and in zip archives, which stay packed."""
+"""Read-only view of KITTI's files in folders and in zip archives, which stay packed."""
 
-import errno
 import os
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from posixpath import dirname
-from typing import Protocol
 
+from md2dist.data.kitti.opening import Opened, open_root, search_root
+from md2dist.data.kitti.places import Place
 from md2dist.errors import KittiAccessError, KittiDataError, Md2distError
-
-_WRAPPER = "dataset"  # top-level folder in the archives of KITTI odometry
-_ABSENT = (FileNotFoundError, NotADirectoryError)
-_FAULTS = (  # raised by zipfile if archives are damaged or cannot be read
-    OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile,
-)  # fmt: skip
-# errno of OSErrors that damage causes: from a decompressor, or a seek before the start.
-_OF_DAMAGE = (None, errno.EINVAL)
 
 
 class SourceTree:
-    """The files below some folders and in the archives ``*.zip`` directly inside them.
+    """The KITTI files in some folders and archives, by their names in the published layout.
 
-    Files are named by their path below a root or in an archive, e.g.
-    ``2011_09_26/calib_cam_to_cam.txt``. Roots are opened on first use, and of archives only the
-    directories are read. A tree can be pickled; each process opens the archives itself.
+    A name is e.g. ``2011_09_26/calib_cam_to_cam.txt``. A file comes first from its published path
+    below a root, or from an archive that is a root or directly in one; whatever folders are around
+    the content of an archive. What is missing there is searched in the folders of the roots: the
+    parts of drives and sequences, the calibrations and archives, in any folders (`search`). A
+    folder of a drive that is present twice in equal rank is an error.
+
+    Roots are opened and searched on first use, and of archives only the directories are read. A
+    tree can be pickled; each process opens the archives itself.
 
     Args:
-        *roots: the folders.
+        *roots: the folders, or single archives.
     """
 
     def __init__(self, *roots: str | Path):
         self.roots = tuple(map(Path, roots))
         self._owner = 0  # id of the process that opened the places
-        self._places: list[_Place] = []
-        self._broken: list[Md2distError] = []  # errors of archives, or in listing them
+        self._direct: list[Opened] = []  # by root
+        self._found: list[Opened] | None = None  # by root; None: not searched yet
         self._files: dict[str, set[str]] = {}  # by folder, cached at the first listing
 
     def __reduce__(self):
@@ -54,9 +47,10 @@ class SourceTree:
             KittiDataError: if an archive is damaged, since it may hold any folder.
             KittiAccessError: if access to the folder or an archive is denied.
         """
-        places = self._open()
-        if self._broken:
+        direct, found = self._levels()
+        if self._errors():
             raise self._refuse()
+        places = [*direct, *found] if self.is_searched() else direct  # never some of the drives
         return sorted(set().union(*(place.folders(folder) for place in places)))
 
     def files(self, folder: str) -> set[str]:
@@ -76,8 +70,20 @@ class SourceTree:
         Raises:
             KittiAccessError: if access to the file is denied.
         """
-        sizes = (place.size(name) for place in self._open())
-        return next((size for size in sizes if size is not None), None)
+        homes = self._find(name)
+        return homes[0].size(name) if homes else None
+
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file.
+
+        It is made of size, time of modification and time of the last change of its entry (which a
+        copy that keeps the former sets) in ns; in an archive, of size and CRC-32.
+
+        Raises:
+            KittiAccessError: if access to the file is denied.
+        """
+        homes = self._find(name)
+        return homes[0].stamp(name) if homes else None
 
     def read(self, name: str) -> bytes:
         """Reads a file from its folder, else from the first archive by name that holds it.
@@ -86,49 +92,86 @@ class SourceTree:
             KittiDataError: if the file is missing or damaged.
             KittiAccessError: if access to the file, or to an archive that may hold it, is denied.
         """
-        for place in self._open():
-            if place.size(name) is not None:
-                return place.read(name)
-        raise self._refuse(f"no file {name}; download the archive that holds it")
+        homes = self._find(name)
+        if not homes:
+            raise self._refuse(f"no file {name}; download the archive that holds it")
+        return homes[0].read(name)
+
+    def read_all(self, name: str) -> list[tuple[str, bytes]]:
+        """Reads all files of a name that have equal rank; `read` returns the first.
+
+        Returns:
+            The location of each, for messages, and its content.
+
+        Raises:
+            Errors of `read`.
+        """
+        homes = self._find(name)
+        return [(home.label, home.read(name)) for home in homes] or [("", self.read(name))]
+
+    def contents(self) -> dict[Path, set[str]]:
+        """Returns what a search finds in each root, by its published names.
+
+        They are those of the folders in drives, of sequences, and of calibration files.
+        """
+        _, _ = self._levels()
+        pairs = zip(self.roots, self._direct, self._found or (), strict=True)
+        return {
+            root: {found.name for opened in both for found in opened.found} for root, *both in pairs
+        }
+
+    def is_searched(self) -> bool:
+        """Whether all folders of the roots were searched; false if there are too many."""
+        _, _ = self._levels()
+        return all(opened.is_complete for opened in self._found or ())
+
+    def _find(self, name: str) -> list[Place]:
+        homes = (
+            [place for place in level if place.size(name) is not None] for level in self._levels()
+        )
+        return next(filter(None, homes), [])
 
     def _list_files(self, folder: str) -> set[str]:
-        homes = [(place.label, names) for place in self._open() if (names := place.files(folder))]
-        if len(homes) > 1:
-            labels = " and ".join(label for label, _ in homes)
-            raise KittiDataError(f"duplicate drive: {folder} is present {labels}; keep one of them")
-        if not homes and self._broken:
+        for level in self._levels():
+            homes = [(place.label, names) for place in level if (names := place.files(folder))]
+            if len(homes) > 1:
+                labels = " and ".join(label for label, _ in homes)
+                raise KittiDataError(
+                    f"duplicate drive: {folder} is present {labels}; keep one of them"
+                )
+            if homes:
+                return homes[0][1]
+        if self._errors():
             raise self._refuse(f"no folder {folder}")
-        return set().union(*(names for _, names in homes))
+        return set()
 
     def _refuse(self, *missing: str) -> Md2distError:
         """Returns the error for a missing file, with the unread archives that may hold it."""
-        is_unread = any(isinstance(error, KittiAccessError) for error in self._broken)
-        reasons = "; ".join([*missing, *map(str, self._broken)])
+        errors = self._errors()
+        is_unread = any(isinstance(error, KittiAccessError) for error in errors)
+        reasons = "; ".join([*missing, *map(str, errors)])
         return KittiAccessError(reasons) if is_unread else KittiDataError(reasons)
 
-    def _open(self) -> "list[_Place]":
+    def _levels(self) -> Iterator[Sequence[Place]]:
+        """Yields the places of published names, then those that a search finds."""
         # A forked process would share the position in an open file with its parent.
         if self._owner != os.getpid():
             self._owner = os.getpid()
-            self._places, self._broken = [], []
-            for number, root in enumerate(self.roots, 1):
-                self._open_root(root, f" (folder {number})" * (len(self.roots) > 1))
-        return self._places
+            self._direct, self._found = [open_root(*root) for root in self._numbered_roots()], None
+        yield [place for opened in self._direct for place in opened.places]
+        if self._found is None:
+            self._found = [search_root(*root) for root in self._numbered_roots()]
+        yield [place for opened in self._found for place in opened.places]
 
-    def _open_root(self, root: Path, suffix: str) -> None:
-        self._places.append(_Folder(root, f"extracted{suffix}"))
-        if (root / _WRAPPER).is_dir():
-            self._places.append(_Folder(root / _WRAPPER, f"extracted in {_WRAPPER}{suffix}"))
-        try:
-            names = sorted(entry.name for entry in _scan(root) if _is_archive(entry))
-        except KittiAccessError as error:  # extracted files may suffice
-            self._broken.append(error)
-            return
-        for name in names:
-            try:
-                self._places.append(_Archive(root / name, f"in {name}{suffix}"))
-            except _FAULTS as error:
-                self._broken.append(_explain(f"{name}{suffix}", root / name, error))
+    def _errors(self) -> list[Md2distError]:
+        """Returns the errors of the places that were opened."""
+        return [
+            error for opened in [*self._direct, *(self._found or ())] for error in opened.errors
+        ]
+
+    def _numbered_roots(self) -> Iterator[tuple[Path, str]]:
+        for number, root in enumerate(self.roots, 1):
+            yield root, f" (folder {number})" * (len(self.roots) > 1)
 
 
 @cache
@@ -150,121 +193,3 @@ def naming_the_roots(tree: SourceTree) -> Iterator[None]:
         yield
     except KittiDataError as error:
         raise KittiDataError(f"{error} (in {tree})") from None
-
-
-class _Place(Protocol):
-    label: str  # location, for messages
-
-    def folders(self, folder: str) -> set[str]: ...
-    def files(self, folder: str) -> set[str]: ...
-    def size(self, name: str) -> int | None: ...
-    def read(self, name: str) -> bytes: ...
-
-
-class _Folder:
-    """Extracted files on the disk."""
-
-    def __init__(self, path: Path, label: str):
-        self.path = path
-        self.label = label
-
-    def folders(self, folder: str) -> set[str]:
-        return {entry.name for entry in _scan(self.path / folder) if _may_be(entry.is_dir)}
-
-    def files(self, folder: str) -> set[str]:
-        return {entry.name for entry in _scan(self.path / folder) if _may_be(entry.is_file)}
-
-    def size(self, name: str) -> int | None:
-        try:
-            return (self.path / name).stat().st_size
-        except _ABSENT:
-            return None
-        except OSError as error:
-            raise _unread(self.path / name, error) from None
-
-    def read(self, name: str) -> bytes:
-        try:
-            return (self.path / name).read_bytes()
-        except _ABSENT as error:
-            raise KittiDataError(f"{name} cannot be read ({error.strerror})") from None
-        except OSError as error:
-            raise _unread(self.path / name, error) from None
-
-
-class _Archive:
-    """Files in a zip archive."""
-
-    def __init__(self, path: Path, label: str):
-        self.path = path
-        self.label = label
-        self._zip = zipfile.ZipFile(path)
-        names = [name for name in self._zip.namelist() if not name.endswith("/")]
-        is_wrapped = all(name.startswith(f"{_WRAPPER}/") for name in names)
-        self._wrapper = f"{_WRAPPER}/" * is_wrapped
-        self._names = [name.removeprefix(self._wrapper) for name in names]
-        self._folders = {dirname(name) for name in self._names}
-
-    def folders(self, folder: str) -> set[str]:
-        start = f"{folder}/" * bool(folder)
-        below = (inner.removeprefix(start) for inner in self._folders if inner.startswith(start))
-        return {inner.partition("/")[0] for inner in below} - {""}
-
-    def files(self, folder: str) -> set[str]:
-        if folder not in self._folders:
-            return set()
-        return {name.rpartition("/")[2] for name in self._names if dirname(name) == folder}
-
-    def size(self, name: str) -> int | None:
-        if dirname(name) not in self._folders:
-            return None
-        try:
-            return self._zip.getinfo(self._wrapper + name).file_size
-        except KeyError:
-            return None
-
-    def read(self, name: str) -> bytes:
-        try:
-            return self._zip.read(self._wrapper + name)
-        except _FAULTS as error:
-            raise _explain(f"{name} {self.label}", self.path, error) from None
-
-
-def _scan(path: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(path) as entries:
-            return list(entries)
-    except _ABSENT:
-        return []
-    except OSError as error:
-        raise _unread(path, error) from None
-
-
-def _is_archive(entry: os.DirEntry[str]) -> bool:
-    if not entry.name.endswith(".zip") or entry.name.startswith("."):  # e.g. macOS resource forks
-        return False
-    return _may_be(lambda: not entry.is_dir())
-
-
-def _may_be(kind: Callable[[], bool]) -> bool:
-    try:
-        return kind()
-    except OSError:  # reported when it is read; unlisted, it would count as missing
-        return True
-
-
-def _explain(name: str, path: Path, error: Exception) -> Md2distError:
-    """Returns the error for a faulty archive, or for a file in it."""
-    # If a read fails, zipfile reports "not a zip file" and keeps the cause as context.
-    cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
-    if isinstance(cause, _ABSENT):
-        return KittiDataError(f"{name} cannot be read ({cause.strerror})")
-    if isinstance(cause, OSError) and cause.errno not in _OF_DAMAGE:  # of the disk or the network
-        return _unread(path, cause)
-    return KittiDataError(f"{name} is damaged ({error}); remove the archive and download it again")
-
-
-def _unread(path: Path, error: OSError) -> KittiAccessError:
-    return KittiAccessError(
-        f"{path} cannot be read ({error.strerror}); check its permissions and its disk, then "
-        "repeat the command"
-    )
