@@ -106,6 +106,7 @@ class CheckpointConfig:
 
     every_steps: int | None = None  # steps between checkpoints, in addition to one per epoch
     keep: int = 3  # number of newest checkpoints to keep
+    keep_epochs: tuple[int, ...] = ()  # epochs, from 0, whose last checkpoint is kept for good
     resume: ResumeMode = "auto"  # auto: if a checkpoint exists; must: fail without; never: restart
 
 
@@ -212,6 +213,10 @@ def _check(config: Config) -> None:
             f"precision.dtype=fp16 excludes deepspeed.zero_stage={config.deepspeed.zero_stage}: "
             "skipping an overflow needs unpartitioned gradients; use bf16, or stage 0"
         )
+    epochs = config.checkpoint.keep_epochs
+    if any(not 0 <= epoch < optim.num_epochs for epoch in epochs):
+        expected = f"epochs from 0 to {optim.num_epochs - 1} (optim.num_epochs - 1)"
+        _refuse("checkpoint.keep_epochs", expected, f"[{','.join(map(str, epochs))}]")
     positive = {
         "optim.lr": optim.lr,
         "optim.lr_batch_size": optim.lr_batch_size,

@@ -31,6 +31,11 @@ def print_error(message: str) -> None:
     print_line(f"error: {message}")
 
 
+def describe_file_error(error: OSError) -> str:
+    """Describes an error of a file, or of the system, in one line."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 class LineHandler(logging.Handler):
     """Prints log records as lines on standard error."""
 
@@ -63,7 +68,7 @@ def run_command(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader closed the pipe, e.g. `... | head`
         sys.exit(141)
     except OSError as error:  # a file error without a message of the command's own
-        print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        print_error(describe_file_error(error))
         sys.exit(2)
     except KeyboardInterrupt:
         print_line("interrupted")

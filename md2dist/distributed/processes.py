@@ -1,14 +1,21 @@
 """Facts about running processes, read from /proc."""
 
+import errno
 import os
 from pathlib import Path
 
 
 def read_process(pid: int, name: str) -> bytes:
-    """Returns a file of a process's folder in /proc; empty if it has ended or cannot be read."""
+    """Returns a file of a process's folder in /proc; empty if it has ended or cannot be read.
+
+    Raises:
+        OSError: if this process has no file left to open, which says nothing about the other one.
+    """
     try:
         return (Path("/proc") / str(pid) / name).read_bytes()
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         return b""
 
 

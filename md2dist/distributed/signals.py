@@ -72,10 +72,13 @@ class LauncherMonitor:
         If one ended before this object was created, it is not detected when the process that
         adopts orphans is in the same session, as the first process of a container may be.
         """
-        return any(
-            parent_of(child) != parent or _is_adopted(child, parent)
-            for child, parent in self._parents.items()
-        )
+        try:
+            return any(
+                parent_of(child) != parent or _is_adopted(child, parent)
+                for child, parent in self._parents.items()
+            )
+        except OSError:  # out of open files or memory
+            return False
 
 
 def _do_nothing(*_: object) -> None:

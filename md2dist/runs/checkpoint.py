@@ -4,7 +4,7 @@ A checkpoint is written under a hidden name and published once it is complete.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +41,7 @@ def save_checkpoint(
     config_text: str,
     keep: int,
     world: World,
+    kept_steps: Collection[int] = (),
 ) -> Path:
     """Saves the engine's weights and optimizer with the resume state; all ranks call it.
 
@@ -51,6 +52,7 @@ def save_checkpoint(
         config_text: the run's settings, saved as `config.yaml`.
         keep: number of newest checkpoints to keep, beside the best one.
         world: this process.
+        kept_steps: steps whose checkpoints are kept in any case.
 
     Returns:
         The folder of the new checkpoint.
@@ -71,7 +73,7 @@ def save_checkpoint(
             if world.is_main:
                 _check_parts(partial, state)
                 (partial / CONFIG_NAME).write_text(config_text)
-                publish_checkpoint(partial, state, keep)
+                publish_checkpoint(partial, state, keep, kept_steps)
     except CheckpointError:
         if world.is_main:
             shutil.rmtree(partial, ignore_errors=True)

@@ -7,6 +7,7 @@ Each checkpoint is a folder `step-N` with a manifest. A damaged one is skipped w
 import json
 import logging
 import os
+from collections.abc import Collection
 from errno import EEXIST
 from math import isfinite
 from pathlib import Path
@@ -67,7 +68,9 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
-def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
+def publish_checkpoint(
+    partial: Path, state: ResumeState, keep: int, kept_steps: Collection[int] = ()
+) -> Path:
     """Publishes a written checkpoint under its final name and removes obsolete ones.
 
     Writes its manifest, then renames it. Obsolete are surplus older checkpoints, and damaged ones
@@ -77,6 +80,7 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
         partial: folder of the written checkpoint, in the run's `checkpoints` folder.
         state: the resume state.
         keep: number of newest checkpoints to keep, in addition to the best one.
+        kept_steps: steps whose checkpoints are kept in any case.
 
     Returns:
         The checkpoint's folder.
@@ -99,9 +103,9 @@ def publish_checkpoint(partial: Path, state: ResumeState, keep: int) -> Path:
     for later in list_checkpoints(folder):
         if (step_of(later.name) or 0) > state.step:
             remove_checkpoint(later)
-    best = find_best(folder)
+    kept = {find_best(folder), *(folder / name_of(step) for step in kept_steps)}
     for old in list_checkpoints(folder)[keep:]:
-        if old != best:
+        if old not in kept:
             remove_checkpoint(old)
     return final
 

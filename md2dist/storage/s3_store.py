@@ -34,7 +34,7 @@ class S3Store:
         if not self._bucket:
             raise ShardError(f"{url} names no bucket; expected s3://bucket/prefix")
         if importlib.util.find_spec("boto3") is None:
-            raise ShardError(f"{url} needs boto3; install it with pip install 'md2dist[s3]'")
+            raise ShardError(f"{url} needs boto3; install it with pip install boto3")
 
     def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of an object, or of a part of it."""

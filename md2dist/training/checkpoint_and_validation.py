@@ -119,6 +119,7 @@ class CheckpointAndValidation:
             dump_config(config),
             config.checkpoint.keep,
             self._world,
+            [(epoch + 1) * setup.order.num_steps for epoch in config.checkpoint.keep_epochs],
         )
         self._saved_step = num_done
         logger.info("step %d saved in %s", num_done, checkpoint)

@@ -35,6 +35,7 @@ class Reporter:
         self._meter = Meter(world.world_size)
         self._learning_rate = 0.0  # of the last step
         self._pending: tuple[int, int, float, DelayedMeans] | None = None
+        self._pending_picture: tuple[int, Picture] | None = None
         self._epoch = EpochTotals()
 
     def timed(self, data: Iterator[Sequence[FrameBatch]]) -> Iterator[Sequence[FrameBatch]]:
@@ -63,7 +64,7 @@ class Reporter:
             self._pending = (num_done, epoch, self._learning_rate, self._meter.flush())
         pictures_every = self._config.log.pictures_every_steps
         if pictures_every and num_done % pictures_every == 0 and self._world.is_main:
-            self._log.log_picture("train/panel", draw_panel(result), num_done)
+            self._pending_picture = (num_done, draw_panel(result))
         self._log.advance(num_done)
 
     def after_validation(self, num_done: int, report: DepthReport) -> None:
@@ -95,6 +96,13 @@ class Reporter:
         self._meter.restart_clock()
 
     def _log_pending(self) -> None:
+        self._log_metrics()
+        if self._pending_picture is not None:  # W&B names it after the step that was logged last
+            num_done, picture = self._pending_picture
+            self._pending_picture = None
+            self._log.log_picture("train/panel", picture, num_done)
+
+    def _log_metrics(self) -> None:
         if self._pending is None:
             return
         num_done, epoch, learning_rate, means = self._pending

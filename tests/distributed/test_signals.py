@@ -1,10 +1,14 @@
 """Signals and ends of launchers, each with its own processes."""
 
+import errno
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from md2dist.distributed.signals import LauncherMonitor
 
 RECEIVER = """
 import ctypes, sys, threading
@@ -52,6 +56,16 @@ def test_a_signal_is_received_while_the_main_thread_waits_and_later_ones_are_ign
         process.send_signal(late)
     process.communicate("end\n", timeout=30)
     assert process.returncode == 7
+
+
+def test_a_process_without_free_files_does_not_believe_that_its_launcher_is_gone(monkeypatch):
+    launcher = LauncherMonitor(is_launched=True)
+
+    def fail(path):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    assert not launcher.is_gone()
 
 
 def test_the_end_of_a_launcher_is_noticed_even_if_it_was_before_the_monitor():

@@ -50,3 +50,25 @@ def test_only_a_second_interrupt_two_seconds_after_the_first_ends_the_process_at
     _, errors = process.communicate(timeout=40)
     assert process.returncode == 130
     assert errors == "error: interrupted twice; nothing was saved\n"
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from md2dist.distributed.watchdog import Watchdog
+from md2dist.distributed.world import init_distributed
+with Watchdog(init_distributed()) as watchdog:
+    watchdog.report_to(Path(sys.argv[1]), on_failure=print)
+    open("/nowhere/file")
+"""
+
+
+def test_an_error_of_a_file_is_one_line_and_its_stack_is_in_the_log(tmp_path):
+    log = tmp_path / "rank-0.log"
+    command = [sys.executable, "-c", FAILING, str(log)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: /nowhere/file: No such file or directory\n"
+    assert done.stdout == "/nowhere/file: No such file or directory\n"
+    assert "Traceback" in log.read_text()

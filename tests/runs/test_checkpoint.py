@@ -48,10 +48,11 @@ class FileEngine:
         barrier()
 
 
-def save(folder, step, keep=3, **engine):
+def save(folder, step, keep=3, kept_steps=(), **engine):
     world = read_world()
+    engine = FileEngine(**engine)
     state = resume_state(step)
-    return save_checkpoint(FileEngine(**engine), folder, state, "seed: 0\n", keep, world)
+    return save_checkpoint(engine, folder, state, "seed: 0\n", keep, world, kept_steps)
 
 
 def test_a_saved_checkpoint_is_found_with_its_state(tmp_path):
@@ -65,6 +66,13 @@ def test_the_newest_ones_are_kept(tmp_path):
     for step in (5, 10, 15, 100):
         save(tmp_path, step, keep=2)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000100", "step-00000015"]
+
+
+def test_those_of_chosen_steps_are_kept_beside_the_newest(tmp_path):
+    for step in (5, 10, 15, 20):
+        save(tmp_path, step, keep=1, kept_steps=[10, 15, 99])
+    kept = ["step-00000020", "step-00000015", "step-00000010"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == kept
 
 
 def test_a_checkpoint_that_fails_half_way_is_not_published_and_the_next_one_is(tmp_path):

@@ -115,6 +115,12 @@ def test_an_endpoint_that_is_no_address_is_an_error_with_the_remedy(server, tmp_
         open_shards(tmp_path)
 
 
+def test_without_boto3_the_error_names_a_package_that_can_be_installed(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ShardError, match=r"needs boto3; install it with pip install boto3$"):
+        ShardDataset("s3://bucket/shards")
+
+
 def test_missing_credentials_are_not_waited_for(server, tmp_path, monkeypatch):
     start_without_credentials(monkeypatch)
     with pytest.raises(ShardError, match=r"s3://bucket/shards: Unable to locate credentials"):

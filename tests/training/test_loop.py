@@ -8,7 +8,7 @@ from helpers.connected_ranks import run_ranks
 from helpers.small_shards import write_small_shards
 
 from md2dist.config import load_config
-from md2dist.runs.checkpoint_folder import find_best
+from md2dist.runs.checkpoint_folder import find_best, list_checkpoints
 from md2dist.runs.checkpoint_manifest import verify_checkpoint
 from md2dist.training.run import start_and_train
 
@@ -106,7 +106,7 @@ def test_a_failed_validation_is_logged_and_training_continues(tmp_path):
         *(f"data.train_shards={shards}", f"data.val_shards={val}", f"log.run_dir={tmp_path}/run"),
         *("data.height=64", "data.width=64", "data.num_workers=0", "network.weights=scratch"),
         *("optim.micro_batch_size=2", "log.wandb_mode=disabled", "precision.dtype=fp32"),
-        "optim.num_epochs=2",
+        *("optim.num_epochs=2", "checkpoint.keep=1", "checkpoint.keep_epochs=[0]"),
     ]
     (((is_finished, messages),),) = run_ranks(partial(train_in_turn, [words]), 1)
     assert is_finished
@@ -115,6 +115,8 @@ def test_a_failed_validation_is_logged_and_training_continues(tmp_path):
         f"step {n} is not validated" for n in (2, 4)
     ]
     assert all("shard-000000.tar" in line and "training continues" in line for line in failures)
+    checkpoints = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert [path.name for path in checkpoints] == ["step-00000004", "step-00000002"]
     ends = [line for line in messages if re.match(r"epoch \d ended", line)]
     assert [re.sub(r"\d+\.\d+", "F", line) for line in ends] == [
         f"epoch {n} ended ({n + 1} of 2): mean loss F, F samples/s" for n in (0, 1)
