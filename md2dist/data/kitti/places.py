@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import zipfile
 from collections.abc import Callable
 from itertools import islice
@@ -87,7 +88,9 @@ class Folder:
     def size(self, name: str) -> int | None:
         """Returns the size of a file in bytes; None if there is no such file."""
         try:
-            return (self.path / name).stat().st_size
+            status = (self.path / name).stat()
+            is_special = not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
+            return None if is_special else status.st_size  # reading a pipe or device may not end
         except _ABSENT:
             return None
         except OSError as error:
