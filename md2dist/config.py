@@ -35,7 +35,7 @@ class DataConfig:
     use_flip: bool = True  # mirror each sample with probability 0.5 (published: true)
     use_color_jitter: bool = True  # jitter colours with probability 0.5 (published: true)
     use_true_intrinsics: bool = False  # calibrated K, not fx=0.58 W, fy=1.92 H (published: false)
-    num_workers: int = 4  # loader processes per rank; 0: load in the training process
+    num_workers: int | None = None  # loader processes per rank; null: 4, or 1 per core if fewer
     window_shards: int = 16  # number of shards that are shuffled together
     prefetch_batches: int = 4  # micro-batches that each worker prefetches
     cache_dir: str | None = None  # cache folder of shards; null: temporary folder, only for URLs
@@ -236,7 +236,7 @@ def _check(config: Config) -> None:
             _refuse(key, "a finite number > 0", value)
     not_negative = {
         "seed": config.seed,
-        "data.num_workers": data.num_workers,
+        "data.num_workers": data.num_workers or 0,
         "optim.lr_drop_epoch": optim.lr_drop_epoch,
         "optim.warmup_steps": optim.warmup_steps,
         "loss.tie_noise": loss.tie_noise,

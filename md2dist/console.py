@@ -1,7 +1,9 @@
-"""Error output and exit codes of commands."""
+"""Output and exit codes of commands."""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -9,15 +11,44 @@ from contextlib import suppress
 
 from md2dist.errors import Md2distError
 
+_ERASE = "\r\x1b[K"  # the line that a progress bar, of this or another process, has begun
+
+
+def print_line(text: str) -> None:
+    """Prints a line on standard error, in place of a progress bar if there is one.
+
+    A failure to write is ignored: it cannot be reported, and the caller may be about to end a job.
+    """
+    if sys.stderr is None:  # closed by the parent process
+        return
+    with suppress(OSError):
+        sys.stderr.write(f"{_ERASE if sys.stderr.isatty() else ''}{text}\n")
+        sys.stderr.flush()
+
 
 def print_error(message: str) -> None:
     """Prints an error in one line on standard error."""
-    sys.stderr.write(f"error: {message}\n")
-    sys.stderr.flush()
+    print_line(f"error: {message}")
+
+
+class LineHandler(logging.Handler):
+    """Prints log records as lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record."""
+        print_line(self.format(record))
+
+
+def escape_unprintable() -> None:
+    """Makes standard output and error escape characters that their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command's ``main``; a user or file error is printed in one line, with exit code 2."""
+    escape_unprintable()
     try:
         try:
             main()
@@ -35,7 +66,7 @@ def run_command(main: Callable[[], None]) -> None:
         print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        print_line("interrupted")
         sys.exit(130)
 
 

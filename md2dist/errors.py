@@ -60,6 +60,10 @@ class ImageError(Md2distError):
     """An image is missing or cannot be read, or its results cannot be written."""
 
 
+class DamagedImageError(ImageError):
+    """An image file is damaged, or has no format that is read."""
+
+
 def check_shape(tensor: torch.Tensor, expected: str, name: str, **sizes: int) -> dict[str, int]:
     """Checks a tensor's shape, e.g. (B, 3, H, W), and returns the sizes bound to its letters.
 

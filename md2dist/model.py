@@ -6,6 +6,7 @@ their output layers, the geometry and the loss run in float32, or in float64 aft
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from md2dist.config import Config, LossConfig
 from md2dist.conventions import STEREO_FACTOR
+from md2dist.data.image_reader import convert_to_rgb, read_image
 from md2dist.errors import ConfigError, ShapeError, check_shape
 from md2dist.geometry.disparity import scale_disparity
 from md2dist.geometry.pose import build_transform, invert_transform
@@ -179,26 +181,22 @@ class MonodepthModel(nn.Module):
         full = interpolate(disparity, size=size, mode="bilinear", align_corners=False)
         return full[0, 0].cpu().numpy()
 
-    def predict(self, image: Image.Image | NDArray[np.uint8]) -> Prediction:
+    def predict(self, image: str | Path | Image.Image | NDArray[np.uint8]) -> Prediction:
         """Predicts the depth of one image; the model must be in eval mode.
 
         Args:
-            image: a PIL image of any size (H, W), or an array (H, W, 3) uint8 in RGB.
+            image: a PNG or JPEG file, a PIL image, or an array (H, W, 3) uint8 in RGB, of any size.
+                Files and PIL images are turned upright as their EXIF states.
 
         Returns:
-            Depth and disparity (H, W). The depth of a model trained with stereo is in metres, for
-            cameras like KITTI's.
+            Depth and disparity (H, W) of the upright image. The depth of a model trained with
+            stereo is in metres, for cameras like KITTI's.
 
         Raises:
+            ImageError: if a file or PIL image cannot be read, or has more than 8 bits per channel.
             ShapeError: if an array is not (H, W, 3) uint8.
         """
-        if not isinstance(image, Image.Image):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise ShapeError(
-                    f"image is {image.dtype} of shape {image.shape}; expected uint8 of (H, W, 3)"
-                )
-            image = Image.fromarray(image)
-        scaled = self.predict_image(image.convert("RGB"))
+        scaled = self.predict_image(_as_rgb(image))
         nearest, farthest = 1 / self.loss_config.min_depth, 1 / self.loss_config.max_depth
         return Prediction(
             depth=np.float32(STEREO_FACTOR if self.use_stereo else 1) / scaled,
@@ -263,3 +261,16 @@ class MonodepthModel(nn.Module):
         sizes = {"H": self.height, "W": self.width, "S": self.num_sources}
         for name, expected in BATCH_SHAPES.items():
             sizes = check_shape(getattr(batch, name), expected, f"batch.{name}", **sizes)
+
+
+def _as_rgb(image: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return convert_to_rgb(image)
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        raise ShapeError(
+            f"image is {array.dtype} of shape {array.shape}; expected uint8 of (H, W, 3)"
+        )
+    return Image.fromarray(array)

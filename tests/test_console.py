@@ -1,9 +1,12 @@
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from md2dist.console import print_error
 
 PRINTING = """
 import sys
@@ -72,3 +75,49 @@ def test_a_command_may_run_without_a_standard_output():
     with run(f"import sys; sys.stdout = None\n{PRINTING}") as process:
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+NAMES = """
+import os, sys
+from md2dist.console import run_command
+def main():
+    print(os.fsdecode(b"stra\\xdfe.png"), "\\u00e9")
+run_command(main)
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_a_name_that_the_terminal_cannot_show_is_escaped(encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-c", NAMES]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"stra\\udcdfe.png ")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_line_replaces_the_progress_bar_of_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal(" 40%|####      | 4/10"))
+    sys.stderr.seek(0, io.SEEK_END)
+    print_error("shard 3 is damaged")
+    assert sys.stderr.getvalue().endswith("| 4/10\r\x1b[Kerror: shard 3 is damaged\n")
+
+
+def test_a_line_in_a_file_has_no_control_characters(capsys):
+    print_error("shard 3 is damaged")
+    assert capsys.readouterr().err == "error: shard 3 is damaged\n"
+
+
+class LostTerminal(io.StringIO):
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("stream", [None, LostTerminal()])
+def test_a_line_that_cannot_be_printed_is_no_error(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    print_error("shard 3 is damaged")

@@ -59,6 +59,8 @@ def script_and_arguments(command):
     program, *words = shlex.split(re.sub(r"\$\w+", "0", command))
     if program == "srun":
         program, *words = words
+    if program == "mpirun":
+        program, *words = words[words.index("-n") + 2 :]
     if program == "md2dist":
         assert words[0] in COMMANDS, command
         return [f"md2dist/commands/{words[0]}.py", *words[1:]]

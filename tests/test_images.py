@@ -51,23 +51,6 @@ def test_jpeg_keeps_full_chroma_and_is_close():
     assert np.sqrt(np.mean(error**2)) < 2
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_all_8_bit_modes_become_rgb(tmp_path, mode):
-    path = tmp_path / "frame.png"
-    smooth_frame().convert(mode).save(path)
-    assert decode_frame(path.read_bytes(), path.name).mode == "RGB"
-
-
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_more_than_8_bits_per_channel_are_refused_not_clipped(tmp_path, mode):
-    path = tmp_path / "frame.tiff"
-    dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
-    Image.fromarray(np.full((4, 8), 40000, dtype)).save(path)
-    words = rf"frame\.tiff is broken \(its mode is {mode}; expected 8 bits per channel\)"
-    with pytest.raises(KittiDataError, match=words):
-        decode_frame(path.read_bytes(), path.name)
-
-
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("keep", [0, 20, 0.5])
 def test_a_truncated_image_is_an_error_with_its_name_and_a_reproducible_message(suffix, keep):

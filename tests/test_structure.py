@@ -12,7 +12,7 @@ TRACKED_FOLDERS = ("md2dist", "launch", "shard_tools", "tests")
 FLOORS = {
     "errors": 0, "records": 0, "geometry": 0, "networks": 0, "losses": 0, "conventions": 0,
     "console": 1, "storage": 1, "process_map": 1, "parent_process": 1, "config_merge": 1,
-    "data.images": 1,
+    "data.images": 1, "data.image_reader": 1,
     "data.kitti": 2, "data.shards": 2, "distributed": 2, "synthetic": 2, "config": 2,
     "data.packing": 3, "data.inspection": 3, "data.loading": 3,
     "evaluation": 3, "runs": 3, "objective": 3,
@@ -58,6 +58,18 @@ def test_imports_point_down_only(path):
         assert (room, other) not in STRANGERS, f"{path.name} imports {module}"
         is_allowed = FLOORS[room] > 3 or room == "objective"  # which takes its section of it
         assert is_allowed or other != "config", "no Config object below the model"
+
+
+def test_one_module_alone_opens_image_files():
+    reader = ROOT / "md2dist" / "data" / "image_reader.py"
+    for path in set(SOURCES) - {reader}:
+        plugins = [name for name in imported_modules(path) if re.match(r"PIL\..*Plugin", name)]
+        openers = [
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute) and ast.unparse(node).endswith("Image.open")
+        ]
+        assert not plugins + openers, f"{path} opens image files"
 
 
 def test_no_two_modules_of_the_package_import_each_other():

@@ -6,6 +6,8 @@ Each stage is an ordinary command, printed before it runs. The held-out drive is
 different world than the training drives.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import shlex
@@ -14,16 +16,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from md2dist.console import run_command
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.distributed.world import find_free_port
-from md2dist.evaluation.baselines import RowProfile, fit_constant, fit_row_profile
-from md2dist.evaluation.depth import evaluate_depth
-from md2dist.networks.precision import choose_dtype
 from md2dist.synthetic.drives import split_lines
+
+if TYPE_CHECKING:  # the functions import torch late: it takes seconds
+    from md2dist.evaluation.baselines import RowProfile
 
 SIZE = ["--height", "64", "--width", "192"]
 RENDER = ["--width", "416", "--height", "128", "--processes", "2", "--overwrite"]
@@ -44,6 +44,8 @@ def main() -> None:
         "overrides", nargs="*", metavar="key=value", help="settings that override configs/demo.yaml"
     )
     arguments = parser.parse_args()
+    from md2dist.evaluation.baselines import fit_constant, fit_row_profile
+
     start = time.monotonic()
     output = arguments.output
     shards, run = output / "shards", output / "run"
@@ -100,10 +102,14 @@ def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) ->
 
 def train(shards: Path, run: Path, overrides: list[str]) -> None:
     """Trains on up to two GPUs, or on two CPU ranks without a GPU; replaces an earlier run."""
+    import torch
+
+    from md2dist.distributed.world import find_free_port
+
     shutil.rmtree(run, ignore_errors=True)
     num_ranks = min(torch.cuda.device_count(), 2) or 2
     run_program(
-        "deepspeed", "--num_gpus", num_ranks, "--master_port", find_free_port(),
+        "deepspeed", "-q", "--num_gpus", num_ranks, "--master_port", find_free_port(),
         "--module", "md2dist.commands.train", "--config", "configs/demo.yaml",
         f"data.train_shards={shards / 'training'}", f"data.val_shards={shards / 'held_out'}",
         f"log.run_dir={run}", "checkpoint.resume=never", *overrides,
@@ -112,6 +118,10 @@ def train(shards: Path, run: Path, overrides: list[str]) -> None:
 
 def shorten() -> list[str]:
     """Returns overrides: two epochs on a CPU without bf16, which is several times slower."""
+    import torch
+
+    from md2dist.networks.precision import choose_dtype
+
     if torch.cuda.is_available() or choose_dtype("auto") != torch.float32:
         return []
     print(
@@ -131,6 +141,8 @@ def draw(output: Path, run: Path) -> Path:
 
 def abs_rel(baseline: RowProfile, dataset: ShardDataset) -> float:
     """Returns the abs_rel of a baseline, which predicts metric depth."""
+    from md2dist.evaluation.depth import evaluate_depth
+
     report = evaluate_depth(baseline, dataset, protocol="eigen", scaling=1.0)
     return report.metrics.abs_rel
 

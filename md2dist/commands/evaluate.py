@@ -6,33 +6,27 @@ Under `deepspeed`, `torchrun` or `srun`, the ranks split the images among themse
 are the same as with one rank.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import add_checkpoint, add_dtype
+from md2dist.commands.options import add_checkpoint, add_dtype, add_local_rank
 from md2dist.console import print_error, run_command
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.distributed.watchdog import Watchdog
-from md2dist.distributed.world import World, init_distributed, shutdown_distributed, sum_over_ranks
-from md2dist.evaluation.depth import (
-    DepthReport,
-    EvaluationInterrupted,
-    evaluate_depth,
-    with_flip_postprocess,
-)
-from md2dist.evaluation.depth_metrics import ProtocolName, Scaling, read_scaling
-from md2dist.evaluation.protocols import choose_protocol
-from md2dist.model import MonodepthModel
-from md2dist.networks.precision import name_dtype
-from md2dist.prediction.predictor import frames_predictor
 from md2dist.storage.results import prepare_file, write_json
-from md2dist.weights import find_model, load_model
+
+if TYPE_CHECKING:  # the functions import torch late: it takes seconds
+    from md2dist.distributed.watchdog import Watchdog
+    from md2dist.distributed.world import World
+    from md2dist.evaluation.depth import DepthReport
+    from md2dist.evaluation.depth_metrics import ProtocolName, Scaling
+    from md2dist.model import MonodepthModel
 
 REMEDY = (  # an active run saves new checkpoints, and `auto` depends on the machine
     "pass the folder of one checkpoint as --checkpoint, an explicit --dtype, and the same shards "
@@ -64,16 +58,15 @@ class EvaluationTitle(NamedTuple):
 def main() -> None:
     """Evaluates on all ranks; the main rank prints a table and writes the JSON file."""
     arguments = parse_arguments()
-    world = init_distributed()
-    try:
-        with Watchdog(world) as watchdog:
-            with exit_on_all_ranks(world):
-                model, dataset, title = prepare(arguments, world)
-            with exit_on_all_ranks(world):
-                check_agreement(world, REMEDY, **title._asdict())
-                report = evaluate(arguments, model, dataset, title, world, watchdog)
-    finally:
-        shutdown_distributed()
+    from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
+    from md2dist.distributed.job import join_job
+
+    with join_job() as (world, watchdog):
+        with exit_on_all_ranks(world):
+            model, dataset, title = prepare(arguments, world)
+        with exit_on_all_ranks(world):
+            check_agreement(world, REMEDY, **title._asdict())
+            report = evaluate(arguments, model, dataset, title, world, watchdog)
     if world.is_main:
         print(f"{title}\n\n{report.as_markdown()}")
         if arguments.output:
@@ -84,6 +77,11 @@ def prepare(
     arguments: argparse.Namespace, world: World
 ) -> tuple[MonodepthModel, ShardDataset, EvaluationTitle]:
     """Opens the model and the shards, and selects protocol, scaling and dtype."""
+    from md2dist.evaluation.depth_metrics import read_scaling
+    from md2dist.evaluation.protocols import choose_protocol
+    from md2dist.networks.precision import name_dtype
+    from md2dist.weights import find_model, load_model
+
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
     folder, step = find_model(arguments.checkpoint)
@@ -124,6 +122,13 @@ def evaluate(
     watchdog: Watchdog,
 ) -> DepthReport:
     """Evaluates the model; each rank evaluates a part of the images."""
+    from md2dist.distributed.world import sum_over_ranks
+    from md2dist.evaluation.depth import (
+        EvaluationInterrupted,
+        evaluate_depth,
+        with_flip_postprocess,
+    )
+    from md2dist.prediction.predictor import frames_predictor
 
     def is_stopping() -> bool:
         watchdog.report_progress("evaluating")
@@ -182,7 +187,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cache-gb", type=float, default=50.0, help="cache size limit in GB, as data.cache_gb"
     )
-    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
+    add_local_rank(parser)
     return parser.parse_args()
 
 

@@ -13,13 +13,15 @@ from pathlib import Path
 from md2dist.commands.options import add_checkpoint
 from md2dist.console import run_command
 from md2dist.storage.results import refuse_address
-from md2dist.weights import export_published, load_model
-from md2dist.weights.published import describe_omissions
 
 
 def main() -> None:
     """Exports the model; prints the path of each file, then what is not exported."""
     arguments = parse_arguments()
+    # Late: they import torch, for seconds.
+    from md2dist.weights import export_published, load_model
+    from md2dist.weights.published import describe_omissions
+
     refuse_address(arguments.output)
     model = load_model(arguments.checkpoint)
     for path in export_published(model, arguments.output):

@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from md2dist.console import run_command
+from md2dist.console import escape_unprintable, run_command
 
 COMMANDS = (
     "download", "synthesize", "pack", "verify", "inspect",
@@ -15,6 +15,7 @@ COMMANDS = (
 
 def main() -> None:
     """Runs the command named by the first argument, with the remaining arguments."""
+    escape_unprintable()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         sys.stdout.write(describe_commands())

@@ -1,4 +1,4 @@
-"""Command-line options that select a trained model and its precision."""
+"""Command-line options that several commands have."""
 
 import argparse
 from pathlib import Path
@@ -24,3 +24,8 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
         help="data type of the networks; auto: precision.dtype of the run (if auto: bf16 if "
         "this machine has bf16 instructions, else fp32), fp32 for published weights",
     )
+
+
+def add_local_rank(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that launchers pass to each process, whose variables say the same."""
+    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)

@@ -17,6 +17,7 @@ from md2dist.console import run_command
 from md2dist.data.images import ImageFormat
 from md2dist.data.kitti.named_splits import load_split, name_split
 from md2dist.data.kitti.roots import open_kitti
+from md2dist.data.packing.finished import find_finished
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import Plan, check_output, check_request, check_tasks, plan_samples
 from md2dist.data.packing.writer import Progress, pack_shards
@@ -96,14 +97,19 @@ def next_command(recipe: Recipe, shards: Path) -> str:
     if min(recipe.height, recipe.width or 0) < SMALLEST_SIZE:
         return f"the networks need height and width >= {SMALLEST_SIZE}; pack larger images to train"
     if not config:
-        return shlex.join(
-            ["python", "launch/evaluate.py", "--checkpoint", "RUN", "--shards", str(shards)]
-        )
+        return shlex.join(["md2dist", "evaluate", "--checkpoint", "RUN", "--shards", str(shards)])
     settings = [f"data.train_shards={shards}"]
     settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
     if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs
         settings.append(f"data.frame_offsets={list(recipe.frame_offsets)}".replace(" ", ""))
-    command = ["deepspeed", "launch/train.py", "--config", f"configs/{config}.yaml", *settings]
+    command = [
+        "deepspeed",
+        "-q",
+        "launch/train.py",
+        "--config",
+        f"configs/{config}.yaml",
+        *settings,
+    ]
     return shlex.join(command)
 
 
@@ -143,6 +149,13 @@ def main() -> None:
     """Plans, packs and merges; prints a summary."""
     options = parse_arguments()
     plan, output = make_plan(options), Path(options.output)
+    if not options.overwrite and (finished := find_finished(plan, output)):
+        print(
+            f"{output} holds this packing already, complete and unchanged: "
+            f"{finished.num_samples} samples in {len(finished.shards)} shards, "
+            f"{len(finished.skipped)} skipped"
+        )
+        return
     if not options.merge:
         progress = pack_shards(
             plan,

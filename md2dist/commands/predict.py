@@ -9,20 +9,22 @@ and NAME_picture.png (the image beside its disparity).
 import argparse
 from pathlib import Path
 
-import torch
-
 from md2dist.commands.options import add_checkpoint, add_dtype
 from md2dist.console import run_command
 from md2dist.conventions import STEREO_FACTOR
-from md2dist.evaluation.depth_metrics import read_scaling
 from md2dist.prediction.image_files import find_images
-from md2dist.prediction.predictor import predict_files
-from md2dist.weights import load_model
 
 
 def main() -> None:
     """Predicts depth and prints the path of each depth file."""
     arguments = parse_arguments()
+    # Late: they import torch, for seconds.
+    import torch
+
+    from md2dist.evaluation.depth_metrics import read_scaling
+    from md2dist.prediction.predictor import predict_files
+    from md2dist.weights import load_model
+
     images = find_images(arguments.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(arguments.checkpoint, device, arguments.dtype)

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
+from md2dist.commands.options import add_local_rank
 from md2dist.console import run_command
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.training.run import run
 
 
 def parse_arguments() -> list[str]:
@@ -25,14 +25,17 @@ def parse_arguments() -> list[str]:
         metavar="key=value",
         help="settings that override the files, e.g. optim.lr=1e-4; md2dist/config.py lists all",
     )
-    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # from the launcher
+    add_local_rank(parser)
     arguments = parser.parse_args()
     return [*arguments.config, *arguments.overrides]
 
 
 def main() -> None:
     """Trains; exits with 0 if the run finished, with EXIT_PREEMPTED if it was stopped."""
-    is_finished = run(parse_arguments())
+    words = parse_arguments()
+    from md2dist.training.run import run  # late: it imports torch and DeepSpeed, for seconds
+
+    is_finished = run(words)
     sys.exit(0 if is_finished else EXIT_PREEMPTED)
 
 

@@ -1,12 +1,15 @@
 """Decoding, resizing and encoding of frames for shards."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from md2dist.errors import ImageError, KittiDataError
+from md2dist.data.image_reader import decode_rgb, load_image
+from md2dist.errors import DamagedImageError, ImageError, KittiDataError
 
 ImageFormat = Literal["png", "jpg", "webp"]
 
@@ -21,51 +24,37 @@ _RUN_LENGTHS = 3  # zlib's Z_RLE
 
 
 def decode_frame(content: bytes, name: str) -> Image.Image:
-    """Decodes an image file to RGB.
-
-    Arguments and errors are those of `decode_pixels`; an image with more than 8 bits per channel
-    is an error, too.
-    """
-    try:
-        return convert_to_rgb(decode_pixels(content, name))
-    except ImageError as error:
-        raise _broken(name, str(error)) from None
-
-
-def convert_to_rgb(image: Image.Image) -> Image.Image:
-    """Converts an image of any mode with 8 bits per channel to RGB.
-
-    Raises:
-        ImageError: for modes of more bits, whose values above 255 Pillow would clip.
-    """
-    if image.mode.startswith(("I", "F")):  # integers of 16 or 32 bits, floating point
-        raise ImageError(f"its mode is {image.mode}; expected 8 bits per channel")
-    return image.convert("RGB")
-
-
-def decode_pixels(content: bytes, name: str) -> Image.Image:
-    """Decodes an image file in its own mode.
+    """Decodes an image of KITTI, or of one's own camera, to upright RGB, see `decode_rgb`.
 
     Args:
         content: contents of the file.
         name: name of the file, for messages.
 
     Raises:
-        KittiDataError: if it is not an image, or a damaged one.
+        KittiDataError: if it cannot be decoded.
     """
+    with _naming_the_image(name):
+        return decode_rgb(content)
+
+
+def decode_pixels(content: bytes, name: str) -> Image.Image:
+    """Decodes an image of KITTI in its own mode, see `load_image`.
+
+    Arguments and errors are those of `decode_frame`.
+    """
+    with _naming_the_image(name):
+        return load_image(content)
+
+
+@contextmanager
+def _naming_the_image(name: str) -> Iterator[None]:
     try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-        return image
-    except UnidentifiedImageError:  # its message contains a memory address
-        reason = "not an image file"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error)
-    raise _broken(name, reason)
-
-
-def _broken(name: str, reason: str) -> KittiDataError:
-    return KittiDataError(f"image {name} is broken ({reason}); extract or download it again")
+        yield
+    except DamagedImageError as error:
+        message = f"image {name} is broken ({error}); extract or download it again"
+        raise KittiDataError(message) from None
+    except ImageError as error:
+        raise KittiDataError(f"image {name} cannot be used: {error}") from None
 
 
 def resize_frame(frame: Image.Image, height: int, width: int) -> Image.Image:

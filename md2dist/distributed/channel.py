@@ -5,44 +5,118 @@ one thread, since an operation may wait; each thread opens its own.
 """
 
 import json
-import os
-import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch.distributed as dist
 
 from md2dist.distributed.failure import Failure
 from md2dist.distributed.heartbeat import Heartbeat
 
-_MEETING, _STOP, _FAILURE = "meeting", "stop", "failure"
+_MEETING = "md2dist/meeting"
+_STOP, _FAILURE = "stop", "failure"
 _TAKE, _SKIP = b"take", b"skip"
 _FOREVER = timedelta(days=365)  # the watchdog limits the wait
 
-_meeting = ""  # unique name of this start of the job's processes, the same on all ranks
+
+class Member(NamedTuple):
+    """One process that takes part in a meeting."""
+
+    job: str  # name that its launcher gave to the job, if any
+    machine: str  # unique
+    node: str  # number that its launcher gave to the node, if any; a machine may stand for several
+    launcher: str  # process that started it, if known
+    process: str  # for messages
+    token: str  # unique
 
 
-def name_meeting(store: Any) -> None:
-    """Chooses a unique name for this start of the job's processes; rank 0 calls it.
+class Meeting(NamedTuple):
+    """One start of the processes of a job, which rank 0 opens in the store."""
 
-    A launcher that restarts the processes may keep the store. With the name as a prefix of the
-    keys, they do not read those of the start before.
+    name: str  # unique
+    world_size: int
+    host: Member  # rank 0
+
+
+class Lobby:
+    """Keys through which the ranks of a job meet, before a `Channel` can be used.
 
     Args:
-        store: the store through which the process group is initialised, which happens next.
+        store: a store of torch.distributed, possibly that of another job.
     """
-    store.set(_MEETING, uuid.uuid4().hex)
+
+    def __init__(self, store: Any):
+        self._store = store
+
+    def open(self, meeting: Meeting) -> None:
+        """Opens a meeting, in place of that of an earlier start; rank 0 calls it."""
+        self._store.set(_MEETING, json.dumps(meeting))
+
+    def meeting(self) -> Meeting | None:
+        """Returns the newest meeting.
+
+        Raises:
+            ValueError: if the store is that of another version of md2dist.
+        """
+        if not self._store.check([_MEETING]):
+            return None
+        try:
+            name, world_size, host = json.loads(self._store.get(_MEETING))
+            return Meeting(name, world_size, Member(*host))
+        except TypeError as error:
+            raise ValueError(error) from None
+
+    def enter(self, meeting: Meeting, rank: int, member: Member) -> Member:
+        """Takes the place of a rank, once; returns the member that has it."""
+        place = f"{_prefix(meeting)}/member/{rank}"
+        return Member(*json.loads(self._store.compare_set(place, "", json.dumps(member))))
+
+    def has_entered(self, meeting: Meeting, rank: int) -> bool:
+        """Whether the place of a rank is taken."""
+        return self._store.check([f"{_prefix(meeting)}/member/{rank}"])
+
+    def members(self, meeting: Meeting) -> list[Member]:
+        """Returns the members, all of which have entered, by rank."""
+        keys = [f"{_prefix(meeting)}/member/{rank}" for rank in range(meeting.world_size)]
+        return [Member(*json.loads(text)) for text in self._store.multi_get(keys)]
+
+    def conclude(self, meeting: Meeting, fault: str = "") -> None:
+        """Closes the meeting: it is complete, or a fault prevents the job; rank 0 calls it."""
+        self._store.set(f"{_prefix(meeting)}/conclusion", fault)
+
+    def conclusion(self, meeting: Meeting) -> str | None:
+        """Returns the fault, empty if the meeting is complete; None while it is open."""
+        key = f"{_prefix(meeting)}/conclusion"
+        return self._store.get(key).decode() if self._store.check([key]) else None
 
 
-def read_meeting(store: Any) -> None:
-    """Reads the name that rank 0 has chosen, after the process group is initialised.
+class StoreAddress(NamedTuple):
+    """Where the store of this job is, and the prefix of the keys of this start."""
 
-    No variable would do: torchrun counts restarts on each node separately. Nor would a broadcast:
-    no watchdog watches over the ranks yet.
+    host: str
+    port: int
+    prefix: str
+
+
+_address: StoreAddress | None = None  # one job per process
+
+
+def adopt_meeting(meeting: Meeting, host: str, port: int, store: Any) -> Any:
+    """Makes all channels use the keys of a meeting.
+
+    Args:
+        meeting: the meeting, complete.
+        host: host of the store.
+        port: port of the store.
+        store: a connection to it.
+
+    Returns:
+        The part of the store that the process group may use.
     """
-    global _meeting
-    _meeting = store.get(_MEETING).decode()
+    global _address
+    _address = StoreAddress(host, port, _prefix(meeting))
+    return dist.PrefixStore(f"{_address.prefix}/group", store)  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Channel:
@@ -62,13 +136,11 @@ class Channel:
         Args:
             timeout_s: time after which an operation raises a `torch.distributed.DistError`.
         """
+        assert _address is not None
+        host, port, prefix = _address
         store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            timeout=timedelta(seconds=timeout_s),
+            host, port, is_master=False, timeout=timedelta(seconds=timeout_s)
         )
-        prefix = f"md2dist/{_meeting}"
         return cls(dist.PrefixStore(prefix, store))  # pyright: ignore[reportPrivateImportUsage]
 
     def set_heartbeat(self, rank: int, heartbeat: Heartbeat) -> None:
@@ -129,3 +201,7 @@ class Channel:
 
 def _heartbeat_key(rank: int) -> str:
     return f"heartbeat/{rank}"
+
+
+def _prefix(meeting: Meeting) -> str:
+    return f"md2dist/{meeting.name}"

@@ -10,6 +10,8 @@ from typing import NamedTuple, NoReturn, TextIO
 
 import torch.distributed as dist
 
+from md2dist.console import print_line
+
 _BOUND_S = 5.0
 
 
@@ -30,6 +32,7 @@ def is_lost_connection(error: BaseException) -> bool:
 
 def show_stacks(log_file: TextIO | None) -> None:
     """Prints the stacks of all threads of this process to the terminal and to a log file."""
+    print_line("stacks of all threads of a rank:")
     for file in (sys.stderr, log_file):
         if file is not None:
             faulthandler.dump_traceback(file, all_threads=True)

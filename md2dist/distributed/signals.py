@@ -3,7 +3,8 @@
 import os
 import signal
 import socket
-from pathlib import Path
+
+from md2dist.distributed.processes import parent_of, read_process
 
 EXIT_PREEMPTED = 85  # saved; the same command resumes
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -62,8 +63,8 @@ class LauncherMonitor:
             return
         parent = os.getppid()
         self._parents[os.getpid()] = parent
-        if _NODE_LAUNCHER in _read_process(parent, "cmdline"):
-            self._parents[parent] = _parent_of(parent)
+        if _NODE_LAUNCHER in read_process(parent, "cmdline"):
+            self._parents[parent] = parent_of(parent)
 
     def is_gone(self) -> bool:
         """Whether any of them has ended.
@@ -72,25 +73,13 @@ class LauncherMonitor:
         adopts orphans is in the same session, as the first process of a container may be.
         """
         return any(
-            _parent_of(child) != parent or _is_adopted(child, parent)
+            parent_of(child) != parent or _is_adopted(child, parent)
             for child, parent in self._parents.items()
         )
 
 
 def _do_nothing(*_: object) -> None:
     """Replaces the default handler, which would end the process."""
-
-
-def _read_process(pid: int, name: str) -> bytes:
-    try:
-        return (Path("/proc") / str(pid) / name).read_bytes()
-    except OSError:
-        return b""
-
-
-def _parent_of(pid: int) -> int:
-    fields = _read_process(pid, "stat").rpartition(b")")[2].split()
-    return int(fields[1]) if fields else 0
 
 
 def _is_adopted(child: int, parent: int) -> bool:

@@ -20,7 +20,7 @@ from typing import NoReturn, Self, TextIO
 
 import torch.distributed as dist
 
-from md2dist.console import print_error
+from md2dist.console import print_error, print_line
 from md2dist.distributed.channel import Channel
 from md2dist.distributed.failure import (
     Failure,
@@ -117,7 +117,7 @@ class Watchdog:
         if isinstance(error, Md2distError):
             failure = Failure(str(error), exit_code=2)
         else:
-            traceback.print_exception(error)
+            print_line("".join(traceback.format_exception(error)).rstrip())
             failure = Failure(f"rank {self._world.rank} failed: {type(error).__name__}: {error}")
         self._end(self._channel.announce_failure(failure))
 

@@ -5,16 +5,16 @@ import random
 import socket
 from contextlib import suppress
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
 
-from md2dist.distributed.channel import name_meeting, read_meeting
-from md2dist.distributed.slurm import torch_names
+from md2dist.distributed.channel import adopt_meeting
+from md2dist.distributed.launcher import Launch, read_launch
+from md2dist.distributed.patience import waiting_for
+from md2dist.distributed.rendezvous import meet
 from md2dist.distributed.topology import Topology
-from md2dist.errors import ConfigError
 
 
 class World(NamedTuple):
@@ -37,71 +37,91 @@ class World(NamedTuple):
         return Topology(self.rank, self.world_size, self.local_rank, self.node_size)
 
 
+_CONNECTION = (
+    "check that no firewall is between the nodes, and that GLOO_SOCKET_IFNAME or "
+    "NCCL_SOCKET_IFNAME names the network that connects them"
+)
 _PATIENCE = timedelta(minutes=30)  # of a collective; the watchdog reacts sooner
 
 
 def read_world() -> World:
-    """Reads rank and size from the variables of a launcher or srun; a single process without.
+    """Reads rank and size from the variables of a launcher, srun or mpirun.
 
     Returns:
-        The world; its device is the GPU of this local rank, if any, else the CPU.
+        The world, of a single process without these variables; its device is the GPU of this local
+        rank, if any, else the CPU.
+
+    Raises:
+        ConfigError: if a variable is missing or has an impossible value.
     """
-    is_launched = "RANK" in os.environ
-    if not is_launched:
-        # Variables that are set take precedence.
-        os.environ.update(torch_names(os.environ) | os.environ)
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    use_cuda = torch.cuda.is_available()
-    return World(
-        rank=int(os.environ.get("RANK", "0")),
-        local_rank=local_rank,
-        world_size=int(os.environ.get("WORLD_SIZE", "1")),
-        device=torch.device("cuda", local_rank % torch.cuda.device_count())
-        if use_cuda
-        else torch.device("cpu"),
-        node_size=int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1"))),
-        is_launched=is_launched,
+    return _make_world(read_launch(os.environ))
+
+
+def join_world() -> tuple[World, Any]:
+    """Waits until all ranks of the job have come; a `Watchdog` can watch it from then on.
+
+    Returns:
+        The world, and the store through which `connect_ranks` connects it.
+
+    Raises:
+        ConfigError: if this process does not belong to the job at its address, or does not find it.
+    """
+    launch = read_launch(os.environ)
+    world = _make_world(launch)
+    store, meeting = meet(launch)
+    host, port = (
+        (launch.address, launch.port) if world.world_size > 1 else ("localhost", store.port)
     )
+    os.environ.update(  # for DeepSpeed
+        RANK=str(world.rank),
+        LOCAL_RANK=str(world.local_rank),
+        WORLD_SIZE=str(world.world_size),
+        MASTER_ADDR=host,
+        MASTER_PORT=str(port),
+    )
+    return world, adopt_meeting(meeting, host, port, store)
 
 
-def init_distributed() -> World:
+def connect_ranks(world: World, store: Any) -> None:
     """Connects this process with the others: NCCL on GPUs, gloo on CPUs.
 
-    Returns:
-        The world, connected until `shutdown_distributed`.
+    Args:
+        world: this process.
+        store: what `join_world` returned.
     """
-    world = read_world()
     _share_cores(world)
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
     else:
         # With it, DeepSpeed neither searches for accelerators nor warns of their absence.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    if world.world_size == 1:
-        os.environ.setdefault("RANK", "0")
-        os.environ.setdefault("LOCAL_RANK", "0")
-        os.environ.setdefault("WORLD_SIZE", "1")
-        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-        os.environ.setdefault("MASTER_PORT", str(find_free_port()))
-    elif "MASTER_ADDR" not in os.environ:
-        raise ConfigError(
-            f"this is one of {world.world_size} processes, but MASTER_ADDR is not set; start them "
-            "with deepspeed, torchrun or srun, or export MASTER_ADDR (where rank 0 runs) and "
-            "MASTER_PORT"
-        )
     # Our watchdog ends ranks that have lost another one, with the reason; NCCL's own watchdog would
     # abort them before.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     backend = "nccl" if world.device.type == "cuda" else "gloo"
-    store, rank, world_size = next(
-        rendezvous("env://", world.rank, world.world_size, timeout=_PATIENCE)
-    )
-    if world.is_main:
-        name_meeting(store)
-    dist.init_process_group(
-        backend, store=store, timeout=_PATIENCE, rank=rank, world_size=world_size
-    )
-    read_meeting(store)
+    with waiting_for(
+        "the connections between all ranks", _CONNECTION, is_quiet=world.local_rank > 0
+    ):
+        dist.init_process_group(
+            backend,
+            store=store,
+            timeout=_PATIENCE,
+            rank=world.rank,
+            world_size=world.world_size,
+        )
+
+
+def init_distributed() -> World:
+    """Joins the job and connects this process with the others, without a watchdog.
+
+    Returns:
+        The world, connected until `shutdown_distributed`.
+
+    Raises:
+        ConfigError: see `join_world`.
+    """
+    world, store = join_world()
+    connect_ranks(world, store)
     return world
 
 
@@ -147,7 +167,25 @@ def find_free_port() -> int:
             return port
 
 
+def cores_per_rank(node_size: int) -> int:
+    """Returns the number of cores that each of a node's ranks may use, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) // node_size)
+
+
 def _share_cores(world: World) -> None:
     """Divides the node's cores among its ranks, unless the user did; launchers do not."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.node_size))
+        torch.set_num_threads(cores_per_rank(world.node_size))
+
+
+def _make_world(launch: Launch) -> World:
+    is_on_gpu = torch.cuda.is_available()
+    number = launch.local_rank % torch.cuda.device_count() if is_on_gpu else 0
+    return World(
+        rank=launch.rank,
+        local_rank=launch.local_rank,
+        world_size=launch.world_size,
+        device=torch.device("cuda", number) if is_on_gpu else torch.device("cpu"),
+        node_size=launch.node_size,
+        is_launched=launch.is_launched,
+    )

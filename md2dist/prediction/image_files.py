@@ -1,17 +1,16 @@
-"""Image files: reading images, writing depth and pictures."""
+"""Image files: finding images, writing depth and pictures."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from md2dist.conventions import DEPTH_UNITS_PER_METRE
-from md2dist.data.images import convert_to_rgb
+from md2dist.data.image_reader import IMAGE_SUFFIXES
 from md2dist.errors import ImageError
 from md2dist.storage.results import write_result
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
 
 
@@ -32,12 +31,12 @@ def find_images(path: str | Path) -> list[Path]:
     found = sorted(
         file
         for file in path.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        if file.suffix in IMAGE_SUFFIXES
         and not file.stem.endswith(RESULT_ENDINGS)
         and file.is_file()
     )
     if not found:
-        raise ImageError(f"{path} has no image; expected files {', '.join(IMAGE_SUFFIXES)}")
+        raise ImageError(f"{path} has no image; expected files .png, .jpg, .jpeg")
     by_stem: dict[str, Path] = {}
     for file in found:
         if by_stem.setdefault(file.stem, file) != file:
@@ -46,19 +45,6 @@ def find_images(path: str | Path) -> list[Path]:
                 "results; rename one of them"
             )
     return found
-
-
-def read_image(path: Path) -> Image.Image:
-    """Reads an image as RGB, rotated upright by its EXIF orientation.
-
-    Raises:
-        ImageError: if it cannot be read, or has more than 8 bits per channel.
-    """
-    try:
-        with Image.open(path) as file:
-            return convert_to_rgb(ImageOps.exif_transpose(file))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path} cannot be read as an image: {error}") from None
 
 
 def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from md2dist.data.image_reader import read_image
 from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
 from md2dist.prediction.image_files import (
-    read_image,
     write_depth_npy,
     write_depth_png,
     write_picture,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from md2dist.console import LineHandler
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.storage.atomic import atomic_write
@@ -64,15 +65,16 @@ def start_logging(run_dir: str, world: World) -> None:
     """Starts logging to `logs/rank-N.log` and to the terminal (other ranks: warnings only)."""
     folder = Path(run_dir) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
-    terminal = logging.StreamHandler()
-    terminal.setLevel(logging.INFO if world.is_main else logging.WARNING)
+    path = folder / f"rank-{world.rank}.log"
+    file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    terminal = LineHandler(logging.INFO if world.is_main else logging.WARNING)
     logger = logging.getLogger("md2dist")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    for handler in (terminal, logging.FileHandler(folder / f"rank-{world.rank}.log")):
-        handler.setFormatter(
-            logging.Formatter(f"%(asctime)s rank {world.rank} %(levelname)s %(message)s")
-        )
+    formatter = logging.Formatter(f"%(asctime)s rank {world.rank} %(levelname)s %(message)s")
+    formatter.default_msec_format = ""
+    for handler in (terminal, file):
+        handler.setFormatter(formatter)
         logger.addHandler(handler)
 
 

@@ -1,8 +1,7 @@
-"""Logging of a run: metrics.jsonl, status.json, pictures, W&B and the progress bar."""
+"""Logging of a run: metrics.jsonl, status.json, pictures, W&B and progress."""
 
 import json
 import logging
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from md2dist.runs.progress import Progress
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.storage.atomic import atomic_open, atomic_write
 
@@ -29,13 +28,16 @@ class RunLog:
         is_main: whether this process is the main rank.
         first_step: step from which the run resumes; later lines of metrics.jsonl are removed.
         last_step: step at which it ends.
+
+    Attributes:
+        step: number of finished steps.
     """
 
     def __init__(
         self, run_dir: Path, wandb: WandbLog, is_main: bool, first_step: int, last_step: int
     ):
         self._run_dir, self._wandb, self._is_main = run_dir, wandb, is_main
-        self._step = first_step
+        self.step = first_step
         self._status_lock, self._is_over = threading.Lock(), False
         if not is_main:
             return
@@ -43,23 +45,17 @@ class RunLog:
         (run_dir / "logs").mkdir(parents=True, exist_ok=True)
         _drop_lines_after(self._metrics_path, first_step)
         self._file = self._metrics_path.open("a", buffering=1)
-        self._bar = tqdm(
-            total=last_step,
-            initial=first_step,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 30.0,
-        )
+        self._progress = Progress(last_step)
         self.write_status("running")
 
     def advance(self, step: int) -> None:
-        """Moves the progress bar to `step` finished steps."""
-        self._step = step
+        """Shows that `step` steps are finished; the first call starts the progress bar."""
+        self.step = step
         if self._is_main:
-            self._bar.update(step - self._bar.n)
+            self._progress.advance(step)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Logs metrics to metrics.jsonl, W&B and the progress bar.
+        """Logs metrics to metrics.jsonl, W&B and the terminal.
 
         Non-finite values become null in metrics.jsonl, since JSON has none.
         """
@@ -71,10 +67,10 @@ class RunLog:
             self._file.write(line)
         self._wandb.log(metrics, step)
         if "train/loss" in metrics:
-            self._bar.set_postfix_str(
-                f"loss {metrics['train/loss']:.4f}, {metrics['train/samples_per_second']:.1f} "
-                "samples/s",
-                refresh=False,
+            self._progress.report(
+                f"loss {metrics['train/loss']:.4f}, "
+                f"{metrics['train/samples_per_second']:.1f} samples/s",
+                step,
             )
         self.write_status("running")
 
@@ -111,7 +107,7 @@ class RunLog:
     def _write_status(self, state: str, message: str) -> None:
         status: dict[str, Any] = {
             "status": state,
-            "step": self._step,
+            "step": self.step,
             "time": round(time.time(), 3),
         }
         if message:
@@ -125,7 +121,7 @@ class RunLog:
         if not self._is_main:
             return
         self.write_status(state, message)
-        self._bar.close()
+        self._progress.close()
         with _surviving_the_disk(self._metrics_path):
             self._file.close()
         self._wandb.finish(exit_code=0 if state in ("finished", "preempted") else 1)

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from md2dist.errors import ConfigError
+from md2dist.runs.wandb_service import start_service
 
 logger = logging.getLogger(__name__)
+
+_FLUSH_INTERVAL_S = 2.0  # what W&B may lose if its own process is killed
 
 
 class WandbLog:
@@ -57,6 +60,7 @@ class WandbLog:
     def _start(
         self, mode: str, project: str, run_dir: Path, run_id: str | None, settings: dict[str, Any]
     ) -> None:
+        start_service()
         import wandb
 
         folder = run_dir / "logs"
@@ -69,7 +73,13 @@ class WandbLog:
             id=run_id,
             resume="allow",
             config=settings,
-            settings=wandb.Settings(silent=True, init_timeout=60, finish_timeout=30, console="off"),
+            settings=wandb.Settings(
+                silent=True,
+                init_timeout=60,
+                finish_timeout=30,
+                console="off",
+                x_transaction_log_flush_interval=_FLUSH_INTERVAL_S,
+            ),
         )
         if self._run.url:  # None offline
             logger.info("W&B run: %s", self._run.url)
@@ -108,8 +118,9 @@ def _has_account() -> bool:
     try:
         import wandb
 
-        # Silent: otherwise it requests the account's name from the server to print it.
-        wandb.setup(settings=wandb.Settings(silent=True, mode="online"))
+        # Otherwise it requests the account's name from the server to print it. `wandb.setup` would
+        # start the service.
+        os.environ["WANDB_SILENT"] = "true"
         return wandb.login(prompt=False, verify=False)
     except Exception:  # reported when the run starts
         return True

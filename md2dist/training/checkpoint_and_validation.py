@@ -11,7 +11,7 @@ from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError, Md2distError
 from md2dist.evaluation.depth import EvaluationInterrupted
 from md2dist.runs.checkpoint import save_checkpoint
-from md2dist.runs.checkpoint_folder import note_validation
+from md2dist.runs.checkpoint_folder import find_best, note_validation, read_validation
 from md2dist.training.engine import Engine
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.reporter import Reporter
@@ -50,6 +50,7 @@ class CheckpointAndValidation:
         self._engine, self._guard, self._config = engine, guard, config
         self._setup, self._report = setup, report
         self._world, self._watchdog = world, watchdog
+        self._folder = Path(config.log.run_dir) / "checkpoints"
         self.owes_validation = False
         self._saved_step = setup.first_step if setup.checkpoint is not None else None
 
@@ -77,6 +78,8 @@ class CheckpointAndValidation:
         if not (is_last or is_epoch_end or (every is not None and num_done % every == 0)):
             return
         self._report.flush(num_done, epoch)
+        if is_epoch_end:
+            self._report.end_epoch(epoch)
         checkpoint = None
         try:
             checkpoint = self.save(num_done)
@@ -109,11 +112,16 @@ class CheckpointAndValidation:
         check_replicas(self._engine.module)
         config, setup = self._config, self._setup
         state = replace(setup.state, step=num_done, guard=self._guard.state())
-        folder = Path(config.log.run_dir) / "checkpoints"
         checkpoint = save_checkpoint(
-            self._engine, folder, state, dump_config(config), config.checkpoint.keep, self._world
+            self._engine,
+            self._folder,
+            state,
+            dump_config(config),
+            config.checkpoint.keep,
+            self._world,
         )
         self._saved_step = num_done
+        logger.info("step %d saved in %s", num_done, checkpoint)
         return checkpoint
 
     def _validate(self, num_done: int, checkpoint: Path | None) -> None:
@@ -130,11 +138,19 @@ class CheckpointAndValidation:
             self._log_once("step %d is not validated: %s; training continues", num_done, error)
             return
         self._report.after_validation(num_done, report)
-        if checkpoint is not None and self._world.is_main:
+        if not self._world.is_main:
+            return
+        if checkpoint is not None:
             try:
                 note_validation(checkpoint, report.as_dict())
             except OSError as error:
                 logger.error("the metrics of %s are not saved: %s", checkpoint, error.strerror)
+        logger.info(
+            "step %d validated: abs_rel %.4f%s",
+            num_done,
+            report.metrics.abs_rel,
+            compare_with_best(self._folder, checkpoint),
+        )
 
     def _log_once(self, message: str, *details: object) -> None:
         """Logs a failure of all ranks: once on the terminal, and in the log file of each."""
@@ -143,3 +159,19 @@ class CheckpointAndValidation:
     def _is_stopping(self) -> bool:
         self._watchdog.report_progress("validating")
         return self._watchdog.is_stopping()
+
+
+def compare_with_best(folder: Path, checkpoint: Path | None) -> str:
+    """Compares a validated checkpoint with the best one, as the end of a log line.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        checkpoint: the validated one; None if it could not be saved.
+    """
+    best = find_best(folder)
+    if best is None:
+        return ""
+    if best == checkpoint:
+        return ", the best so far"
+    metrics = read_validation(best)
+    return f" (best: {metrics['abs_rel']:.4f}, {best.name})" if metrics else ""

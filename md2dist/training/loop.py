@@ -1,12 +1,13 @@
 """Training loop: steps, and the saving, validating and logging between them."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from functools import partial
 
 from md2dist.config import Config
 from md2dist.data.loading.background_reader import BackgroundReader
-from md2dist.data.loading.loader import FrameLoader, Workers, make_loader
+from md2dist.data.loading.loader import FrameLoader, Workers, choose_num_workers, make_loader
 from md2dist.data.shards.recipe import view_names
 from md2dist.distributed.channel import Channel
 from md2dist.distributed.step_barrier import StepBarrier
@@ -92,13 +93,18 @@ def _data_of_steps(
 
 def _open_loader(config: Config, setup: RunSetup, world: World) -> FrameLoader:
     data = config.data
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # `log_start` warns once
     return make_loader(
         setup.train_set,
         setup.order,
         setup.topology,
         views=view_names(data.frame_offsets, data.use_stereo),
         steps=range(setup.first_step, setup.last_step),
-        workers=Workers(data.num_workers, data.prefetch_batches, world.device.type == "cuda"),
+        workers=Workers(
+            choose_num_workers(data.num_workers, world.node_size),
+            data.prefetch_batches,
+            pin_memory=world.device.type == "cuda",
+        ),
         use_true_intrinsics=data.use_true_intrinsics,
     )
 

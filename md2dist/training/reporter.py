@@ -1,6 +1,8 @@
 """Reporter: averages, names and logs the values of steps and validations."""
 
+import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 import torch
@@ -14,6 +16,8 @@ from md2dist.runs.run_log import RunLog
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.meter import DelayedMeans, Meter
 from md2dist.training.step import StepResult
+
+logger = logging.getLogger(__name__)
 
 
 class Reporter:
@@ -31,6 +35,7 @@ class Reporter:
         self._meter = Meter(world.world_size)
         self._learning_rate = 0.0  # of the last step
         self._pending: tuple[int, int, float, DelayedMeans] | None = None
+        self._epoch = EpochTotals()
 
     def timed(self, data: Iterator[Sequence[FrameBatch]]) -> Iterator[Sequence[FrameBatch]]:
         """Yields the same data, and measures the time spent waiting for it."""
@@ -66,6 +71,18 @@ class Reporter:
         metrics = {f"val/{name}": value for name, value in report.as_dict().items()}
         self._log.log(metrics, num_done)
 
+    def end_epoch(self, epoch: int) -> None:
+        """Logs the means over an epoch, after `flush` at its last step."""
+        totals, self._epoch = self._epoch, EpochTotals()
+        logger.info(
+            "epoch %d ended (%d of %d): mean loss %.4f, %.1f samples/s",
+            epoch,
+            epoch + 1,
+            self._config.optim.num_epochs,
+            totals.loss / totals.num_steps,
+            totals.num_steps * self._plan.global_batch_size / totals.seconds,
+        )
+
     def flush(self, num_done: int, epoch: int) -> None:
         """Logs all steps so far, before a pause or the end."""
         self._log_pending()
@@ -83,6 +100,7 @@ class Reporter:
         num_done, epoch, learning_rate, means = self._pending
         self._pending = None
         loss, *scale_losses, gradient_norm, skipped = means.read()
+        self._epoch.add(loss, means)
         num_samples = means.num_steps * self._plan.global_batch_size
         metrics = {
             "epoch": epoch,
@@ -95,6 +113,21 @@ class Reporter:
             "train/data_wait": means.waited / means.seconds,
         }
         self._log.log(metrics, num_done)
+
+
+@dataclass
+class EpochTotals:
+    """Sums over the steps of an epoch that this start has taken."""
+
+    loss: float = 0.0
+    num_steps: int = 0
+    seconds: float = 0.0  # without pauses
+
+    def add(self, loss: float, means: DelayedMeans) -> None:
+        """Adds some steps with their mean loss."""
+        self.loss += loss * means.num_steps
+        self.num_steps += means.num_steps
+        self.seconds += means.seconds
 
 
 def draw_panel(result: StepResult) -> Picture:

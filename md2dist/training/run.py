@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from md2dist.config import Config, load_words
 from md2dist.data.loading.read_plan import plan_reading
 from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.devices import describe_devices, has_unusable_gpu
+from md2dist.distributed.job import join_job
 from md2dist.distributed.watchdog import Watchdog
-from md2dist.distributed.world import World, init_distributed, shutdown_distributed
+from md2dist.distributed.world import World, cores_per_rank
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint import load_checkpoint
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.wandb_log import WandbLog, check_account
+from md2dist.storage.open_store import is_url
 from md2dist.training.engine import make_engine
 from md2dist.training.loop import train
 from md2dist.training.resolved_settings import annotate, describe
@@ -39,12 +42,8 @@ def run(arguments: Sequence[str]) -> bool:
     Returns:
         Whether the run is finished; otherwise it was stopped, and is saved.
     """
-    world = init_distributed()
-    try:
-        with Watchdog(world) as watchdog:
-            return start_and_train(arguments, world, watchdog)
-    finally:
-        shutdown_distributed()
+    with join_job() as (world, watchdog):
+        return start_and_train(arguments, world, watchdog)
 
 
 def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) -> bool:
@@ -76,8 +75,10 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
         load_checkpoint(engine, setup.checkpoint.folder)
         guard.restore(setup.checkpoint.state.guard)
     log_start(config, setup, world)
+    log.advance(setup.first_step)
     is_finished = train(config, setup, engine, guard, log, world, watchdog)
     log.close("finished" if is_finished else "preempted")
+    logger.info("%s", describe_end(config, log.step, is_finished=is_finished))
     return is_finished
 
 
@@ -110,6 +111,11 @@ def log_start(config: Config, setup: RunSetup, world: World) -> None:
             "CUDA build that fits the driver",
             torch.__version__,
         )
+    num_workers, num_cores = config.data.num_workers, cores_per_rank(world.node_size)
+    if num_workers is not None and num_workers > num_cores:
+        logger.warning(
+            "data.num_workers=%d is more than the cores of a rank, %d", num_workers, num_cores
+        )
     if setup.checkpoint is not None:
         logger.info("resuming at step %d from %s", first_step, setup.checkpoint.folder)
         for change in describe_changes(setup.checkpoint, config, setup.state.resolved):
@@ -133,6 +139,16 @@ def log_start(config: Config, setup: RunSetup, world: World) -> None:
     epoch, _ = setup.order.position(first_step)
     reading = plan_reading(setup.train_set, setup.order, epoch, setup.topology)
     logger.info("each node reads per epoch: %s", reading)
+
+
+def describe_end(config: Config, step: int, *, is_finished: bool) -> str:
+    """Describes how a run ended and what to do next."""
+    if not is_finished:
+        return f"saved at step {step}; the same command resumes"
+    val_shards = config.data.val_shards
+    shards = "SHARDS" if val_shards is None or is_url(val_shards) else val_shards
+    words = ["md2dist", "evaluate", "--checkpoint", config.log.run_dir, "--shards", shards]
+    return f"finished at step {step}; next: {shlex.join(words)}"
 
 
 def _open_wandb(config: Config, setup: RunSetup, world: World) -> WandbLog:

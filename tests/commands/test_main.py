@@ -69,6 +69,25 @@ def test_the_help_of_a_command_shows_its_name():
     assert run_program("verify", "--help").stdout.startswith("usage: md2dist verify ")
 
 
+HELP = """
+import io, sys
+from contextlib import redirect_stdout, suppress
+from md2dist.commands import main
+for name in main.COMMANDS:
+    sys.argv = ["md2dist", name, "--help"]
+    with redirect_stdout(io.StringIO()) as shown, suppress(SystemExit):
+        main.main()
+    assert f"usage: md2dist {name}" in shown.getvalue(), name
+    heavy = {"torch", "deepspeed", "wandb", "matplotlib"} & sys.modules.keys()
+    assert not heavy, (name, heavy)
+"""
+
+
+def test_the_help_of_no_command_imports_a_library_that_takes_seconds():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unknown_command_is_an_error_that_lists_all_commands():
     done = run_program("evalute")
     assert done.returncode == 2

@@ -10,9 +10,8 @@ pytestmark = pytest.mark.slow
 
 STANDING_STILL = """
 import sys, time
-from md2dist.distributed.watchdog import Watchdog
-from md2dist.distributed.world import init_distributed
-with Watchdog(init_distributed()) as watchdog:
+from md2dist.distributed.job import join_job
+with join_job() as (world, watchdog):
     watchdog.set_hang_timeout(float(sys.argv[1]))
     print("watching", flush=True)
     time.sleep(60)

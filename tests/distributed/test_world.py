@@ -1,11 +1,12 @@
 import os
+import time
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
 from helpers.connected_ranks import run_ranks
-from test_slurm_variables import SECOND_NODE
+from test_srun import SECOND_NODE
 from torch import nn
 from torch.distributed import TCPStore
 
@@ -13,6 +14,7 @@ from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.channel import Channel
 from md2dist.distributed.devices import has_unusable_gpu
 from md2dist.distributed.failure import Failure
+from md2dist.distributed.launcher import read_launch
 from md2dist.distributed.world import (
     World,
     barrier,
@@ -72,16 +74,18 @@ def announce_failure():
 
 def meet_again_in_the_same_store(world):
     shutdown_distributed()
-    with patch.dict(os.environ, MASTER_PORT="0", TORCHELASTIC_USE_AGENT_STORE="True"):
-        launcher = TCPStore("127.0.0.1", 0, is_master=True)
-        os.environ["MASTER_PORT"] = str(launcher.port)
-        told = []
-        for attempt in ("0", "1"):
-            os.environ["TORCHELASTIC_RESTART_COUNT"] = attempt
-            init_distributed()
-            told.append(announce_failure())
-            shutdown_distributed()
-        return told
+    port = int(os.environ["MASTER_PORT"]) + 1
+    os.environ.update(MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True")
+    launcher = TCPStore("127.0.0.1", port, is_master=True) if world.is_main else None
+    told = []
+    for attempt in range(2):
+        if attempt and world.is_main:
+            time.sleep(1)  # the others find the meeting of the first start
+        init_distributed()
+        told.append(announce_failure()[0])
+        shutdown_distributed()
+    del launcher
+    return told
 
 
 def meet_as_torchrun_counts(world):
@@ -95,7 +99,7 @@ def meet_as_torchrun_counts(world):
 
 @pytest.mark.slow
 def test_restarted_processes_do_not_see_the_keys_of_the_start_before():
-    assert run_ranks(meet_again_in_the_same_store, 1) == [[(False, 1), (False, 1)]]
+    assert run_ranks(meet_again_in_the_same_store) == [[False, False], [False, False]]
 
 
 @pytest.mark.slow
@@ -107,14 +111,14 @@ def test_ranks_share_one_store_whatever_their_launchers_count():
 def test_the_variables_of_srun_are_read_and_those_of_a_launcher_win(monkeypatch):
     for name, value in SECOND_NODE.items():
         monkeypatch.setenv(name, value)
-    for name, value in (("RANK", "2"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "8")):
+    launched = {"RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "8"}
+    for name, value in (launched | {"MASTER_ADDR": "node9", "MASTER_PORT": "7"}).items():
         monkeypatch.setenv(name, value)
     assert read_world()[:3] == (2, 0, 8)
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+    for name in (*launched, "MASTER_ADDR"):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("MASTER_PORT", "7")
     assert read_world()[:3] == (4, 1, 5)
-    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("node03", "7")
+    assert read_launch(os.environ)[4:6] == ("node03", 7)
 
 
 def test_alone_an_error_is_raised_as_it_is():

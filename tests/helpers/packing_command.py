@@ -1,8 +1,10 @@
-"""Runs make_shards.py on a small KITTI tree, as users start it."""
+"""Runs make_shards.py on a small KITTI tree, as users start it, and reads what it packed."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+from md2dist.data.packing.finished import FINISHED_NAME
 
 SCRIPT = Path(__file__).parents[2] / "shard_tools" / "make_shards.py"
 SMALL = ["--height", "32", "--width", "64"]
@@ -27,3 +29,10 @@ def request(folder: Path, *options: object) -> list[object]:
 def finished_names(folder: Path) -> set[str]:
     """Returns the final (not hidden) names in a folder."""
     return {path.name for path in folder.glob("[!.]*")}
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Returns the bytes of a data set's files by name; nothing else is in the folder."""
+    hidden = [path.name for path in folder.glob(".*")]
+    assert hidden in ([], [FINISHED_NAME]), hidden
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}

@@ -59,7 +59,7 @@ class RunningJob:
         if name == "worker":
             return children_of(ranks[-1])[-1]
         if name == "wandb":
-            return next(pid for pid in children_of(ranks[0]) if "wandb-core" in command_of(pid)[1])
+            return wandb_of(ranks[0])
         return ranks[int(name.split()[1])]
 
     def send(self, number, name):
@@ -107,6 +107,21 @@ def processes_of(session):
 def children_of(parent):
     """Returns the children of a process in the order of their start."""
     return sorted(pid for pid, fields in all_processes() if int(fields[1]) == parent)
+
+
+def wandb_of(rank):
+    """Returns W&B's process of a rank: not its child, but with the variables of its job."""
+    port = next(entry for entry in environment_of(rank) if entry.startswith(b"MASTER_PORT="))
+    return next(
+        pid
+        for pid, _ in all_processes()
+        if "wandb-core" in command_of(pid)[1] and port in environment_of(pid)
+    )
+
+
+def environment_of(pid):
+    """Returns the variables that a process was started with, as NAME=VALUE."""
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
 
 def all_processes():

@@ -80,6 +80,11 @@ def test_a_random_sample_of_each_shard_is_decoded(tmp_path):
             lambda content: encode_sparse_depth(np.full((64, 128), -1, np.float32)),
             "velodyne.npz has no depth, or depths that are not positive",
         ),
+        (
+            "velodyne.npz",
+            lambda content: encode_sparse_depth(np.full((64, 128), 1e-5, np.float32)),
+            "velodyne.npz has depths from 1e-05 to 1e-05 m, expected some from 0.1 to 200 m",
+        ),
     ],
 )
 def test_a_member_that_is_missing_or_wrong_is_found(folder, name, change, words):

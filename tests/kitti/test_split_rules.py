@@ -166,6 +166,19 @@ def test_a_drive_without_speeds_is_refused_or_reported_as_skipped(tmp_path):
     assert {line.drive for line in split.lines} == {f"2011_09_26/{TRAIN}_sync"}
 
 
+@pytest.mark.parametrize("speed", [float("nan"), float("inf"), -float("inf")])
+def test_a_speed_that_is_no_finite_number_is_refused_or_its_drive_skipped(tmp_path, speed):
+    write_drive(tmp_path, "2011_09_26_drive_0005", [5.0, speed, 5.0])
+    write_drive(tmp_path, TRAIN, [5.0] * 3)
+    tree = SourceTree(tmp_path)
+    words = "navigation record .*/0000000001.txt has the velocities .* expected finite"
+    with pytest.raises(KittiDataError, match=rf"0005_sync: its speed is unknown: {words}"):
+        load_split("rule/train", tree)
+    split = load_split("rule/train", tree, skip_bad=True)
+    assert {line.drive for line in split.lines} == {f"2011_09_26/{TRAIN}_sync"}
+    assert len(split.skipped) == 1
+
+
 def test_a_record_without_access_is_an_error_even_when_bad_drives_are_skipped(tmp_path):
     record = write_drive(tmp_path, TRAIN, [5.0] * 3) / "oxts" / "data" / "0000000001.txt"
     record.unlink()

@@ -8,7 +8,7 @@ from helpers.small_shards import small_image, small_info, write_small_shards
 from webdataset import filters
 
 from md2dist.data.loading.collate import recipe_intrinsics
-from md2dist.data.loading.loader import FrameLoader, Workers, make_loader
+from md2dist.data.loading.loader import FrameLoader, Workers, choose_num_workers, make_loader
 from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.topology import Topology
@@ -72,6 +72,13 @@ def test_any_number_of_workers_gives_the_same_stream(dataset, num_workers):
     assert_same_stream(list(loader), expected)
     assert_same_stream(list(loader), expected)  # and again from the start
     assert len(loader) == 7
+
+
+@pytest.mark.parametrize(("num_cores", "expected"), [(1, 1), (7, 3), (64, 4)])
+def test_two_ranks_take_no_more_workers_than_cores(monkeypatch, num_cores, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(num_cores)))
+    assert choose_num_workers(None, node_size=2) == expected
+    assert choose_num_workers(9, node_size=2) == 9
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

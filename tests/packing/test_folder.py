@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from helpers.kitti_tree import DRIVE, write_kitti_tree
+from helpers.packing_command import bytes_of
 
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
@@ -40,11 +41,6 @@ def pack(plan, output):
     pack_shards(plan, output, overwrite=True)
     merge_shards(plan, output, overwrite=True)
     return bytes_of(output)
-
-
-def bytes_of(folder):
-    assert not list(folder.glob(".*"))
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def interrupt(monkeypatch, module, name, action):

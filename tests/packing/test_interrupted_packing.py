@@ -14,6 +14,7 @@ from helpers.packing_command import command, finished_names, make_shards, reques
 from helpers.process_state import is_running
 from helpers.small_disk import needs_small_disk, run_on_small_disk
 
+from md2dist.data.packing.finished import FINISHED_NAME
 from md2dist.data.packing.folder import PACKING_NAME
 from md2dist.data.shards.manifest import MANIFEST_NAME
 
@@ -141,4 +142,4 @@ def test_a_full_disk_is_reported_and_packing_resumes_when_there_is_space(tmp_pat
     assert full == f"exit code 2: {PACKING_NAME}", done.stderr
     assert "error: shards cannot be written to" in done.stderr
     assert "No space left on device" in done.stderr
-    assert roomy == f"exit code 0: {MANIFEST_NAME}"
+    assert roomy == f"exit code 0: {FINISHED_NAME}"

@@ -43,7 +43,7 @@ def test_real_frames_are_packed_according_to_the_recipe(kitti_raw, shared, tmp_p
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "6 samples in 2 shards" in done.stdout
-    assert "next: deepspeed launch/train.py --config configs/mono_stereo.yaml" in done.stdout
+    assert "next: deepspeed -q launch/train.py --config configs/mono_stereo.yaml" in done.stdout
     manifest = read_manifest(tmp_path / "out")
     assert manifest.recipe.split == "small/train"
     assert manifest.shard_sizes == [4, 2]
@@ -91,7 +91,7 @@ def test_a_skipped_line_is_in_the_summary(tree):
         ([], "launch/train.py --config configs/mono_stereo.yaml"),
         (["--no-stereo"], "launch/train.py --config configs/mono.yaml"),
         (["--frame-offsets"], "launch/train.py --config configs/stereo.yaml"),
-        (["--frame-offsets", "--no-stereo"], "launch/evaluate.py --checkpoint"),
+        (["--frame-offsets", "--no-stereo"], "md2dist evaluate --checkpoint"),
     ],
 )
 def test_the_next_command_fits_the_views(tree, options, command):
@@ -114,7 +114,7 @@ def test_the_next_command_fits_unusual_neighbours_and_names(tree):
     done = make_shards(*request(tree, "--height", 64, "--output", shards, "--frame-offsets", -1))
     assert done.returncode == 0, done.stderr
     words = shlex.split(done.stdout.splitlines()[-1].removeprefix("next: "))
-    config = load_config([words[3]], words[4:])
+    config = load_config([words[4]], words[5:])
     assert config.data.train_shards == str(shards)
     recipe = read_manifest(shards).recipe
     assert config.data.frame_offsets == recipe.frame_offsets == (-1,)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.kitti_tree import BASELINE, CX, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
 from helpers.odometry_tree import SEQUENCE, write_odometry_archives, write_odometry_tree
+from helpers.packing_command import bytes_of
 from PIL import Image
 
 from md2dist.data.inspection.data_card import describe_shards
@@ -41,10 +42,6 @@ def pack(root, output, lines=LINES, *, skip_bad=False):
     plan = plan_samples(SourceTree(root), lines, RECIPE, skip_bad=skip_bad)
     pack_shards(plan, output)
     return merge_shards(plan, output)
-
-
-def bytes_of(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_the_published_lists_name_sequences(shared):

@@ -18,13 +18,13 @@ from helpers.kitti_tree import (
     write_archives,
     write_kitti_tree,
 )
+from helpers.packing_command import bytes_of
 from PIL import Image
 
 from md2dist.data.kitti.archives import list_archives
 from md2dist.data.kitti.named_splits import load_split
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing.folder import PACKING_NAME
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import plan_samples
 from md2dist.data.packing.writer import pack_shards
@@ -57,11 +57,6 @@ def pack(root, output, recipe=RECIPE, lines=LINES, *, skip_bad=False, processes=
     plan = plan_samples(SourceTree(root), lines, recipe, skip_bad=skip_bad)
     pack_shards(plan, output, num_processes=processes)
     return merge_shards(plan, output)
-
-
-def bytes_of(folder):
-    assert not (folder / PACKING_NAME).exists()
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_archives_give_the_bytes_that_folders_give(extracted, archives, tmp_path):

@@ -25,7 +25,6 @@ from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.kitti.velodyne import project_velodyne
 from md2dist.data.packing import image_store
-from md2dist.data.packing.folder import PACKING_NAME
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import plan_samples
 from md2dist.data.packing.writer import pack_shards
@@ -71,7 +70,7 @@ def read_samples(folder):
 
 def bytes_of(folder):
     """Returns the bytes of all files with final names."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PACKING_NAME}
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
 
 
 def test_every_sample_is_packed_once_with_the_views_of_its_line(tree, tmp_path):

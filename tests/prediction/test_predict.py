@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from md2dist.config import load_config
+from md2dist.data.image_reader import read_image
 from md2dist.errors import ImageError
 from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
-from md2dist.prediction.image_files import find_images, read_image, write_depth_npy, write_depth_png
+from md2dist.prediction.image_files import find_images, write_depth_npy, write_depth_png
 from md2dist.prediction.predictor import frames_predictor, predict_files
 from md2dist.storage.results import prepare_file, write_result
 from md2dist.weights import export_published, load_model
@@ -155,25 +156,6 @@ def test_earlier_results_are_no_images(model, photographs):
     before = find_images(photographs)
     list(predict_files(model, before, photographs))
     assert find_images(photographs) == before
-
-
-def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path, image):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
-    image.save(tmp_path / "turned.png", exif=exif)
-    assert read_image(tmp_path / "turned.png").size == (70, 130)
-
-
-def test_grey_and_transparent_images_are_read_as_rgb(tmp_path, image):
-    for mode in ("L", "RGBA", "P"):
-        image.convert(mode).save(tmp_path / "image.png")
-        assert read_image(tmp_path / "image.png").mode == "RGB"
-
-
-def test_an_image_of_16_bits_is_refused_not_clipped(tmp_path):
-    Image.fromarray(np.full((4, 8), 40000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ImageError, match=r"deep\.png cannot be read.*expected 8 bits per channel"):
-        read_image(tmp_path / "deep.png")
 
 
 def test_images_with_the_same_names_of_results_are_refused(photographs, image):

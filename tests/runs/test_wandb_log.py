@@ -1,11 +1,10 @@
 import logging
-import struct
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from helpers.wandb_files import history_of, records_of
 
 from md2dist.errors import ConfigError
 from md2dist.runs.wandb_log import WandbLog, check_account
@@ -15,45 +14,24 @@ from md2dist.runs.wandb_log import WandbLog, check_account
 def no_account(monkeypatch, tmp_path):
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_SERVICE", "")  # restored after the test
+    monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def read_offline_run(path):
-    """Yields the records of a .wandb file, which is a LevelDB log after a header of 7 bytes."""
-    data, record, position = path.read_bytes(), b"", 7
-    while position + 7 <= len(data):
-        room = 32768 - position % 32768
-        if room < 7:
-            position += room
-            continue
-        length, kind = struct.unpack_from("<HB", data, position + 4)
-        record += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # complete, or the last part
-            yield record
-            record = b""
-
-
 @pytest.mark.slow
 def test_an_offline_run_holds_the_scalars_and_pictures_that_were_logged(no_account, tmp_path):
-    from wandb.proto.wandb_internal_pb2 import Record
-
     log = WandbLog("auto", "test", tmp_path, "run7", {"optim": {"lr": 1e-4}})
     assert log.run_id == "run7"
     log.log({"train/loss": 0.25}, 10)
     log.log_picture("train/panel", np.zeros((4, 6, 3), np.uint8), 10)
     log.finish(exit_code=0)
     (path,) = (tmp_path / "logs" / "wandb").glob("offline-run-*-run7/run-run7.wandb")
-    deadline, records = time.monotonic() + 60, []
-    while not any(record.HasField("exit") for record in records):  # soon after the run's end
-        assert time.monotonic() < deadline, records
-        records = [Record.FromString(data) for data in read_offline_run(path)]
-    items = [item for record in records for item in record.history.item]
-    history = {item.key or "/".join(item.nested_key): item.value_json for item in items}
-    assert history["train/loss"] == "0.25"
-    assert history["_step"] == "10"
-    assert history["train/panel/height"] == "4"
+    (row,) = history_of(records_of(path))
+    assert row["train/loss"] == 0.25
+    assert row["_step"] == 10
+    assert row["train/panel/height"] == 4
 
 
 def test_a_failure_of_wandb_is_reported_once_and_stops_nothing(tmp_path, caplog):

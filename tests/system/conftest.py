@@ -39,7 +39,8 @@ def run_training(small_shards, tmp_path):
         run_dir = tmp_path / name
         launcher = [sys.executable]
         if num_ranks > 1:
-            launcher = ["deepspeed", "--num_gpus", num_ranks, "--master_port", find_free_port()]
+            launcher = ["deepspeed", "-q", "--num_gpus", num_ranks]
+            launcher += ["--master_port", find_free_port()]
         command = [*launcher, "launch/train.py", "--config"]
         process = run_command([*command, *training_words(small_shards, run_dir), *words])
         assert process.returncode == expected_code, process.stdout + process.stderr

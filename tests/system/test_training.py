@@ -98,7 +98,12 @@ def test_an_overflow_of_the_loss_scale_is_skipped_on_all_ranks_and_survives_a_re
 
 def test_a_finished_run_writes_all_its_files(run_training, small_shards):
     words = [f"data.val_shards={small_shards}", "optim.max_steps=3", "log.pictures_every_steps=2"]
-    _, run = run_training("whole", *words, num_ranks=2)
+    words.append("data.num_workers=null")
+    process, run = run_training("whole", *words, num_ranks=2)
+    start, _, rest = process.stderr.partition("step 1 of 3: ")
+    assert len(process.stdout.splitlines() + start.splitlines()) <= 10
+    next_command = f"next: md2dist evaluate --checkpoint {run} --shards {small_shards}\n"
+    assert rest.endswith(f"finished at step 3; {next_command}")
     assert json.loads((run / "status.json").read_text())["status"] == "finished"
     assert (run / "config.yaml").is_file()
     assert (run / "logs" / "train-panel-00000002.png").is_file()

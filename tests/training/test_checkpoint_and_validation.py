@@ -25,7 +25,9 @@ def test_failures_of_all_ranks_are_logged_on_one_terminal(monkeypatch, caplog, r
     setup = SimpleNamespace(
         checkpoint=None, val_set=(), last_step=4, order=SimpleNamespace(num_steps=2)
     )
-    report = SimpleNamespace(flush=lambda *_: None, restart_clock=lambda: None)
+    report = SimpleNamespace(
+        flush=lambda *_: None, end_epoch=lambda _: None, restart_clock=lambda: None
+    )
     world = World(rank, rank, 2, torch.device("cpu"))
     engine = SimpleNamespace(module=None)
     checkpoints = CheckpointAndValidation(engine, None, load_config(), setup, report, world, None)

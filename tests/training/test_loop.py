@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 from functools import partial
 
 import pytest
@@ -67,6 +68,9 @@ def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_th
     assert f"resolved: {line}" in first[1]
     assert any(line.startswith("computing on 1 x ") for line in first[1])
     assert not any("nothing left" in line for line in first[1])
+    saved = f"step 2 saved in {run}/checkpoints/step-00000002"
+    next_command = f"next: md2dist evaluate --checkpoint {run} --shards SHARDS"
+    assert first[1][-2:] == [saved, f"finished at step 2; {next_command}"]
 
     assert second[0]
     assert (
@@ -75,6 +79,9 @@ def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_th
     ) in second[1]
     assert "changed since then: optim.max_steps: 2 -> 1" in second[1]
     assert not any("global_batch_size" in line for line in second[1] if "changed" in line)
+    validated = r"step 2 validated: abs_rel 0\.\d{4}, the best so far"
+    assert re.fullmatch(validated, second[1][-2])
+    assert second[1][-1].endswith(f"next: md2dist evaluate --checkpoint {run} --shards {shards}")
     status = json.loads((run / "status.json").read_text())
     assert (status["status"], status["step"]) == ("finished", 2)
     best = find_best(run / "checkpoints")
@@ -107,3 +114,10 @@ def test_a_failed_validation_is_logged_and_training_continues(tmp_path):
         f"step {n} is not validated" for n in (2, 4)
     ]
     assert all("shard-000000.tar" in line and "training continues" in line for line in failures)
+    ends = [line for line in messages if re.match(r"epoch \d ended", line)]
+    assert [re.sub(r"\d+\.\d+", "F", line) for line in ends] == [
+        f"epoch {n} ended ({n + 1} of 2): mean loss F, F samples/s" for n in (0, 1)
+    ]
+    logged = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    for line, losses in zip(ends, logged, strict=True):  # one line per epoch of two steps
+        assert f"mean loss {losses['train/loss']:.4f}," in line

@@ -1,6 +1,5 @@
 """Checks of one sample: members, metadata, geometry, contents."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from md2dist.errors import ShardError
 _FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
 _PRINCIPAL_POINT = (0.25, 0.75)  # in image widths and heights
 _BASELINE = (0.1, 2.0)  # m
+_DEPTH = (0.1, 200.0)  # m, of at least one pixel
 
 
 def expected_members(recipe: Recipe) -> list[str]:
@@ -70,6 +70,25 @@ def check_sample(
     return faults
 
 
+def check_depth(depth: np.ndarray) -> Iterator[str]:
+    """Finds faults of a sample's ground truth.
+
+    Args:
+        depth: (H, W) in m, 0 where unknown.
+
+    Yields:
+        The faults as text, which continues the name of the depth.
+    """
+    known = depth[depth != 0]
+    if not (known.size and np.isfinite(known).all() and (known > 0).all()):
+        yield "has no depth, or depths that are not positive and finite"
+    elif not ((_DEPTH[0] <= known) & (known <= _DEPTH[1])).any():
+        yield (
+            f"has depths from {known.min():g} to {known.max():g} m, expected some from "
+            f"{_DEPTH[0]:g} to {_DEPTH[1]:g} m"
+        )
+
+
 def _check_metadata(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     if info["format_version"] != FORMAT_VERSION:
         yield f"has format version {info['format_version']}, expected {FORMAT_VERSION}"
@@ -118,9 +137,7 @@ def _check_contents(
             elif name == recipe.ground_truth_name:
                 depth = decode_sparse_depth(content)
                 shape, prefix = depth.shape, "native_"
-                known = depth[depth != 0]
-                if not (known.size and math.isfinite(known.sum()) and (known > 0).all()):
-                    yield f"{name} has no depth, or depths that are not positive and finite"
+                yield from (f"{name} {fault}" for fault in check_depth(depth))
             else:
                 continue
         except ShardError as error:

@@ -17,6 +17,8 @@ from md2dist.data.kitti.layout import RAW_CALIBRATION, calibration_files, is_odo
 from md2dist.data.kitti.tree import SourceTree, naming_the_roots
 from md2dist.errors import KittiDataError
 
+_SCAN_RANGE = 1000.0  # m; KITTI's scanner reaches 120 m
+
 
 class Calibration(NamedTuple):
     """Calibration of the rectified cameras 0..3 on one recording date."""
@@ -76,7 +78,8 @@ def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
         Horizontal speed, m/s: the norm of the velocities to the north and east.
 
     Raises:
-        KittiDataError: if the record is missing, too short, or not numeric.
+        KittiDataError: if the record is missing, too short, or its velocities are no finite
+            numbers.
     """
     name = f"{drive}/oxts/data/{frame:010d}.txt"
     content = tree.read(name)
@@ -84,7 +87,13 @@ def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
         _, _, _, _, _, _, north, east, *_ = map(float, content.split())
     except ValueError:
         raise KittiDataError(f"navigation record {name}: expected >= 8 numbers") from None
-    return math.hypot(north, east)
+    speed = math.hypot(north, east)
+    if not math.isfinite(speed):
+        raise KittiDataError(
+            f"navigation record {name} has the velocities {north} and {east} m/s; expected finite "
+            "numbers"
+        )
+    return speed
 
 
 def read_scan(tree: SourceTree, name: str) -> np.ndarray:
@@ -94,14 +103,23 @@ def read_scan(tree: SourceTree, name: str) -> np.ndarray:
         Points (N, 4) float32: x forwards, y to the left, z upwards in m, and reflectance.
 
     Raises:
-        KittiDataError: if the file is missing, empty, or not a whole number of points.
+        KittiDataError: if the file is missing, empty, not a whole number of points, or holds
+            points that no scanner measures, as those of another type or layout are.
     """
     content = tree.read(name)
     if not content or len(content) % 16:
         raise KittiDataError(
             f"laser scan {name} has {len(content)} bytes; expected a positive multiple of 16"
         )
-    return np.frombuffer(content, "<f4").reshape(-1, 4)
+    points = np.frombuffer(content, "<f4").reshape(-1, 4)
+    is_possible = (np.abs(points[:, :3]) <= _SCAN_RANGE).all(1)  # false for NaN
+    is_possible &= (points[:, 3] >= 0) & np.isfinite(points[:, 3])
+    if not is_possible.all():
+        raise KittiDataError(
+            f"laser scan {name}: {np.count_nonzero(~is_possible)} of its {len(points)} points are "
+            f"impossible; expected float32 x, y, z within {_SCAN_RANGE:g} m and a reflectance >= 0"
+        )
+    return points
 
 
 def read_annotated(tree: SourceTree, name: str) -> np.ndarray:

@@ -5,8 +5,10 @@ odometry ``09``. All paths are relative to the root of a `SourceTree`.
 """
 
 from fnmatch import fnmatchcase
+from posixpath import splitext
 from typing import Literal, NamedTuple
 
+from md2dist.data.image_reader import IMAGE_SUFFIXES
 from md2dist.data.kitti.finder import DATE, RAW_CALIBRATION
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiDataError
@@ -14,7 +16,6 @@ from md2dist.errors import KittiDataError
 Side = Literal["l", "r"]
 CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
 OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
-_IMAGE_FORMATS = ("png", "jpg")
 
 
 class Layout(NamedTuple):
@@ -49,7 +50,7 @@ def camera_folder(drive: str, side: Side) -> str:
 
 
 def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
-    """Finds one camera's image, as PNG or as JPEG.
+    """Finds one camera's image, as PNG or as JPEG; with several suffixes, the first of them.
 
     Raises:
         KittiDataError: if the frame or the camera's folder is missing, or the drive is present
@@ -57,12 +58,12 @@ def find_image(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
     """
     folder, stem = camera_folder(drive, side), find_layout(drive).name_frame(frame)
     present = tree.files(folder)
-    for suffix in _IMAGE_FORMATS:
-        if f"{stem}.{suffix}" in present:
-            return f"{folder}/{stem}.{suffix}"
+    for suffix in IMAGE_SUFFIXES:
+        if f"{stem}{suffix}" in present:
+            return f"{folder}/{stem}{suffix}"
     if not present:
         raise KittiDataError(f"no folder {folder}; download the drive {drive}")
-    raise KittiDataError(f"no image {folder}/{stem}.{'|'.join(_IMAGE_FORMATS)}")
+    raise KittiDataError(f"no image {folder}/{stem}.png|jpg|jpeg")
 
 
 def calibration_files(drive: str) -> list[str]:
@@ -126,5 +127,5 @@ def list_frames(tree: SourceTree, drive: str, side: Side) -> set[int]:
     Raises:
         KittiDataError: if the drive is present twice.
     """
-    parts = (name.rpartition(".") for name in tree.files(camera_folder(drive, side)))
-    return {int(stem) for stem, _, suffix in parts if suffix in _IMAGE_FORMATS and stem.isdigit()}
+    parts = map(splitext, tree.files(camera_folder(drive, side)))
+    return {int(stem) for stem, suffix in parts if suffix in IMAGE_SUFFIXES and stem.isdecimal()}

@@ -34,6 +34,10 @@ class Place(Protocol):
         """Returns the size of a file in bytes; None if there is no such file."""
         ...
 
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file."""
+        ...
+
     def read(self, name: str) -> bytes:
         """Reads a file."""
         ...
@@ -87,10 +91,19 @@ class Folder:
 
     def size(self, name: str) -> int | None:
         """Returns the size of a file in bytes; None if there is no such file."""
+        found = self._stat(name)
+        return found and found.st_size
+
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file."""
+        found = self._stat(name)
+        return found and f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+    def _stat(self, name: str) -> os.stat_result | None:
         try:
-            status = (self.path / name).stat()
-            is_special = not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
-            return None if is_special else status.st_size  # reading a pipe or device may not end
+            found = (self.path / name).stat()
+            is_special = not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+            return None if is_special else found  # reading a pipe or device may not end
         except _ABSENT:
             return None
         except OSError as error:
@@ -140,6 +153,11 @@ class FoundFolder:
         """Returns the size of a file in bytes; None if there is no such file."""
         inner = self._locate(name)
         return None if inner is None else self._folder.size(inner)
+
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file."""
+        inner = self._locate(name)
+        return None if inner is None else self._folder.stamp(inner)
 
     def read(self, name: str) -> bytes:
         """Reads a file."""

@@ -73,6 +73,17 @@ class SourceTree:
         """
         return next((size for _, size in self._find(name)), None)
 
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file.
+
+        It is made of size, time of modification and time of the last change of its entry (which a
+        copy that keeps the former sets) in ns; in an archive, of size and CRC-32.
+
+        Raises:
+            KittiAccessError: if access to the file is denied.
+        """
+        return next((place.stamp(name) for place, _ in self._find(name)), None)
+
     def read(self, name: str) -> bytes:
         """Reads a file from its folder, else from the first archive by name that holds it.
 

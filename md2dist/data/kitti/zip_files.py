@@ -87,6 +87,11 @@ class Archive:
         info = self._find(name)
         return info and info.file_size
 
+    def stamp(self, name: str) -> str | None:
+        """Returns a text that changes with a file's content; None if there is no such file."""
+        found = self._find(name)
+        return found and f"{found.file_size} {found.CRC:08x}"
+
     def read(self, name: str) -> bytes:
         """Reads a file."""
         info = self._find(name)

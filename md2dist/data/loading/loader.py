@@ -15,10 +15,12 @@ from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.topology import Topology
+from md2dist.distributed.world import cores_per_rank
 from md2dist.errors import ConfigError, Md2distError
 from md2dist.parent_process import end_with_parent, holding_termination
 from md2dist.records import FrameBatch
 
+_NUM_WORKERS = 4  # enough to feed a GPU
 Stage = Callable[[Iterator[RawSample]], Iterable[RawSample]]
 
 
@@ -106,6 +108,16 @@ def make_loader(
         ),
         num_batches,
     )
+
+
+def choose_num_workers(wanted: int | None, node_size: int) -> int:
+    """Returns the number of workers of each rank.
+
+    Args:
+        wanted: `data.num_workers`; None for 4, or one per core if a rank has fewer.
+        node_size: number of ranks that share the cores of this node.
+    """
+    return min(_NUM_WORKERS, cores_per_rank(node_size)) if wanted is None else wanted
 
 
 class FrameLoader:

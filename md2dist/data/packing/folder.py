@@ -5,29 +5,29 @@ OUTPUT/.packing/PLAN/plan.json      the plan; PLAN is its digest
 OUTPUT/.packing/PLAN/images/        stored images
 OUTPUT/.packing/PLAN/000012.tar     a complete shard
 OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard is packed again
+OUTPUT/.packing/PLAN/.packed.json   record of the finished packing, and
 OUTPUT/.packing/PLAN/index.json     the manifest, while the shards move to their final names
 OUTPUT/.packed                      new name of .packing once only its removal is left
 """
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from md2dist.data.kitti.splits import SkippedLine
-from md2dist.data.packing.plan import Plan
+from md2dist.data.packing.finished import PACKED_NAME, clear_packed, describe_finished
+from md2dist.data.packing.plan import Plan, describe_differences
 from md2dist.data.packing.source_files import Fingerprint
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import atomic_write, publish
+from md2dist.storage.atomic import atomic_write
 from md2dist.storage.locks import is_same_file, try_lock
 
 PACKING_NAME = ".packing"
-_PACKED_NAME = ".packed"
 _PLAN_NAME = "plan.json"
 _LOCK_NAME = "lock"
 
@@ -65,11 +65,17 @@ class PackingFolder:
         if not overwrite:
             if list_finished(output) and not self.is_publishing:
                 raise ShardError(
-                    f"{output} already holds shards; choose another folder, or pass --overwrite"
+                    f"{output} already holds {describe_finished(plan, output)}; choose another "
+                    "folder, or pass --overwrite"
                 )
             for other in self.path.parent.glob(f"*/{_PLAN_NAME}"):
                 if other.parent != self.path:
-                    raise _refuse(output, json.loads(other.read_bytes()), json.loads(content))
+                    differences = describe_differences(plan, json.loads(other.read_bytes()))
+                    raise ShardError(
+                        f"{output} holds an unfinished packing that differs in {differences}; "
+                        "finish it with its own options, choose another folder, or pass "
+                        "--overwrite to discard it"
+                    )
         self.path.mkdir(parents=True, exist_ok=True)
         atomic_write(self.path / _PLAN_NAME, content.encode())
 
@@ -97,7 +103,7 @@ class PackingFolder:
         for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # left by an abandoned merge
             if other.parent != self.path:
                 other.unlink()
-        self.path.parent.replace(self.output / _PACKED_NAME)
+        self.path.parent.replace(self.output / PACKED_NAME)
 
     @property
     def is_publishing(self) -> bool:
@@ -143,26 +149,3 @@ class PackingFolder:
 def list_finished(output: Path) -> list[Path]:
     """Lists the manifest, to be removed first, and the shards of an output folder."""
     return [*output.glob(MANIFEST_NAME), *output.glob("shard-*.tar")]
-
-
-def clear_packed(output: Path) -> None:
-    """Moves a finished packing's manifest to its final name, and removes the working folder."""
-    packed = output / _PACKED_NAME
-    for manifest in packed.glob(f"*/{MANIFEST_NAME}"):
-        with suppress(FileNotFoundError):  # another process does the same
-            publish(manifest, output / MANIFEST_NAME)
-    shutil.rmtree(packed, ignore_errors=True)
-
-
-def _refuse(output: Path, theirs: dict[str, object], ours: dict[str, object]) -> ShardError:
-    names = [name for name in ours if theirs.get(name) != ours[name]]
-    differences = ", ".join(
-        f"{name} (found {theirs.get(name)}, requested {ours[name]})"
-        if name not in ("samples", "libraries")
-        else name
-        for name in names
-    )
-    return ShardError(
-        f"{output} holds an unfinished packing that differs in {differences}; finish it with its "
-        "own options, choose another folder, or pass --overwrite to discard it"
-    )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from md2dist.data.inspection.sample_check import check_depth
 from md2dist.data.kitti.calibration import Calibration, read_annotated, read_scan
 from md2dist.data.kitti.layout import CAMERAS, find_annotated, find_scan
 from md2dist.data.kitti.splits import SplitLine
@@ -9,6 +10,8 @@ from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.kitti.velodyne import project_velodyne
 from md2dist.data.shards.recipe import GroundTruth
 from md2dist.errors import KittiDataError
+
+_FILES = {"velodyne": "laser scan", "annotated": "annotated depth"}
 
 
 def find_ground_truth(tree: SourceTree, line: SplitLine, kind: GroundTruth) -> str | None:
@@ -40,14 +43,22 @@ def read_ground_truth(
         Depth (H, W) float32 in m, 0 where unknown, at the camera's native size.
 
     Raises:
-        KittiDataError: if the file is damaged, or its size differs from the camera's images.
+        KittiDataError: if the file is damaged, its size differs from the camera's images, or
+            it has no depth that the camera sees.
     """
+    camera = CAMERAS[line.side]
     if kind == "annotated":
-        depth, size = read_annotated(tree, name), tuple(calibration.sizes[CAMERAS[line.side]])
+        depth, size = read_annotated(tree, name), tuple(calibration.sizes[camera])
         if depth.shape != size:
             raise KittiDataError(
                 f"annotated depth {name} has {depth.shape[0]}x{depth.shape[1]} pixels, expected "
                 f"{size[0]}x{size[1]}; download it again"
             )
-        return depth
-    return project_velodyne(read_scan(tree, name), calibration, CAMERAS[line.side])
+    else:
+        depth = project_velodyne(read_scan(tree, name), calibration, camera)
+    for fault in check_depth(depth):
+        raise KittiDataError(
+            f"{_FILES[kind]} {name}, in the image of camera {camera}, {fault}; download it again, "
+            "or correct the calibration"
+        )
+    return depth

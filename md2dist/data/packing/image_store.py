@@ -17,7 +17,7 @@ from tqdm import tqdm
 from md2dist.data.images import decode_frame, encode_frame, resize_frame
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.plan import refuse_sample
-from md2dist.data.packing.source_files import Fingerprint, is_unchanged, take_fingerprint
+from md2dist.data.packing.source_files import Fingerprint, is_unchanged, read_source
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiDataError
 from md2dist.process_map import map_in_processes
@@ -124,7 +124,7 @@ def _encode_images(job: _Job) -> ImageStore:
         for name in job.names:
             start = stream.tell()
             try:
-                content = job.tree.read(name)
+                content, source = read_source(job.tree, name)
                 frame = decode_frame(content, name)
             except KittiDataError as error:
                 if not job.skip_bad:
@@ -133,9 +133,7 @@ def _encode_images(job: _Job) -> ImageStore:
                 continue
             stream.write(_encode(frame, job.recipe))
             native_size = frame.height, frame.width
-            images[name] = StoredImage(
-                file, start, stream.tell(), *native_size, take_fingerprint(content)
-            )
+            images[name] = StoredImage(file, start, stream.tell(), *native_size, source)
     atomic_write(job.folder / f"{file}.json", json.dumps(images).encode())
     return ImageStore(images, broken, len(images), time.monotonic() - began)
 

@@ -1,7 +1,7 @@
 """Packing plan: the files of every sample, found before the first one is read."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from importlib.metadata import version
@@ -11,7 +11,7 @@ import numpy as np
 import PIL.features
 
 from md2dist.data.kitti.calibration import read_calibration
-from md2dist.data.kitti.layout import OTHER_SIDE, camera_folder, find_image
+from md2dist.data.kitti.layout import OTHER_SIDE, calibration_files, camera_folder, find_image
 from md2dist.data.kitti.roots import describe_roots, explain_missing
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
@@ -45,6 +45,14 @@ class Plan(NamedTuple):
         size = self.recipe.samples_per_shard
         return [self.samples[i : i + size] for i in range(0, len(self.samples), size)]
 
+    def files(self) -> list[str]:
+        """Returns the source files of all samples, sorted by name."""
+        names = {name for sample in self.samples for name in sample.views.values()}
+        names |= {sample.ground_truth for sample in self.samples if sample.ground_truth}
+        for drive in {sample.line.drive for sample in self.samples}:
+            names.update(calibration_files(drive))
+        return sorted(names)
+
     def fingerprint(self) -> dict[str, Any]:
         """Returns, as JSON values, all that determines the bytes except the sources' contents."""
         lines = [str(sample.line) for sample in self.samples] + [str(skip) for skip in self.skipped]
@@ -55,6 +63,18 @@ class Plan(NamedTuple):
             "libraries": library_versions(),
             "samples": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         }
+
+
+def describe_differences(plan: Plan, other: Mapping[str, Any]) -> str:
+    """Returns the differences of another plan's fingerprint from that of a plan, as text."""
+    requested = plan.fingerprint()
+    return ", ".join(
+        name
+        if name in ("samples", "libraries")
+        else f"{name} (found {other.get(name)}, requested {requested[name]})"
+        for name in sorted(requested)
+        if other.get(name) != requested[name]
+    )
 
 
 def check_request(recipe: Recipe) -> None:

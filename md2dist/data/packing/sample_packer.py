@@ -13,7 +13,7 @@ from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.ground_truth import read_ground_truth
 from md2dist.data.packing.image_store import StoredImage
 from md2dist.data.packing.plan import PlannedSample
-from md2dist.data.packing.source_files import Fingerprint, take_fingerprint
+from md2dist.data.packing.source_files import Fingerprint, read_source
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe
 from md2dist.data.shards.sparse_depth import encode_sparse_depth
@@ -67,21 +67,21 @@ class SamplePacker:
         native_size = _common_native_size(sample, views)
         members: dict[str, str | bytes] = {"__key__": line.key}
         members |= {f"{name}.{suffix}": self._read_image(view) for name, view in views.items()}
+        # Fingerprints first: a file that is replaced meanwhile then counts as changed.
+        sources = {file: views[name].source for name, file in sample.views.items()}
+        for file in (*calibration_files(line.drive), sample.ground_truth):
+            if file and file not in self.sources:
+                sources[file] = read_source(self.tree, file)[1]
         calibration = self._read_calibration(self.tree, line.drive).with_size(*native_size)
         info = self._describe(line, calibration, native_size)
         members["json"] = json.dumps(info, separators=(",", ":")).encode()
-        others = calibration_files(line.drive)
         name, source = self.recipe.ground_truth_name, sample.ground_truth
         if name and source:
             depth = read_ground_truth(
                 self.tree, source, line, self.recipe.ground_truth, calibration
             )
             members[name] = encode_sparse_depth(depth)
-            others.append(source)
-        self.sources |= {file: views[name].source for name, file in sample.views.items()}
-        for file in others:
-            if file not in self.sources:
-                self.sources[file] = take_fingerprint(self.tree.read(file))
+        self.sources |= sources
         return members
 
     def _describe(

@@ -1,31 +1,74 @@
 """Fingerprints of source files at the time they were read."""
 
 import hashlib
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import NamedTuple
 
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiDataError
 
-_SMALL = 1 << 14  # bytes: calibrations, which users edit, but no images
-
 
 class Fingerprint(NamedTuple):
-    """Digest and size of a file's content; the same in a folder and in an archive."""
+    """Digest and size of a file's content, and the stamp of the file that held it."""
 
     sha256: str
     num_bytes: int
+    stamp: str = ""  # of the tree; another one does not mean another content
 
 
-def take_fingerprint(content: bytes) -> Fingerprint:
-    """Returns the fingerprint of a file's content."""
-    return Fingerprint(hashlib.sha256(content).hexdigest(), len(content))
+def read_source(tree: SourceTree, name: str) -> tuple[bytes, Fingerprint]:
+    """Reads a file, and takes its fingerprint.
+
+    Raises:
+        KittiDataError: if the file is missing or damaged.
+        KittiAccessError: if access to it is denied.
+    """
+    # Before reading: a file that is replaced meanwhile then has another stamp.
+    stamp = tree.stamp(name) or ""
+    content = tree.read(name)
+    return content, Fingerprint(hashlib.sha256(content).hexdigest(), len(content), stamp)
+
+
+def digest_sources(sources: Mapping[str, str]) -> str:
+    """Returns the sha256 over the sha256 of files by their names, as the manifest holds it."""
+    listing = "".join(f"{sources[name]}  {name}\n" for name in sorted(sources))
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def is_unchanged(tree: SourceTree, name: str, source: Fingerprint) -> bool:
-    """Whether a file has the same size and, if it is small, the same content."""
-    if tree.size(name) != source.num_bytes:
-        return False
+    """Whether a file has the content that its fingerprint was taken of.
+
+    The content is read only if the stamp differs, as it does for a copy or in an archive.
+    """
+    stamp = tree.stamp(name)
+    if stamp is None or stamp == source.stamp:
+        return stamp is not None
     try:
-        return source.num_bytes > _SMALL or take_fingerprint(tree.read(name)) == source
+        return tree.size(name) == source.num_bytes and (
+            read_source(tree, name)[1].sha256 == source.sha256
+        )
     except KittiDataError:
         return False
+
+
+class ChangeFinder:
+    """Finds files that have changed; each is checked once, though many shards show it.
+
+    Args:
+        tree: the KITTI tree.
+    """
+
+    def __init__(self, tree: SourceTree):
+        self._is_unchanged = cache(partial(is_unchanged, tree))
+
+    def find(self, sources: Mapping[str, Fingerprint]) -> str | None:
+        """Returns the name of a file that is changed or missing; None if there is none.
+
+        Args:
+            sources: fingerprints of files, by their names in the tree.
+
+        Raises:
+            KittiAccessError: if access to a file is denied.
+        """
+        return next((name for name in sources if not self._is_unchanged(name, sources[name])), None)

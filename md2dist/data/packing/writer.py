@@ -8,12 +8,12 @@ import numpy as np
 from tqdm import tqdm
 
 from md2dist.data.kitti.splits import SkippedLine
-from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.packing.finished import find_finished
 from md2dist.data.packing.folder import PackingFolder, ShardRecord
 from md2dist.data.packing.image_store import StoredImage, store_images
 from md2dist.data.packing.plan import Plan, PlannedSample, check_tasks, refuse_sample
 from md2dist.data.packing.sample_packer import SamplePacker
-from md2dist.data.packing.source_files import is_unchanged
+from md2dist.data.packing.source_files import ChangeFinder
 from md2dist.data.shards.entry import ShardEntry, describe_shard
 from md2dist.errors import KittiDataError, ShardError
 from md2dist.process_map import map_in_processes
@@ -53,7 +53,7 @@ def pack_shards(
 
     Shard k belongs to task k % num_tasks. The bytes of a shard depend on the plan and its sources
     alone, not on tasks, processes or interruptions. A shard with skipped samples, or with a source
-    that has changed, is packed again.
+    that has changed, is packed again. Shards that are merged already stay as they are.
 
     Args:
         plan: the whole packing.
@@ -72,6 +72,8 @@ def pack_shards(
     """
     check_tasks(num_tasks, task_index, num_processes)
     shards = list(enumerate(plan.shards))[task_index::num_tasks]
+    if not overwrite and find_finished(plan, output):
+        return Progress(len(shards), len(shards), 0, 0.0)
     try:
         folder = PackingFolder(output, plan, overwrite=overwrite)
         with folder.lock(alone=False):
@@ -88,7 +90,8 @@ def _pack_missing(
     show_progress: bool,
 ) -> Progress:
     """Packs the shards that are missing in the folder."""
-    kept = {number for number, _ in shards if _is_packed(folder, number, plan.tree)}
+    changes = ChangeFinder(plan.tree)
+    kept = {number for number, _ in shards if _is_packed(folder, number, changes)}
     names = {n: _image_names(samples) for n, samples in shards if n not in kept}
     store = store_images(
         plan.tree,
@@ -116,13 +119,12 @@ def _pack_missing(
     return Progress(len(shards), len(kept), store.num_encoded, store.seconds)
 
 
-def _is_packed(folder: PackingFolder, number: int, tree: SourceTree) -> bool:
+def _is_packed(folder: PackingFolder, number: int, changes: ChangeFinder) -> bool:
     """Whether a shard is packed, and packing it again would give the same bytes."""
     record = folder.read_record(number)
     if record is None or folder.is_publishing:
         return record is not None
-    unchanged = all(is_unchanged(tree, name, source) for name, source in record.sources.items())
-    return unchanged and not record.skipped
+    return not record.skipped and changes.find(record.sources) is None
 
 
 def _image_names(samples: Sequence[PlannedSample]) -> set[str]:

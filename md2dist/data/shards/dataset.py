@@ -1,6 +1,5 @@
 """Random access to the samples of local or remote shards, by byte offset."""
 
-import io
 import json
 import os
 import zlib
@@ -13,15 +12,15 @@ from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from md2dist.data.image_reader import SHARD_FORMATS, decode_rgb
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.files import CachedFiles, FolderFiles, ShardFiles, ShardRange, open_cache
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.data.shards.recipe import view_names
 from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.data.shards.tar_sample import sample_members
-from md2dist.errors import ShardError
+from md2dist.errors import ImageError, ShardError
 from md2dist.storage.cache import OpenFile
 from md2dist.storage.open_store import is_url, open_store
 from md2dist.storage.read_ahead import read_ahead
@@ -288,7 +287,6 @@ def decode_image(encoded: Any) -> np.ndarray:
         ShardError: if the image is damaged or truncated.
     """
     try:
-        image = Image.open(io.BytesIO(encoded))
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except Exception as error:  # on damaged bytes, decoders raise errors of many types
+        return np.asarray(decode_rgb(encoded, SHARD_FORMATS, verify=False))
+    except ImageError as error:
         raise ShardError(f"damaged or truncated image: {error}") from None

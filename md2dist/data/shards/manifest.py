@@ -104,6 +104,11 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
 
 def write_manifest(manifest: Manifest, folder: str | Path) -> None:
     """Writes ``index.json`` atomically."""
+    atomic_write(Path(folder) / MANIFEST_NAME, encode_manifest(manifest))
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Returns the bytes of an ``index.json``."""
     content = {
         "format_version": FORMAT_VERSION,
         "recipe": asdict(manifest.recipe),
@@ -112,5 +117,4 @@ def write_manifest(manifest: Manifest, folder: str | Path) -> None:
         "skipped": manifest.skipped,
         "shards": [shard.as_json() for shard in manifest.shards],
     }
-    text = json.dumps(content, separators=(",", ":")) + "\n"
-    atomic_write(Path(folder) / MANIFEST_NAME, text.encode())
+    return (json.dumps(content, separators=(",", ":")) + "\n").encode()

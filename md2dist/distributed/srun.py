@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping
 
+from md2dist.errors import ConfigError
+
 _FIRST_PORT, _NUM_PORTS = 10000, 20000  # below the ports of outgoing connections
 _STEPS_PER_JOB = 16  # steps of a job that can run at the same time without a common port
 
 
-def torch_names(environment: Mapping[str, str]) -> dict[str, str]:
+def srun_names(environment: Mapping[str, str]) -> dict[str, str]:
     """Translates the variables of a job step; those of a batch script are ignored.
 
     Args:
@@ -16,9 +18,22 @@ def torch_names(environment: Mapping[str, str]) -> dict[str, str]:
     Returns:
         RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE; for several processes MASTER_ADDR and
         MASTER_PORT as well, the same on all of them. Empty outside of a job step.
+
+    Raises:
+        ConfigError: if a variable of the job step is missing or damaged.
     """
     if "SLURM_STEP_ID" not in environment:
         return {}
+    try:
+        return _translate(environment)
+    except (KeyError, ValueError, IndexError) as error:
+        raise ConfigError(
+            "the environment has SLURM_STEP_ID, but other variables of srun are missing or damaged "
+            f"({error}); start the ranks with srun, or unset SLURM_STEP_ID"
+        ) from None
+
+
+def _translate(environment: Mapping[str, str]) -> dict[str, str]:
     tasks_per_node = _expand_counts(environment["SLURM_STEP_TASKS_PER_NODE"])
     names = {
         "RANK": environment["SLURM_PROCID"],

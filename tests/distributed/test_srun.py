@@ -1,6 +1,6 @@
 import pytest
 
-from md2dist.distributed.slurm import torch_names
+from md2dist.distributed.srun import srun_names
 
 # As srun has set them for the last task of `srun --ntasks 5` on nodes with 3 and 2 of them.
 SECOND_NODE = {
@@ -17,7 +17,7 @@ SECOND_NODE = {
 
 
 def test_a_task_reads_its_rank_and_the_master_address():
-    assert torch_names(SECOND_NODE) == {
+    assert srun_names(SECOND_NODE) == {
         "RANK": "4",
         "LOCAL_RANK": "1",
         "WORLD_SIZE": "5",
@@ -29,12 +29,12 @@ def test_a_task_reads_its_rank_and_the_master_address():
 
 def test_a_batch_script_is_no_task():
     names = {name: value for name, value in SECOND_NODE.items() if "STEP" not in name}
-    assert torch_names(names) == {}
+    assert srun_names(names) == {}
 
 
 def test_a_single_task_needs_no_master_address():
     alone = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_NODEID": "0"}
-    assert "MASTER_ADDR" not in torch_names(SECOND_NODE | alone)
+    assert "MASTER_ADDR" not in srun_names(SECOND_NODE | alone)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_single_task_needs_no_master_address():
 )
 def test_tasks_per_node_are_counted_in_slurms_notation(text, node, count):
     changed = {"SLURM_STEP_TASKS_PER_NODE": text, "SLURM_NODEID": str(node)}
-    assert torch_names(SECOND_NODE | changed)["LOCAL_WORLD_SIZE"] == count
+    assert srun_names(SECOND_NODE | changed)["LOCAL_WORLD_SIZE"] == count
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_tasks_per_node_are_counted_in_slurms_notation(text, node, count):
     ],
 )
 def test_all_meet_at_the_first_node_of_a_list_in_slurms_notation(nodes, first):
-    assert torch_names(SECOND_NODE | {"SLURM_STEP_NODELIST": nodes})["MASTER_ADDR"] == first
+    assert srun_names(SECOND_NODE | {"SLURM_STEP_NODELIST": nodes})["MASTER_ADDR"] == first
 
 
 def test_steps_and_jobs_side_by_side_meet_at_different_ports():
     ports = {
-        torch_names(SECOND_NODE | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})[
+        srun_names(SECOND_NODE | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})[
             "MASTER_PORT"
         ]
         for job in range(98765, 98865)

@@ -1,0 +1,160 @@
+"""Image reader: the only module that decodes image files, in named formats and within limits."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from md2dist.errors import DamagedImageError, ImageError
+
+FileFormat = Literal["PNG", "JPEG", "WEBP"]
+PICTURE_FORMATS: tuple[FileFormat, ...] = ("PNG", "JPEG")
+SHARD_FORMATS: tuple[FileFormat, ...] = ("PNG", "JPEG", "WEBP")
+IMAGE_SUFFIXES = tuple(
+    f".{spell(suffix)}"
+    for spell in (str.lower, str.upper, str.title)
+    for suffix in ("png", "jpg", "jpeg")
+)
+MAX_PIXELS = 64_000_000  # of an image; of a decoded one, 4 bytes each are in memory
+_MAX_BYTES = 4 * MAX_PIXELS  # of a file: 8 bits in each of four channels, uncompressed
+
+# The decoders themselves: `PIL.Image.open` chooses by content among dozens, of which one passes
+# PostScript to Ghostscript, which runs it, whatever the file is called.
+_DECODERS = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WEBP": WebPImageFile}
+_SIGNATURES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WEBP": b"RIFF"}
+_PNG_DEPTH_AT = 24  # byte of a PNG that holds the bits per channel
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_UPRIGHT = {  # from EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(path: Path) -> Image.Image:
+    """Reads an image file as upright RGB, see `decode_rgb`.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ImageError(f"it has more than {_MAX_BYTES:,} bytes")
+        return decode_rgb(content)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ImageError as error:
+        raise ImageError(f"{path} cannot be read as an image: {error}") from None
+
+
+def decode_rgb(
+    content: bytes | memoryview,
+    formats: Sequence[FileFormat] = PICTURE_FORMATS,
+    size: tuple[int, int] | None = None,
+    *,
+    verify: bool = True,
+) -> Image.Image:
+    """Decodes an image file to upright RGB with 8 bits per channel.
+
+    Arguments and errors are those of `load_image`, conversion and further errors those of
+    `convert_to_rgb`. A PNG with 16 bits per channel is an error, too.
+    """
+    image = load_image(content, formats, size, verify=verify)
+    if isinstance(image, PngImageFile) and content[_PNG_DEPTH_AT] > 8:
+        raise _refuse_depth("16 bits")
+    return convert_to_rgb(image)
+
+
+def convert_to_rgb(image: Image.Image) -> Image.Image:
+    """Converts an image with 8 bits per channel to RGB, and turns it upright as its EXIF states.
+
+    Grey, palette and CMYK images become RGB; transparency and colour profiles are ignored.
+
+    Raises:
+        ImageError: if it has more bits per channel, which Pillow would clip, or is damaged.
+    """
+    if image.mode.startswith(("I", "F")):  # integers of 16 or 32 bits, floating point
+        raise _refuse_depth(f"the mode {image.mode}")
+    with _explaining_damage():
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")  # without this step, Pillow warns
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def load_image(
+    content: bytes | memoryview,
+    formats: Sequence[FileFormat] = PICTURE_FORMATS,
+    size: tuple[int, int] | None = None,
+    *,
+    verify: bool = True,
+) -> Image.Image:
+    """Decodes an image file in its own mode; of an animation, the first image.
+
+    Args:
+        content: contents of the file.
+        formats: accepted formats.
+        size: expected height and width in pixels; None: any size of at most `MAX_PIXELS`.
+        verify: also check the checksums and the end of a PNG, which decoding does not need.
+
+    Raises:
+        ImageError: if the image has another size, which is checked before it is decoded.
+        DamagedImageError: if it is damaged, or has none of the formats.
+    """
+    found = next((name for name in formats if _has_signature(content, name)), None)
+    if found is None:
+        raise DamagedImageError(f"not a {' or '.join(formats)} file")
+    with _explaining_damage():
+        image = _DECODERS[found](io.BytesIO(content))
+    _check_size((image.height, image.width), size)
+    with _explaining_damage():
+        if verify and found == "PNG":
+            _verify_png(bytes(content))
+        image.load()
+    return image
+
+
+def _has_signature(content: bytes | memoryview, name: FileFormat) -> bool:
+    signature = _SIGNATURES[name]
+    return content[: len(signature)] == signature
+
+
+def _check_size(found: tuple[int, int], expected: tuple[int, int] | None) -> None:
+    height, width = found
+    if expected is None and height * width > MAX_PIXELS:
+        raise ImageError(f"it has {height}x{width} pixels; expected at most {MAX_PIXELS:,}")
+    if expected is not None and found != expected:
+        raise ImageError(f"it has {height}x{width} pixels; expected {expected[0]}x{expected[1]}")
+
+
+def _verify_png(content: bytes) -> None:
+    if _PNG_END not in content:
+        raise DamagedImageError("image file is truncated")
+    PngImageFile(io.BytesIO(content)).verify()
+
+
+def _refuse_depth(found: str) -> ImageError:
+    return ImageError(f"it has {found}; expected 8 bits per channel, to which it can be converted")
+
+
+@contextmanager
+def _explaining_damage() -> Iterator[None]:
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # on damaged bytes, decoders raise errors of many types
+        raise DamagedImageError(str(error) or type(error).__name__) from None
