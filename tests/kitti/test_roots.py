@@ -92,7 +92,8 @@ def test_a_missing_drive_is_reported_with_those_that_are_there(kitti):
 
 def test_a_missing_frame_of_a_drive_is_reported_without_the_drives(kitti):
     message = refusal(plan_samples, SourceTree(kitti), [SplitLine(DRIVE, 7, "l")], RECIPE)
-    assert message.endswith(f"0000000007.png|jpg|jpeg (in {kitti}; --skip-bad skips such samples)")
+    assert "0000000007.png" in message
+    assert "holds" not in message
 
 
 def test_missing_calibrations_scans_and_maps_are_pointed_to(kitti):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import zipfile
 from collections.abc import Callable
 from itertools import islice
@@ -100,7 +101,9 @@ class Folder:
 
     def _stat(self, name: str) -> os.stat_result | None:
         try:
-            return (self.path / name).stat()
+            found = (self.path / name).stat()
+            is_special = not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+            return None if is_special else found  # reading a pipe or device may not end
         except _ABSENT:
             return None
         except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from md2dist.data.kitti.opening import Opened, open_root, search_root
 from md2dist.data.kitti.places import Place
+from md2dist.data.kitti.size_limits import check_size
 from md2dist.errors import KittiAccessError, KittiDataError, Md2distError
 
 
@@ -70,8 +71,7 @@ class SourceTree:
         Raises:
             KittiAccessError: if access to the file is denied.
         """
-        homes = self._find(name)
-        return homes[0].size(name) if homes else None
+        return next((size for _, size in self._find(name)), None)
 
     def stamp(self, name: str) -> str | None:
         """Returns a text that changes with a file's content; None if there is no such file.
@@ -82,20 +82,16 @@ class SourceTree:
         Raises:
             KittiAccessError: if access to the file is denied.
         """
-        homes = self._find(name)
-        return homes[0].stamp(name) if homes else None
+        return next((place.stamp(name) for place, _ in self._find(name)), None)
 
     def read(self, name: str) -> bytes:
         """Reads a file from its folder, else from the first archive by name that holds it.
 
         Raises:
-            KittiDataError: if the file is missing or damaged.
+            KittiDataError: if the file is missing, damaged or too large.
             KittiAccessError: if access to the file, or to an archive that may hold it, is denied.
         """
-        homes = self._find(name)
-        if not homes:
-            raise self._refuse(f"no file {name}; download the archive that holds it")
-        return homes[0].read(name)
+        return self._read(name, self._find(name)[:1])[0][1]
 
     def read_all(self, name: str) -> list[tuple[str, bytes]]:
         """Reads all files of a name that have equal rank; `read` returns the first.
@@ -106,8 +102,7 @@ class SourceTree:
         Raises:
             Errors of `read`.
         """
-        homes = self._find(name)
-        return [(home.label, home.read(name)) for home in homes] or [("", self.read(name))]
+        return self._read(name, self._find(name))
 
     def contents(self) -> dict[Path, set[str]]:
         """Returns what a search finds in each root, by its published names.
@@ -125,11 +120,21 @@ class SourceTree:
         _, _ = self._levels()
         return all(opened.is_complete for opened in self._found or ())
 
-    def _find(self, name: str) -> list[Place]:
-        homes = (
-            [place for place in level if place.size(name) is not None] for level in self._levels()
-        )
-        return next(filter(None, homes), [])
+    def _find(self, name: str) -> list[tuple[Place, int]]:
+        """Returns the places that hold a file, of equal rank, and its sizes."""
+        for level in self._levels():
+            sizes = [(place, place.size(name)) for place in level]
+            homes = [(place, size) for place, size in sizes if size is not None]
+            if homes:
+                return homes
+        return []
+
+    def _read(self, name: str, homes: list[tuple[Place, int]]) -> list[tuple[str, bytes]]:
+        if not homes:
+            raise self._refuse(f"no file {name}; download the archive that holds it")
+        for _, size in homes:
+            check_size(name, size)
+        return [(place.label, place.read(name)) for place, _ in homes]
 
     def _list_files(self, folder: str) -> set[str]:
         for level in self._levels():

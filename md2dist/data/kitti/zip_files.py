@@ -7,15 +7,24 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from posixpath import dirname
-from typing import IO, Any
+from typing import Any
 
 from md2dist.data.kitti.finder import Listing, is_archive, search
 from md2dist.data.kitti.places import explain_fault
+from md2dist.data.kitti.size_limits import (
+    MAX_DIRECTORY,
+    MAX_FOLDERS,
+    MAX_MEMBERS,
+    MAX_NAME_PARTS,
+    check_size,
+)
 from md2dist.errors import KittiDataError
 
 FAULTS = (  # raised by zipfile if archives are damaged or cannot be read
     OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
+_OF_MEMBER = b"PK\x01\x02"  # begins the entry of a member in the directory
+_METHODS = {9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstandard"}
 
 
 class Archive:
@@ -36,12 +45,13 @@ class Archive:
     """
 
     def __init__(
-        self, path: Path, label: str, content: IO[bytes] | None = None, top: str | None = None
+        self, path: Path, label: str, content: io.RawIOBase | None = None, top: str | None = None
     ):
         self.path = path
         self.label = label
         self.top = path.stem if top is None else top
-        self._zip = zipfile.ZipFile(content or path)
+        stream = content or path.open("rb", buffering=0)
+        self._zip = zipfile.ZipFile(_BoundedReader(stream, path.name))
         self._members: dict[str, dict[str, zipfile.ZipInfo]] = {}  # by folder and name
         self._parents: dict[str, set[str]] = {}  # names of the folders in a folder
         names = [
@@ -49,8 +59,9 @@ class Archive:
         ]
         for name, info in names:
             self._add(name, info)
-        self.found = search(self).found
+        self.found = search(self, max_entries=MAX_MEMBERS).found
         renamed = {path: name for name, path in self.found}
+        renamed |= {folder: _rename(folder, renamed) for folder in self._members}
         self._members, self._parents = {}, {}
         for name, info in names:
             self._add(_rename(name, renamed), info)
@@ -86,8 +97,11 @@ class Archive:
         info = self._find(name)
         if info is None:
             raise KittiDataError(f"no file {name} {self.label}")
+        _check_method(info, f"{name} {self.label}")
+        check_size(name, max(info.file_size, info.compress_size))
         try:
-            return self._zip.read(info)
+            with self._zip.open(info) as stream:
+                return stream.read(info.file_size)  # no more, whatever it unpacks to
         except FAULTS as error:
             raise explain_fault(f"{name} {self.label}", self.path, error) from None
 
@@ -102,7 +116,7 @@ class Archive:
         for name, info in self._archives():
             is_plain = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1
             if is_plain:
-                content = io.BufferedReader(_Part(self.path, self._zip, info))
+                content = _Part(self.path, self._zip, info)
                 inner = Archive(self.path, f"in {name} {self.label}", content, name[:-4])
                 is_plain = not any(inner._archives())
                 yield inner
@@ -119,12 +133,15 @@ class Archive:
 
     def _add(self, name: str, info: zipfile.ZipInfo) -> None:
         folder, _, file = name.rpartition("/")
+        is_new = folder not in self._members
         first = self._members.setdefault(folder, {}).setdefault(file, info)
         if (first.CRC, first.file_size) != (info.CRC, info.file_size):
             raise KittiDataError(
                 f"{self.path.name} holds {name} twice, with different contents; keep one of them"
             )
-        while folder:
+        if len(self._members) > MAX_FOLDERS:
+            raise _refuse_directory(self.path.name, f"{MAX_FOLDERS} folders")
+        while folder and is_new:
             parent, _, below = folder.rpartition("/")
             self._parents.setdefault(parent, set()).add(below)
             folder = parent
@@ -132,6 +149,22 @@ class Archive:
     def _find(self, name: str) -> zipfile.ZipInfo | None:
         folder, _, file = name.rpartition("/")
         return self._members.get(folder, {}).get(file)
+
+
+class _BoundedReader(io.BufferedReader):
+    """Reads an archive; refuses a directory that is larger than expected."""
+
+    def __init__(self, raw: io.RawIOBase, archive: str):
+        super().__init__(raw)
+        self._archive = archive
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size and size > MAX_DIRECTORY:
+            raise _refuse_directory(self._archive, f"{MAX_DIRECTORY} bytes")
+        content = super().read(size)
+        if content.count(_OF_MEMBER) > MAX_MEMBERS:
+            raise _refuse_directory(self._archive, f"{MAX_MEMBERS} files")
+        return content
 
 
 class _Part(io.RawIOBase):
@@ -143,7 +176,7 @@ class _Part(io.RawIOBase):
             stream.read(1)
         self._file.seek(info.header_offset + 26)
         self._start = info.header_offset + 30 + sum(struct.unpack("<HH", self._file.read(4)))
-        self._size = info.file_size
+        self._size = min(info.file_size, info.compress_size)
         self._position = 0
 
     def readable(self) -> bool:
@@ -172,13 +205,29 @@ def _is_folder(info: zipfile.ZipInfo) -> bool:
     return info.filename.endswith(("/", "\\"))
 
 
+def _refuse_directory(archive: str, limit: str) -> KittiDataError:
+    return KittiDataError(
+        f"{archive} has a directory of more than {limit}; extract it, or split it into several"
+    )
+
+
+def _check_method(info: zipfile.ZipInfo, name: str) -> None:
+    if info.flag_bits & 1:
+        raise KittiDataError(f"{name} is encrypted; extract the archive with its password")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        method = _METHODS.get(info.compress_type, f"method {info.compress_type}")
+        raise KittiDataError(
+            f"{name} is compressed by {method}; expected deflate: extract the archive"
+        )
+
+
 def _clean(info: zipfile.ZipInfo, label: str) -> str:
     """Returns a member's name without ``./``, leading slashes and backslashes."""
     parts = [part for part in info.filename.replace("\\", "/").split("/") if part not in ("", ".")]
-    if ".." in parts or not parts:
+    if ".." in parts or not 0 < len(parts) <= MAX_NAME_PARTS:
         raise KittiDataError(
-            f"the file name {info.filename!r} {label} is not one; pack the archive again, with "
-            "names below its top folder"
+            f"the file name {info.filename[:200]!r} {label} is not one; pack the archive again, "
+            f"with names below its top folder and at most {MAX_NAME_PARTS} folders deep"
         )
     return "/".join(parts)
 
@@ -188,8 +237,5 @@ def _rename(name: str, renamed: dict[str, str]) -> str:
     start = name
     while start and start not in renamed:
         start = dirname(start)
-    return (
-        f"{renamed[start]}/{name[len(start) :].lstrip('/')}".rstrip("/")
-        if start in renamed
-        else name
-    )
+    rest = name[len(start) :].lstrip("/")
+    return f"{renamed[start]}/{rest}".strip("/") if start in renamed else name
