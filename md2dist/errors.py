@@ -52,6 +52,10 @@ class TrainingError(Md2distError):
     """A training run cannot continue."""
 
 
+class PredictionError(Md2distError):
+    """A model predicts depths that are not finite."""
+
+
 class EvaluationError(Md2distError):
     """A prediction cannot be compared with its ground truth."""
 

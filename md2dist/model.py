@@ -20,13 +20,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from md2dist.config import Config, LossConfig
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.data.image_reader import convert_to_rgb, read_image
-from md2dist.errors import ConfigError, ShapeError, check_shape
+from md2dist.errors import ConfigError, PredictionError, ShapeError, check_shape
 from md2dist.geometry.disparity import scale_disparity
 from md2dist.geometry.pose import build_transform, invert_transform
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.networks.memory_format import choose_memory_format
 from md2dist.networks.pose_decoder import PoseDecoder
-from md2dist.networks.precision import choose_dtype, upcast_half, without_autocast
+from md2dist.networks.precision import choose_dtype, name_dtype, upcast_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.objective import Predictions, compute_loss
 from md2dist.records import Batch, Prediction, StepOutput
@@ -173,11 +173,20 @@ class MonodepthModel(nn.Module):
 
         Returns:
             Scaled disparity in 1/m, (H, W), resized back bilinearly.
+
+        Raises:
+            PredictionError: if it is not finite: the weights are damaged, or float16 overflows.
         """
         resized = image.resize((self.width, self.height), Image.Resampling.LANCZOS)
         pixels = torch.from_numpy(np.array(resized)).to(next(self.parameters()).device)
         disparity = self.predict_scaled_disparity(pixels.permute(2, 0, 1)[None].float() / 255)
         size = (image.height, image.width)
+        if not disparity.isfinite().all():
+            name = name_dtype(self.dtype)
+            raise PredictionError(
+                f"the model predicts values that are not finite in {name}; "
+                + ("use fp32" if name == "fp16" else "use other weights")
+            )
         full = interpolate(disparity, size=size, mode="bilinear", align_corners=False)
         return full[0, 0].cpu().numpy()
 
@@ -194,6 +203,7 @@ class MonodepthModel(nn.Module):
 
         Raises:
             ImageError: if a file or PIL image cannot be read, or has more than 8 bits per channel.
+            PredictionError: as `predict_image`.
             ShapeError: if an array is not (H, W, 3) uint8.
         """
         scaled = self.predict_image(_as_rgb(image))

@@ -2,16 +2,16 @@
 
 import io
 import os
-import zlib
 
 import numpy as np
 import pytest
+from helpers.image_bytes import encode, png_of, random_image
 from PIL import EpsImagePlugin, ExifTags, Image, ImageOps
 
 from md2dist.config import load_config
 from md2dist.data.image_reader import convert_to_rgb, decode_rgb, load_image, read_image
 from md2dist.data.images import decode_frame, decode_pixels
-from md2dist.data.shards.dataset import decode_image
+from md2dist.data.shards.image import decode_image
 from md2dist.errors import ImageError, Md2distError
 from md2dist.model import MonodepthModel
 
@@ -42,17 +42,6 @@ def readers(model, tmp_path):
         "predict": from_file(read_image),
         "Python": from_file(model.predict),
     }
-
-
-def encode(image, image_format="PNG", **options):
-    stream = io.BytesIO()
-    image.save(stream, image_format, **options)
-    return stream.getvalue()
-
-
-def random_image(height=24, width=40, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return Image.fromarray(pixels)
 
 
 @pytest.mark.parametrize("place", ["pack", "pack annotated depth", "shards", "predict", "Python"])
@@ -129,25 +118,11 @@ def test_an_animation_is_its_first_image():
     np.testing.assert_array_equal(decode_image(webp), np.asarray(random_image()))
 
 
-def deep_colour_png():
-    """A PNG of 16 bits in each of three channels, which Pillow cannot write."""
-
-    def chunk(name, data):
-        body = name + data
-        return len(data).to_bytes(4) + body + zlib.crc32(body).to_bytes(4)
-
-    header = (4).to_bytes(4) + (2).to_bytes(4) + bytes([16, 2, 0, 0, 0])
-    rows = zlib.compress((b"\0" + bytes(range(24))) * 2)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.parametrize("place", ["pack", "shards", "predict", "Python"])
 @pytest.mark.parametrize("channels", ["grey", "colour"])
 def test_an_image_of_16_bits_is_refused_for_that_reason(readers, place, channels):
     grey = encode(Image.fromarray(np.full((4, 8), 40000, np.uint16)))
-    content = {"grey": grey, "colour": deep_colour_png()}[channels]
+    content = {"grey": grey, "colour": png_of(4, 2, bytes(range(24)), bits=16)}[channels]
     assert load_image(content).size == ((8, 4) if channels == "grey" else (4, 2))
     with pytest.raises(Md2distError, match="expected 8 bits per channel") as caught:
         readers[place](content)

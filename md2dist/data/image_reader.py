@@ -30,6 +30,8 @@ _DECODERS = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WEBP": WebPImageFile}
 _SIGNATURES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WEBP": b"RIFF"}
 _PNG_DEPTH_AT = 24  # byte of a PNG that holds the bits per channel
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_SCAN = b"\xff\xda"  # marker in a JPEG; a progressive one has about ten scans
+_MAX_SCANS = 100
 _UPRIGHT = {  # from EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -107,22 +109,24 @@ def load_image(
     Args:
         content: contents of the file.
         formats: accepted formats.
-        size: expected height and width in pixels; None: any size of at most `MAX_PIXELS`.
-        verify: also check the checksums and the end of a PNG, which decoding does not need.
+        size: expected height and width in pixels; None: any. More than `MAX_PIXELS` are an error.
+        verify: also check the checksums and the end of a PNG, which decoding does not need, and the
+            number of a JPEG's scans, each of which costs as much time as the first.
 
     Raises:
         ImageError: if the image has another size, which is checked before it is decoded.
         DamagedImageError: if it is damaged, or has none of the formats.
     """
-    found = next((name for name in formats if _has_signature(content, name)), None)
-    if found is None:
+    accepted: list[FileFormat] = [name for name in formats if _has_signature(content, name)]
+    if not accepted:
         raise DamagedImageError(f"not a {' or '.join(formats)} file")
+    (found,) = accepted
     with _explaining_damage():
         image = _DECODERS[found](io.BytesIO(content))
     _check_size((image.height, image.width), size)
     with _explaining_damage():
-        if verify and found == "PNG":
-            _verify_png(bytes(content))
+        if verify:
+            _verify(bytes(content), found)
         image.load()
     return image
 
@@ -134,16 +138,19 @@ def _has_signature(content: bytes | memoryview, name: FileFormat) -> bool:
 
 def _check_size(found: tuple[int, int], expected: tuple[int, int] | None) -> None:
     height, width = found
-    if expected is None and height * width > MAX_PIXELS:
-        raise ImageError(f"it has {height}x{width} pixels; expected at most {MAX_PIXELS:,}")
     if expected is not None and found != expected:
         raise ImageError(f"it has {height}x{width} pixels; expected {expected[0]}x{expected[1]}")
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"it has {height}x{width} pixels; expected at most {MAX_PIXELS:,}")
 
 
-def _verify_png(content: bytes) -> None:
-    if _PNG_END not in content:
-        raise DamagedImageError("image file is truncated")
-    PngImageFile(io.BytesIO(content)).verify()
+def _verify(content: bytes, file_format: FileFormat) -> None:
+    if file_format == "PNG":
+        if _PNG_END not in content:
+            raise DamagedImageError("image file is truncated")
+        PngImageFile(io.BytesIO(content)).verify()
+    elif content.count(_SCAN) > _MAX_SCANS:
+        raise ImageError(f"it has {content.count(_SCAN)} scans; expected at most {_MAX_SCANS}")
 
 
 def _refuse_depth(found: str) -> ImageError:

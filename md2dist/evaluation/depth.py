@@ -1,5 +1,6 @@
 """Depth metrics of all images of a folder of shards, divided among ranks."""
 
+import math
 from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from md2dist.evaluation.depth_metrics import (
 )
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
+_FAILED = (math.nan,) * (len(DepthMetrics._fields) + 1)  # row of an image without metrics
 
 
 class DepthReport(NamedTuple):
@@ -177,16 +179,18 @@ def _evaluate_image(
 ) -> tuple[float, ...]:
     """Returns the seven metrics and the median ratio of disparity (h, w) and ground truth (H, W).
 
-    All are NaN if the image cannot be evaluated.
+    All are NaN if the image cannot be evaluated, or a metric is not finite.
 
     An exception would leave the other ranks waiting for the sum; NaN passes through it.
     """
     try:
         predicted, true = match_depths(disparity, ground_truth, protocol)
     except EvaluationError:
-        return (float("nan"),) * (len(DepthMetrics._fields) + 1)
+        return _FAILED
     factor = depth_factor(predicted, true, scaling)
-    return (*measure_depths(predicted * factor, true), median_ratio(predicted, true))
+    with np.errstate(invalid="ignore"):  # of an infinite ground truth
+        row = (*measure_depths(predicted * factor, true), median_ratio(predicted, true))
+    return row if all(map(math.isfinite, row)) else _FAILED
 
 
 def _refuse_failures(table: torch.Tensor, dataset: ShardDataset) -> None:
@@ -197,5 +201,5 @@ def _refuse_failures(table: torch.Tensor, dataset: ShardDataset) -> None:
         raise EvaluationError(
             f"{len(failed)} of {len(dataset)} images cannot be evaluated, the first is "
             f"{dataset[failed[0]].key}: its prediction is not positive and finite, "
-            "or its ground truth has no valid pixel"
+            "or its ground truth has no valid pixel, or an infinite one"
         )

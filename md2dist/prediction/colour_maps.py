@@ -16,12 +16,21 @@ def colour_disparity(disparity: NDArray[np.floating]) -> NDArray[np.uint8]:
         disparity: (...) in any unit, typically (H, W).
 
     Returns:
-        (..., 3) uint8 RGB.
+        (..., 3) uint8 RGB; black where the disparity is not finite, as in a training that diverges.
     """
+    finite = np.isfinite(disparity)
+    if not finite.all():
+        colours = np.zeros((*disparity.shape, 3), np.uint8)
+        if finite.any():
+            colours[finite] = colour_disparity(disparity[finite])
+        return colours
     lowest, highest = disparity.min(), np.percentile(disparity, 95)
     spread = max(float(highest - lowest), np.finfo(np.float32).tiny)
-    level = np.clip((disparity - lowest) / spread, 0, 1)
-    return _magma()[(level * 255).round().astype(np.uint8)]
+    level = disparity - lowest
+    level /= spread  # in place, since an image may have millions of pixels
+    np.clip(level, 0, 1, out=level)
+    level *= 255
+    return _magma()[level.round(out=level).astype(np.uint8)]
 
 
 @cache

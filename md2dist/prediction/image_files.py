@@ -49,8 +49,10 @@ def find_images(path: str | Path) -> list[Path]:
 
 def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
     """Writes depth (H, W) in m as 16-bit PNG in units of 1/256 m; it saturates at 255.996 m."""
-    levels = np.clip(np.round(depth * DEPTH_UNITS_PER_METRE), 1, 2**16 - 1).astype(np.uint16)
-    write_picture(path, levels)
+    levels = depth * DEPTH_UNITS_PER_METRE
+    np.round(levels, out=levels)  # in place, since an image may have millions of pixels
+    np.clip(levels, 1, 2**16 - 1, out=levels)
+    write_picture(path, levels.astype(np.uint16))
 
 
 def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:

@@ -12,11 +12,6 @@ from md2dist.prediction.colour_maps import colour_disparity
 Picture = NDArray[np.uint8]
 
 
-def side_by_side(image: Picture, disparity: NDArray[np.floating]) -> Picture:
-    """Returns an image (H, W, 3) beside its coloured disparity (H, W): a picture (H, 2W, 3)."""
-    return np.hstack([image, colour_disparity(disparity)])
-
-
 def depth_overlay(image: Picture, depth: NDArray[np.floating]) -> Picture:
     """Draws sparse ground truth over its image.
 
@@ -70,5 +65,5 @@ def training_panel(
 
 def _to_picture(image: torch.Tensor) -> Picture:
     """Converts (3, H, W) in [0, 1] to (H, W, 3) uint8."""
-    levels = (image.detach().float().clamp(0, 1) * 255).round().byte()
+    levels = (image.detach().float().nan_to_num().clamp(0, 1) * 255).round().byte()
     return levels.permute(1, 2, 0).cpu().numpy()

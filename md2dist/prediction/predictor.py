@@ -6,8 +6,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from md2dist.data.image_reader import read_image
+from md2dist.errors import PredictionError
 from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
 from md2dist.prediction.image_files import (
@@ -15,7 +17,6 @@ from md2dist.prediction.image_files import (
     write_depth_png,
     write_picture,
 )
-from md2dist.prediction.pictures import side_by_side
 
 
 def frames_predictor(model: MonodepthModel) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -63,13 +64,26 @@ def predict_files(
 
     Raises:
         ImageError: if an image cannot be read or a result cannot be written.
+        PredictionError: if a depth is not positive and finite; nothing is written for that image.
     """
     write_depth = write_depth_png if depth_format == "png" else write_depth_npy
     for path in images:
         image = read_image(path)
         disparity = model.predict_image(image)
         depth_path = output / f"{path.stem}_depth.{depth_format}"
-        write_depth(depth_path, factor / disparity)
-        write_picture(output / f"{path.stem}_disparity.png", colour_disparity(disparity))
-        write_picture(output / f"{path.stem}_picture.png", side_by_side(np.array(image), disparity))
+        write_depth(depth_path, _scale(disparity, factor))
+        coloured = colour_disparity(disparity)
+        write_picture(output / f"{path.stem}_disparity.png", coloured)
+        write_picture(output / f"{path.stem}_picture.png", np.hstack([np.array(image), coloured]))
         yield depth_path
+
+
+def _scale(disparity: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """Converts scaled disparity in 1/m to depth."""
+    with np.errstate(over="ignore"):
+        depth = factor / disparity
+    if not (np.isfinite(depth) & (depth > 0)).all():
+        raise PredictionError(
+            f"--scale {factor:g} gives depths that float32 cannot hold; use a factor near 1"
+        )
+    return depth

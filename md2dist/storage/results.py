@@ -11,8 +11,15 @@ from md2dist.storage.atomic import atomic_open
 
 
 def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
-    """Writes results as indented JSON."""
-    text = json.dumps(content, indent=2) + "\n"
+    """Writes results as indented JSON.
+
+    Raises:
+        ImageError: as `write_result`, or if a number is not finite, which JSON cannot hold.
+    """
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    except ValueError:
+        raise ImageError(f"{path} is not written: a figure is not finite: {content}") from None
     write_result(path, lambda file: file.write(text.encode()))
 
 

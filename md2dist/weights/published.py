@@ -79,7 +79,7 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
 
     Raises:
         WeightsError: if the folder is a run's or a checkpoint's, or has files of a pose network and
-            the model has none.
+            the model has none, or a weight is not finite.
         OSError: if writing fails.
     """
     folder, networks = Path(folder), _networks_of(model)
@@ -91,6 +91,7 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
     stale = [f"{name}.pth" for name in POSE_NETWORKS if name not in networks]
     if any((folder / name).exists() for name in stale):
         raise WeightsError(f"{folder} has {' and '.join(stale)} of another model; use a new folder")
+    _check_finite(model)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.pth" for name in networks]
     with ExitStack() as stack:  # at its end, the files get their names
@@ -161,6 +162,15 @@ def describe_published(folder: Path) -> list[str]:
         *(f"data.{key}={state[key]}" for key in SETTINGS),
         "precision.dtype=fp32",
     ]
+
+
+def _check_finite(model: MonodepthModel) -> None:
+    broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise WeightsError(
+            f"{len(broken)} tensors of the model have values that are not finite, first "
+            f"{broken[0]}; export another checkpoint"
+        )
 
 
 def _networks_of(model: MonodepthModel) -> dict[str, nn.Module]:

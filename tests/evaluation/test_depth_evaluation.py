@@ -208,6 +208,12 @@ def test_a_prediction_that_is_not_finite_is_reported_for_the_image(samples):
         evaluate(samples, predict_nan)
 
 
+def test_an_infinite_ground_truth_is_reported_for_the_image(samples):
+    samples[3].ground_truth[:] = np.inf
+    with pytest.raises(EvaluationError, match=rf"1 of 13 images .* {samples[3].key}: .*infinite"):
+        evaluate(samples, protocol="eigen_benchmark")
+
+
 def test_an_unknown_protocol_is_refused(samples):
     with pytest.raises(EvaluationError, match="expected eigen or eigen_benchmark"):
         evaluate(samples, protocol="garg")

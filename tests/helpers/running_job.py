@@ -104,6 +104,11 @@ def processes_of(session):
     return {pid for pid, fields in all_processes() if int(fields[3]) == session}
 
 
+def is_running(pid):
+    """Returns whether a process runs; a zombie does not."""
+    return any(other == pid for other, _ in all_processes())
+
+
 def children_of(parent):
     """Returns the children of a process in the order of their start."""
     return sorted(pid for pid, fields in all_processes() if int(fields[1]) == parent)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.process_state import is_running
+from helpers.running_job import is_running
 from helpers.small_shards import write_small_shards
 
 PROGRAM = """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.kitti_tree import write_kitti_tree
 from helpers.packing_command import command, finished_names, make_shards, request
-from helpers.process_state import is_running
+from helpers.running_job import is_running
 from helpers.small_disk import needs_small_disk, run_on_small_disk
 
 from md2dist.data.packing.finished import FINISHED_NAME

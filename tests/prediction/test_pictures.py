@@ -4,7 +4,7 @@ import torch
 
 from md2dist.errors import ShapeError
 from md2dist.prediction.colour_maps import colour_disparity
-from md2dist.prediction.pictures import depth_overlay, side_by_side, training_panel
+from md2dist.prediction.pictures import depth_overlay, training_panel
 
 HEIGHT, WIDTH = 4, 6
 
@@ -21,12 +21,6 @@ def disparity():
 
 def to_tensor(image):
     return torch.from_numpy(image).permute(2, 0, 1) / 255
-
-
-def test_image_and_disparity_lie_side_by_side(image, disparity):
-    picture = side_by_side(image, disparity)
-    np.testing.assert_array_equal(picture[:, :WIDTH], image)
-    np.testing.assert_array_equal(picture[:, WIDTH:], colour_disparity(disparity))
 
 
 def test_an_overlay_paints_points_of_three_pixels_and_nothing_else(image):

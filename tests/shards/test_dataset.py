@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.small_shards import small_depth, small_image, small_info, write_small_shards
 
-from md2dist.data.shards.dataset import ShardDataset, decode_image
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.image import decode_image
 from md2dist.errors import ShardError
 
 

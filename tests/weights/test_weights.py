@@ -154,6 +154,14 @@ def test_an_export_into_the_folder_of_a_run_or_checkpoint_is_refused(tmp_path, n
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_weights_that_are_not_finite_are_not_exported(tmp_path):
+    model = make_model()
+    model.depth.heads[1].weight.data[0, 0, 0, 0] = torch.inf
+    with pytest.raises(WeightsError, match=r"1 tensors .* first depth\.heads\.1\.weight"):
+        export_published(model, tmp_path / "published")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_export_that_fails_leaves_the_files_as_they_were(tmp_path, monkeypatch):
     export_published(make_model(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -8,7 +8,7 @@ import numpy as np
 from md2dist.data.inspection.descriptions import split_line_of
 from md2dist.data.kitti.layout import OTHER_SIDE
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.shards.dataset import decode_image
+from md2dist.data.shards.image import decode_image
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.data.shards.sample_info import parse_info

@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import get_worker_info
 
 from md2dist.conventions import FOCAL_LENGTHS, STEREO_BASELINE
-from md2dist.data.shards.dataset import ShardDataset, decode_image
+from md2dist.data.shards.dataset import ShardDataset
+from md2dist.data.shards.image import decode_image
 from md2dist.data.shards.sample_info import parse_info
 from md2dist.records import FrameBatch
 
@@ -41,8 +42,9 @@ def collate_samples(
     recipe = dataset.manifest.recipe
     assert recipe.height is not None, "check_recipe refuses native sizes"
     assert recipe.width is not None
-    size = (recipe.height, recipe.width, 3)
-    frames = torch.empty((len(samples), len(views), *size), dtype=torch.uint8)
+    size = recipe.height, recipe.width
+    shape = (*size, 3)
+    frames = torch.empty((len(samples), len(views), *shape), dtype=torch.uint8)
     if get_worker_info():
         frames.share_memory_()  # before filling: sharing afterwards would copy
     pixels = frames.numpy()
@@ -52,9 +54,9 @@ def collate_samples(
         try:
             for j, view in enumerate(views):
                 image = sample[f"{view}.{recipe.image_format}"]
-                image = image if isinstance(image, np.ndarray) else decode_image(image)
-                if image.shape != size:
-                    raise ValueError(f"view {view} has shape {image.shape}, expected {size}")
+                image = image if isinstance(image, np.ndarray) else decode_image(image, size)
+                if image.shape != shape:
+                    raise ValueError(f"view {view} has shape {image.shape}, expected {shape}")
                 pixels[i, j] = image
             info = parse_info(sample["json"])
             if "s" in views:

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from md2dist.data.image_reader import SHARD_FORMATS, decode_rgb
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.files import CachedFiles, FolderFiles, ShardFiles, ShardRange, open_cache
+from md2dist.data.shards.image import decode_image
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.data.shards.recipe import view_names
 from md2dist.data.shards.sample_info import parse_info
 from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.data.shards.tar_sample import sample_members
-from md2dist.errors import ImageError, ShardError
+from md2dist.errors import ShardError
 from md2dist.storage.cache import OpenFile
 from md2dist.storage.open_store import is_url, open_store
 from md2dist.storage.read_ahead import read_ahead
@@ -239,14 +239,19 @@ class ShardDataset:
         recipe = self.manifest.recipe
         ground_truth = recipe.ground_truth_name
         try:
+            info = parse_info(members["json"])
+            size = recipe.height or info["height"], recipe.width or info["width"]
+            native_size = info["native_height"], info["native_width"]
             return Sample(
                 key=members["__key__"],
                 frames={
-                    view: decode_image(members[f"{view}.{recipe.image_format}"])
+                    view: decode_image(members[f"{view}.{recipe.image_format}"], size)
                     for view in view_names(recipe.frame_offsets, recipe.use_stereo)
                 },
-                info=parse_info(members["json"]),
-                ground_truth=decode_sparse_depth(members[ground_truth]) if ground_truth else None,
+                info=info,
+                ground_truth=decode_sparse_depth(members[ground_truth], native_size)
+                if ground_truth
+                else None,
             )
         except Exception as error:  # on damaged bytes, decoders raise errors of many types
             raise self.damage(index, error) from None
@@ -272,21 +277,3 @@ class ShardDataset:
             return sample_members(section)
         except (ShardError, OSError) as error:
             raise self.damage(index, error) from None
-
-
-def decode_image(encoded: Any) -> np.ndarray:
-    """Decodes the bytes of a JPEG, PNG or WebP image.
-
-    Args:
-        encoded: a bytes-like object.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        ShardError: if the image is damaged or truncated.
-    """
-    try:
-        return np.asarray(decode_rgb(encoded, SHARD_FORMATS, verify=False))
-    except ImageError as error:
-        raise ShardError(f"damaged or truncated image: {error}") from None
