@@ -7,13 +7,13 @@ Each checkpoint is a folder `step-N` with a manifest. A damaged one is skipped w
 import json
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from errno import EEXIST
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.errors import CheckpointError
+from md2dist.errors import CheckpointError, WeightsError
 from md2dist.runs.checkpoint_manifest import verify_checkpoint, write_manifest
 from md2dist.runs.checkpoint_names import (
     VALIDATION_NAME,
@@ -39,11 +39,15 @@ class Checkpoint(NamedTuple):
     state: ResumeState
 
 
-def find_checkpoint(folder: Path) -> Checkpoint | None:
+def find_checkpoint(
+    folder: Path, check: Callable[[Checkpoint], None] = lambda checkpoint: None
+) -> Checkpoint | None:
     """Finds the newest undamaged checkpoint of a run.
 
     Args:
         folder: the run's `checkpoints` folder; it may not exist.
+        check: raises a WeightsError or CheckpointError for one whose content is damaged, though its
+            files are those that were saved.
 
     Returns:
         The checkpoint, or None if the run has none.
@@ -57,8 +61,10 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
         logger.warning("not checkpoints of a run, ignored in %s: %s", folder, names)
     for candidate in candidates:
         try:
-            return Checkpoint(candidate, verify_checkpoint(candidate))
-        except CheckpointError as error:
+            checkpoint = Checkpoint(candidate, verify_checkpoint(candidate))
+            check(checkpoint)
+            return checkpoint
+        except (CheckpointError, WeightsError) as error:
             logger.warning("%s; falling back to the previous checkpoint", error)
     if candidates:
         raise CheckpointError(

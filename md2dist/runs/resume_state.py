@@ -1,5 +1,6 @@
 """Resume state: the values that a checkpoint keeps beside weights and optimizer."""
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -7,6 +8,19 @@ from md2dist.storage.typed_json import Count, Number, Positive, parse_record
 
 # Fields that determine the order of samples and the layout of the optimizer state.
 _FIXED = ("seed", "global_batch_size", "window_shards", "shard_digest", "zero_stage")
+
+_RANGES = {  # lowest and highest value
+    "step": (0, 10**12),
+    "seed": (0, 2**63 - 1),
+    "global_batch_size": (1, 10**9),
+    "window_shards": (1, 2**63 - 1),
+    "zero_stage": (0, 2),
+    "world_size": (1, 10**7),
+    "guard.num_clean_steps": (0.0, 1e12),
+    "guard.num_skipped": (0.0, 1e12),
+    "guard.scale": (1e-38, 1e38),
+}
+_WANDB_ID = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")  # what W&B accepts, and no path
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,14 @@ class ResumeState:
         """Reads what `to_json` returned.
 
         Raises:
-            ValueError: naming the first field that is missing or has another type.
+            ValueError: naming the first field that is missing, has another type or is out of range.
         """
-        return parse_record(cls, values)
+        state = parse_record(cls, values)
+        for name, (lowest, highest) in _RANGES.items():
+            owner, _, field_name = name.rpartition(".")
+            value = getattr(getattr(state, owner) if owner else state, field_name)
+            if value is not None and not lowest <= value <= highest:
+                raise ValueError(f"{name} is {value}, expected {lowest} to {highest}")
+        if state.wandb_id is not None and not _WANDB_ID.fullmatch(state.wandb_id):
+            raise ValueError(f"wandb_id is {state.wandb_id!r}, expected the id of a W&B run")
+        return state

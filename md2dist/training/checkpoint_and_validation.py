@@ -17,6 +17,7 @@ from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.reporter import Reporter
 from md2dist.training.setup import RunSetup
 from md2dist.training.validation import validate
+from md2dist.weights.files import list_faults, list_not_finite
 
 logger = logging.getLogger(__name__)
 
@@ -105,11 +106,16 @@ class CheckpointAndValidation:
         """Saves the run after `num_done` steps; all ranks call it.
 
         Raises:
-            CheckpointError: on all ranks, if it cannot be written.
+            CheckpointError: on all ranks, if it cannot be written, or a weight is not finite.
             ReplicaError: on all ranks, if they hold different weights.
         """
         self._watchdog.report_progress(f"saving step {num_done}")
         check_replicas(self._engine.module)
+        if faults := list_not_finite(self._engine.module.state_dict()):  # the same on all ranks
+            raise CheckpointError(
+                f"step {num_done} is not saved: of its weights and running statistics "
+                f"{list_faults({'are not finite': faults})}; resume from the last checkpoint"
+            )
         config, setup = self._config, self._setup
         state = replace(setup.state, step=num_done, guard=self._guard.state())
         checkpoint = save_checkpoint(

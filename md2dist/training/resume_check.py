@@ -9,7 +9,7 @@ from md2dist.errors import CheckpointError, ConfigError
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint_folder import Checkpoint, find_checkpoint, read_validation
 from md2dist.runs.resume_state import ResumeState
-from md2dist.weights.run_folder import list_networks
+from md2dist.weights.run_folder import check_states, list_networks
 
 # Settings of the method: a run in which one of them changes is another experiment.
 _METHOD = ("loss.", "data.frame_offsets", "data.use_stereo", "data.use_true_intrinsics")
@@ -27,7 +27,7 @@ def find_resumable(config: Config) -> Checkpoint | None:
     run_dir = Path(config.log.run_dir)
     if config.checkpoint.resume == "never":
         return None
-    found = find_checkpoint(run_dir / "checkpoints")
+    found = find_checkpoint(run_dir / "checkpoints", check_states)
     if found is None and config.checkpoint.resume == "must":
         raise CheckpointError(
             f"checkpoint.resume=must, but {run_dir} has no checkpoint; check log.run_dir, or set "

@@ -1,6 +1,6 @@
 """Weight files: reading them safely and checking that they fit a network."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, is_zipfile
@@ -39,7 +39,7 @@ def read_weights(path: Path, use_mmap: bool = False) -> dict[str, Any]:
 
 
 def check_state_dict(state: dict[str, Any], expected: dict[str, torch.Tensor], path: Path) -> None:
-    """Compares names and shapes of weights with those of a network.
+    """Compares names, shapes and types of weights with those of a network, and checks their values.
 
     Args:
         state: weights of a file.
@@ -47,27 +47,62 @@ def check_state_dict(state: dict[str, Any], expected: dict[str, torch.Tensor], p
         path: the file, for messages.
 
     Raises:
-        WeightsError: naming the first entries that are missing, unexpected or of another shape.
+        WeightsError: naming the first entries that are missing, unexpected, or of another shape or
+            type, or that are not finite or negative variances once converted to the network's type.
     """
-    kinds = {
+    shared = [name for name in expected if name in state]
+    misfits = {
         "missing": [name for name in expected if name not in state],
         "unexpected": [name for name in state if name not in expected],
         "of another shape": [
-            f"{name} {_describe(state[name])} instead of {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in state and getattr(state[name], "shape", None) != tensor.shape
+            f"{name} {_describe(state[name])} instead of {tuple(expected[name].shape)}"
+            for name in shared
+            if getattr(state[name], "shape", None) != expected[name].shape
         ],
     }
-    faults = [
+    if any(misfits.values()):
+        raise WeightsError(
+            f"{path} does not fit this model: {list_faults(misfits)}; "
+            "it belongs to another network or configuration"
+        )
+    other_types = [
+        f"{name} {state[name].dtype}"
+        for name in shared
+        if not _converts(state[name], expected[name])
+    ]
+    if other_types:
+        faults = list_faults({"of another type": other_types})
+        raise WeightsError(f"{path} does not fit this model: {faults}; expected dense floats")
+    converted = {name: state[name].to(expected[name].dtype) for name in shared}
+    faults = {
+        "not finite": list_not_finite(converted),
+        "negative variances": [
+            name for name in shared if name.endswith("running_var") and (converted[name] < 0).any()
+        ],
+    }
+    if any(faults.values()):
+        raise WeightsError(f"{path} is damaged: {list_faults(faults)}; use other weights")
+
+
+def list_not_finite(tensors: Mapping[str, Any]) -> list[str]:
+    """Lists the names of tensors with a NaN or infinity; a single transfer from their device."""
+    floats = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    }
+    flags = [torch.isfinite(tensor).all() for tensor in floats.values()]
+    are_finite = torch.stack(flags).tolist() if flags else []
+    return [name for name, is_finite in zip(floats, are_finite, strict=True) if not is_finite]
+
+
+def list_faults(kinds: dict[str, list[str]]) -> str:
+    """Returns number, kind and first names of faulty entries, given their names by kind."""
+    return "; ".join(
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for kind, names in kinds.items()
         if names
-    ]
-    if faults:
-        raise WeightsError(
-            f"{path} does not fit this model: {'; '.join(faults)}; "
-            "it belongs to another network or configuration"
-        )
+    )
 
 
 def check_num_layers(names: Collection[str], num_layers: int, path: Path) -> None:
@@ -112,6 +147,13 @@ def _check_crcs(path: Path) -> None:
                 with archive.open(member) as stream:
                     while stream.read(1 << 20):
                         pass
+
+
+def _converts(tensor: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Returns whether a tensor of a file holds plain numbers that its network can take over."""
+    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    is_number = not tensor.is_complex() and tensor.dtype != torch.bool
+    return is_plain and is_number and tensor.is_floating_point() >= expected.is_floating_point()
 
 
 def _describe(entry: Any) -> str:

@@ -78,7 +78,8 @@ def load_model(
         The model in eval mode.
 
     Raises:
-        WeightsError: if a file is missing, damaged, or of another network.
+        WeightsError: if a file is missing, damaged, or of another network, or its weights exceed
+            the range of float16 and the model computes in it.
         CheckpointError: if there is no model at `path`, or the checkpoint is damaged.
         ConfigError: if the settings of the run are not valid.
     """
@@ -97,4 +98,16 @@ def load_model(
         import_checkpoint(model, checkpoint)
     if dtype != "auto":  # an override to fp16 would be refused if the run uses zero_stage
         model.dtype = choose_dtype(dtype)
+    if model.dtype == torch.float16:
+        _check_fp16(model, path)
     return model.to(device).eval()
+
+
+def _check_fp16(model: MonodepthModel, path: Path) -> None:
+    largest = torch.finfo(torch.float16).max
+    for name, weight in model.named_parameters():
+        if weight.abs().max() > largest:
+            raise WeightsError(
+                f"{name} of {path} exceeds {largest:g}, the range of fp16; compute in fp32 or bf16 "
+                "(--dtype)"
+            )

@@ -1,9 +1,12 @@
 """Weights in the checkpoints of a run, as DeepSpeed writes them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from md2dist.errors import CheckpointError
+import torch
+
+from md2dist.errors import CheckpointError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint_folder import Checkpoint
 from md2dist.runs.checkpoint_manifest import NEEDED_FOR_WEIGHTS, verify_checkpoint
@@ -13,7 +16,15 @@ from md2dist.runs.checkpoint_names import (
     list_checkpoints,
     read_latest,
 )
-from md2dist.weights.files import check_num_layers, check_state_dict, read_weights, strip_prefix
+from md2dist.runs.resume_state import ResumeState
+from md2dist.weights.files import (
+    check_num_layers,
+    check_state_dict,
+    list_faults,
+    list_not_finite,
+    read_weights,
+    strip_prefix,
+)
 
 
 def resolve_checkpoint(path: Path) -> Path:
@@ -72,6 +83,34 @@ def _find_before(checkpoint: Path) -> Path | None:
     return None
 
 
+def check_states(checkpoint: Checkpoint) -> None:
+    """Checks the content of a verified checkpoint, from which training resumes.
+
+    Raises:
+        WeightsError: if its file cannot be read, or a weight or running statistic is not finite.
+        CheckpointError: if its file is not one of DeepSpeed's, or its resume state is another one
+            than that of the manifest, or the state of its optimizer is not a number.
+    """
+    path = checkpoint.folder / STATES_NAME
+    states = read_weights(path, use_mmap=True)
+    if any(tensor.nbytes > path.stat().st_size for tensor in _tensors_in(states)):
+        raise CheckpointError(f"{path} is damaged: a tensor is larger than the file")
+    if faults := list_not_finite(_module_of(states, path)):
+        raise WeightsError(f"{path} is damaged: {list_faults({'not finite': faults})}")
+    if any(tensor.isnan().any() for tensor in _tensors_in(states.get("optimizer"))):
+        raise CheckpointError(f"{path} is damaged: the state of the optimizer has NaN")
+    if "step" in states:
+        try:
+            is_same = ResumeState.from_json(states) == checkpoint.state
+        except ValueError:
+            is_same = False
+        if not is_same:
+            raise CheckpointError(
+                f"{checkpoint.folder} is damaged: {MANIFEST_NAME} and {STATES_NAME} hold different "
+                "resume states"
+            )
+
+
 def list_networks(checkpoint: Path) -> list[str]:
     """Lists the networks whose weights a checkpoint holds, such as encoder, depth and pose.
 
@@ -104,10 +143,23 @@ def import_checkpoint(model: MonodepthModel, checkpoint: Path) -> None:
 
 def _read_module(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / STATES_NAME
-    state = read_weights(path, use_mmap=True).get("module")
+    return _module_of(read_weights(path, use_mmap=True), path)
+
+
+def _module_of(states: dict[str, Any], path: Path) -> dict[str, Any]:
+    state = states.get("module")
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} has no weights under the key `module`; is it complete?")
     return state
+
+
+def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yields the tensors in nested dictionaries and lists."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(part)
 
 
 def _network_of(key: str) -> str:

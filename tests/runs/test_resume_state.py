@@ -39,6 +39,25 @@ def test_a_value_of_another_type_is_named(change, message):
         ResumeState.from_json({**resume_state(7).to_json(), **change})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": -1}, "step is -1, expected 0 to"),
+        ({"step": 10**30}, "step is 1000000000000000000000000000000, expected"),
+        ({"global_batch_size": 0}, "global_batch_size is 0, expected 1 to"),
+        ({"world_size": 0}, "world_size is 0"),
+        ({"zero_stage": 3}, "zero_stage is 3, expected 0 to 2"),
+        ({"guard": {"scale": float("inf")}}, "guard.scale is inf"),
+        ({"guard": {"num_skipped": float("nan")}}, "guard.num_skipped is nan"),
+        ({"wandb_id": "../../x"}, "wandb_id is '../../x', expected the id of a W&B run"),
+        ({"wandb_id": ""}, "wandb_id is ''"),
+    ],
+)
+def test_a_value_out_of_range_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        ResumeState.from_json({**resume_state(7).to_json(), **change})
+
+
 def test_a_missing_value_and_a_value_that_is_no_object_are_refused():
     values = resume_state(7).to_json()
     del values["shard_digest"]

@@ -37,3 +37,18 @@ def test_failures_of_all_ranks_are_logged_on_one_terminal(monkeypatch, caplog, r
         (level, "the disk is full; training continues and saves again at the next checkpoint"),
         (level, "step 2 is not validated: shard 3 is damaged; training continues"),
     ]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    module = torch.nn.BatchNorm2d(3)
+    module.running_var[1] = float("nan")
+    engine = SimpleNamespace(module=module)
+    setup = SimpleNamespace(checkpoint=None)
+    watchdog = SimpleNamespace(report_progress=lambda activity: None)
+    config = load_config([], [f"log.run_dir={tmp_path}"])
+    world = World(0, 0, 1, torch.device("cpu"))
+    checkpoints = CheckpointAndValidation(engine, None, config, setup, None, world, watchdog)
+    words = r"step 9 is not saved: .* 1 are not finite \(running_var\); resume from the last"
+    with pytest.raises(CheckpointError, match=words):
+        checkpoints.save(9)
+    assert list(tmp_path.iterdir()) == []
