@@ -11,18 +11,33 @@ from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 from md2dist.errors import DownloadError
 from md2dist.storage.atomic import publish
 from md2dist.storage.hashing import hash_file
 from md2dist.storage.locks import is_same_file, lock, try_lock
 from md2dist.storage.retries import BACKGROUND, INTERACTIVE, RetryPolicy, retry
+from md2dist.storage.transfer import (
+    TooManyBytesError,
+    Transfer,
+    TransferError,
+    limit,
+    run_transfer,
+)
+from md2dist.storage.typed_json import make_printable
+from md2dist.storage.web import is_address, open_web, parse_number
 
 _CHUNK = 1 << 18  # bytes
-NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+NETWORK_ERRORS = (
+    URLError,
+    HTTPException,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+    TransferError,
+)
 _RANGE_REFUSED = 416
+_FREE_TRIES, _BYTES_PER_TRY = 100, 1 << 16  # a server that always sends a few bytes is given up
 _Result = TypeVar("_Result")
 
 
@@ -31,6 +46,7 @@ def download(
     path: Path,
     check: Callable[[Path], None],
     *,
+    max_bytes: int,
     wait: bool = False,
     retry_policy: RetryPolicy = BACKGROUND,
     on_bytes: Callable[[int], object] = lambda num_bytes: None,
@@ -44,6 +60,7 @@ def download(
         url: http or https address.
         path: the destination; its folder is created.
         check: raises `DownloadError` for a file that is not the expected one.
+        max_bytes: a larger file is refused.
         wait: while another process downloads the same file, wait and use its file, instead of
             raising an error.
         retry_policy: for a server that fails or stalls.
@@ -64,14 +81,16 @@ def download(
                 lock(stream, required=False)
             if is_same_file(stream, part) and (is_free or wait):
                 on_bytes(stream.seek(0, os.SEEK_END))
-                attempt = partial(_receive, url, stream, retry_policy.timeout, on_bytes)
-                _with_retries(attempt, url, retry_policy, progress=stream.tell)
-                stream.flush()
+                receiver = _Receiver(url, stream, max_bytes, retry_policy.timeout, on_bytes)
                 try:
-                    check(part)
-                except DownloadError as error:
+                    _with_retries(receiver.receive, url, retry_policy, progress=stream.tell)
+                    stream.flush()
+                    fault = _find_fault(part, check)
+                except TooManyBytesError as error:
+                    fault = str(error)
+                if fault:
                     part.unlink()
-                    raise DownloadError(f"{url} is not the expected file: {error}") from None
+                    raise DownloadError(f"{url} is not the expected file: {fault}")
                 publish(part, path)
                 return
         if not wait:
@@ -87,7 +106,23 @@ def download(
         raise DownloadError(
             f"{path} cannot be written: {error}; make room or choose another folder"
         ) from None
-    download(url, path, check, wait=wait, retry_policy=retry_policy, on_bytes=on_bytes)
+    download(
+        url,
+        path,
+        check,
+        max_bytes=max_bytes,
+        wait=wait,
+        retry_policy=retry_policy,
+        on_bytes=on_bytes,
+    )
+
+
+def _find_fault(path: Path, check: Callable[[Path], None]) -> str:
+    try:
+        check(path)
+    except DownloadError as error:
+        return str(error)
+    return ""
 
 
 def remote_size(url: str, retry_policy: RetryPolicy = INTERACTIVE) -> int:
@@ -98,9 +133,8 @@ def remote_size(url: str, retry_policy: RetryPolicy = INTERACTIVE) -> int:
             failing.
     """
 
-    def request_headers() -> Message:
-        request = Request(url, method="HEAD")
-        with _reach(urlopen, request, timeout=retry_policy.timeout) as response:
+    def request_headers(transfer: Transfer) -> Message:
+        with _reach(open_web, url, method="HEAD", timeout=retry_policy.timeout) as response:
             return response.headers
 
     size = parse_number(_with_retries(request_headers, url, retry_policy)["Content-Length"])
@@ -124,21 +158,7 @@ def is_transient(error: Exception) -> bool:
     """Returns whether a retry may succeed after this error of an HTTP request."""
     if isinstance(error, HTTPError):
         return error.code >= 500 or error.code in (408, 429)
-    return isinstance(error, NETWORK_ERRORS)
-
-
-def is_address(url: str) -> bool:
-    """Returns whether a URL is a valid http or https address."""
-    with suppress(ValueError):  # for brackets without an IPv6 address, or a port that is no number
-        parts = urlsplit(url)
-        is_web = parts.scheme in ("http", "https")
-        return bool(is_web and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url))
-    return False
-
-
-def parse_number(text: str | None) -> int | None:
-    """Parses the number in a header; None if there is none."""
-    return int(text) if text and text.isdecimal() else None
+    return isinstance(error, NETWORK_ERRORS) and not isinstance(error, TooManyBytesError)
 
 
 def _reach(action: Callable[..., _Result], *args: object, **options: object) -> _Result:
@@ -159,7 +179,7 @@ def _reach(action: Callable[..., _Result], *args: object, **options: object) -> 
 
 
 def _with_retries(
-    attempt: Callable[[], _Result],
+    request: Callable[[Transfer], _Result],
     url: str,
     retry_policy: RetryPolicy,
     progress: Callable[[], int] = lambda: 0,
@@ -171,59 +191,101 @@ def _with_retries(
     if not is_address(url):
         raise DownloadError(f"{url} is not a valid address; {expected}")
     try:
-        return retry(attempt, is_transient, retry_policy, progress)
+        attempt = partial(run_transfer, request, retry_policy.timeout)
+        return retry(attempt, is_transient, retry_policy, progress, what=url)
+    except (TooManyBytesError, DownloadError):
+        raise
     except NETWORK_ERRORS as error:
         if isinstance(error, HTTPError) and not is_transient(error):
+            reason = make_printable(error.reason)[:100]
             raise DownloadError(
-                f"{url}: the server responds {error.code} {error.reason}; check the address"
+                f"{url}: the server responds {error.code} {reason}; check the address"
             ) from None
         raise DownloadError(
-            f"{url} cannot be downloaded, tried {retry_policy.num_tries} times: {error}; "
-            "repeat the command later"
+            f"{url} cannot be downloaded, tried {retry_policy.num_tries} times: "
+            f"{make_printable(str(error))}; repeat the command later"
         ) from None
     except ValueError as error:  # its host cannot be encoded, or the server redirects to such a one
         raise DownloadError(f"{url} leads to an invalid address ({error}); {expected}") from None
 
 
-def _receive(url: str, stream: BinaryIO, timeout: float, on_bytes: Callable[[int], object]) -> None:
-    """Appends the missing bytes to a stream, over one connection.
+class _Receiver:
+    """Appends the missing bytes of a file to a stream.
 
-    Raises:
-        ConnectionError: if the connection ends before the file is complete.
+    Args:
+        url: address of the file.
+        stream: the bytes that have arrived, open for writing.
+        max_bytes: limit of the file.
+        timeout: s without a byte before a connection counts as broken.
+        on_bytes: called with the number of bytes received, or discarded if negative.
     """
-    start = stream.seek(0, os.SEEK_END)
-    request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        response = _reach(urlopen, request, timeout=timeout)
-    except HTTPError as error:
-        if error.code != _RANGE_REFUSED or not start:
-            raise
-        if _content_range(error.headers)[1] != start:  # the part is too long: start again
-            _forget(stream, on_bytes)
-            _receive(url, stream, timeout, on_bytes)
-        return
-    with response:
-        first, total = _content_range(response.headers)
-        if response.status != 206:  # the whole file, even if a range was requested
-            first, total = 0, parse_number(response.headers["Content-Length"])
-        if first != start:
-            _forget(stream, on_bytes)
-            if first != 0:
-                raise ConnectionError(f"requested bytes {start}-, received bytes {first}-")
-        while chunk := _reach(response.read, _CHUNK):
-            stream.write(chunk)
-            on_bytes(len(chunk))
-    if total not in (None, stream.tell()):
-        raise ConnectionError(f"the connection ended after {stream.tell()} of {total} bytes")
+
+    def __init__(
+        self,
+        url: str,
+        stream: BinaryIO,
+        max_bytes: int,
+        timeout: float,
+        on_bytes: Callable[[int], object],
+    ):
+        self._url, self._stream, self._max_bytes = url, stream, max_bytes
+        self._timeout, self._on_bytes = timeout, on_bytes
+        self._num_tries = 0
+
+    def receive(self, transfer: Transfer) -> None:
+        """Receives the missing bytes over one connection.
+
+        Raises:
+            ConnectionError: if the connection ends before the file is complete.
+            TooManyBytesError: if the file is larger than allowed.
+            DownloadError: if most connections have ended after a few bytes.
+        """
+        stream = self._stream
+        transfer.take(b"", lambda nothing: stream.seek(0, os.SEEK_END))
+        start = stream.tell()
+        self._num_tries += 1
+        if self._num_tries > _FREE_TRIES + start // _BYTES_PER_TRY:
+            raise DownloadError(
+                f"{self._url} cannot be downloaded: its server has ended {self._num_tries - 1} "
+                f"connections after a few bytes each; repeat the command later"
+            )
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        try:
+            response = _reach(open_web, self._url, headers=headers, timeout=self._timeout)
+        except HTTPError as error:
+            if error.code != _RANGE_REFUSED or not start:
+                raise
+            if _content_range(error.headers)[1] != start:  # the part is too long: start again
+                transfer.take(b"", self._forget)
+                self.receive(transfer)
+            return
+        with response:
+            first, total = _content_range(response.headers)
+            if response.status != 206:  # the whole file, even if a range was requested
+                first, total = 0, parse_number(response.headers["Content-Length"])
+            if total is not None and total > self._max_bytes:
+                raise TooManyBytesError(f"it has {total} bytes, more than {self._max_bytes}")
+            if first != start:
+                transfer.take(b"", self._forget)
+                if first != 0:
+                    raise ConnectionError(f"requested bytes {start}-, received bytes {first}-")
+            pieces = iter(partial(_reach, response.read1, _CHUNK), b"")
+            for piece in limit(pieces, self._max_bytes - stream.tell()):
+                transfer.take(piece, self._append)
+        if total not in (None, stream.tell()):
+            raise ConnectionError(f"the connection ended after {stream.tell()} of {total} bytes")
+
+    def _append(self, piece: bytes) -> None:
+        self._stream.write(piece)
+        self._on_bytes(len(piece))
+
+    def _forget(self, nothing: bytes) -> None:
+        self._on_bytes(-self._stream.seek(0, os.SEEK_END))
+        self._stream.seek(0)
+        self._stream.truncate()
 
 
 def _content_range(headers: Message) -> tuple[int | None, int | None]:
     """Returns first byte and file size of a header ``bytes 5-9/10`` or ``bytes */10``."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", headers["Content-Range"] or "")
     return (parse_number(match[1]), parse_number(match[2])) if match else (None, None)
-
-
-def _forget(stream: BinaryIO, on_bytes: Callable[[int], object]) -> None:
-    on_bytes(-stream.seek(0, os.SEEK_END))
-    stream.seek(0)
-    stream.truncate()

@@ -1,16 +1,16 @@
 """Store in a folder of a web server."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
 
 from md2dist.errors import ShardError
-from md2dist.storage.download import is_address, is_transient, parse_number
+from md2dist.storage.download import is_transient
 from md2dist.storage.store import CHUNK, ByteRange, StoreError
+from md2dist.storage.typed_json import make_printable
+from md2dist.storage.web import is_address, open_web, parse_number
 
 _PARTIAL = 206  # status
 _MISSING = (404, 410)  # statuses
@@ -46,11 +46,11 @@ class HttpStore:
         with self._request(name, byte_range) as response:
             if byte_range and response.status != _PARTIAL:
                 raise StoreError("the server ignores the requested byte range", is_transient=True)
-            missing = parse_number(response.headers["Content-Length"]) or 0
-            while piece := response.read(CHUNK):
-                missing -= len(piece)
+            missing = parse_number(response.headers["Content-Length"])
+            while missing != 0 and (piece := response.read1(CHUNK)):  # what has arrived
+                missing = missing and missing - len(piece)
                 yield piece
-            if missing > 0:
+            if missing:
                 raise StoreError(
                     f"the connection ended {missing} bytes too early", is_transient=True
                 )
@@ -64,8 +64,7 @@ class HttpStore:
             with self._request(name, (0, 1)) as response:
                 is_part = response.status == _PARTIAL  # "bytes 0-0/1234", or "/*"
                 size = response.headers["Content-Range" if is_part else "Content-Length"]
-        found = re.search(r"\d+$", size or "")
-        return int(found[0]) if found else None
+        return parse_number((size or "").rpartition("/")[2])
 
     def has_ranges(self, name: str) -> bool:
         """Returns whether the server supports byte ranges, by requesting one."""
@@ -80,11 +79,12 @@ class HttpStore:
         address = address._replace(path=f"{address.path.rstrip('/')}/{quote(name)}").geturl()
         headers = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range else {}
         try:
-            request = Request(address, headers=headers, method=method)
-            with urlopen(request, timeout=self._timeout) as response:
+            with open_web(
+                address, headers=headers, method=method, timeout=self._timeout
+            ) as response:
                 yield response
         except HTTPError as error:
-            reason = f"the server responds {error.code} {error.reason}"
+            reason = f"the server responds {error.code} {make_printable(error.reason)[:100]}"
             if method == "HEAD" and error.code in _METHOD_REFUSED:
                 raise _RefusedError(reason, is_transient=False) from None
             is_missing = error.code in _MISSING
@@ -93,6 +93,6 @@ class HttpStore:
             ) from None
         except (InvalidURL, ValueError) as error:
             # Some addresses are invalid, and a server can redirect to one.
-            raise StoreError(error, is_transient=False) from None
+            raise StoreError(f"invalid address ({error})", is_transient=False) from None
         except (OSError, HTTPException) as error:
             raise StoreError(error, is_transient=True) from None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from md2dist.errors import ShardError
+from md2dist.storage.bounded import open_regular
 from md2dist.storage.http_store import HttpStore
 from md2dist.storage.pipe_store import PipeStore
 from md2dist.storage.retries import INTERACTIVE
@@ -16,7 +17,7 @@ from md2dist.storage.store import CHUNK, ByteRange, Store, StoreError, fetch_byt
 
 _KINDS = {"http://": HttpStore, "https://": HttpStore, "s3://": S3Store, "pipe:": PipeStore}
 # Other errors may be transient on a network file system.
-_LASTING = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
+_LASTING = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
 
 
 def is_url(place: str | Path) -> bool:
@@ -44,16 +45,22 @@ def open_store(place: str | Path, timeout: float) -> Store:
     return FolderStore(Path(place))
 
 
-def map_file(place: str | Path, name: str) -> memoryview:
+def map_file(place: str | Path, name: str, num_bytes: int) -> memoryview:
     """Returns the bytes of a file; a local file is mapped, and read on access.
+
+    Args:
+        place: as for `open_store`.
+        name: of the file.
+        num_bytes: its expected size; more are not fetched from a store.
 
     Raises:
         OSError: if a local file cannot be read.
         ShardError: if it cannot be fetched from a store.
     """
     if is_url(place):
-        return memoryview(fetch_bytes(open_store(place, INTERACTIVE.timeout), name, INTERACTIVE))
-    with (Path(place) / name).open("rb") as file:
+        store = open_store(place, INTERACTIVE.timeout)
+        return memoryview(fetch_bytes(store, name, INTERACTIVE, max_bytes=num_bytes))
+    with open_regular(Path(place) / name) as file:
         if not os.fstat(file.fileno()).st_size:
             return memoryview(b"")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -68,7 +75,7 @@ class FolderStore:
     def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of a file, or of a part of it."""
         start, stop = byte_range or (0, self.size(name))
-        with _raising_store_errors(), (Path(self.url) / name).open("rb") as stream:
+        with _raising_store_errors(), open_regular(Path(self.url) / name) as stream:
             stream.seek(start)
             while piece := stream.read(min(stop - stream.tell(), CHUNK)):
                 yield piece

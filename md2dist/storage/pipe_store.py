@@ -11,7 +11,9 @@ from typing import IO
 
 from md2dist.errors import ShardError
 from md2dist.storage.store import CHUNK, ByteRange, StoreError
+from md2dist.storage.typed_json import make_printable
 
+_LONGEST_REASON = 1000  # bytes of what the command says
 _NO_COMMAND = (126, 127)  # exit codes of a shell that cannot run it
 
 
@@ -91,5 +93,6 @@ class PipeStore:
 
 
 def _last_line(stream: IO[bytes]) -> str:
-    stream.seek(0)
-    return (stream.read().decode(errors="replace").strip().splitlines() or [""])[-1]
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LONGEST_REASON))
+    lines = stream.read().decode(errors="replace").strip().splitlines()
+    return make_printable(lines[-1]) if lines else ""

@@ -1,8 +1,13 @@
 """Retries with exponential backoff."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
+
+from md2dist.storage.transfer import TransferError
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_WAIT = 30.0  # s
 _Result = TypeVar("_Result")
@@ -14,6 +19,7 @@ class RetryPolicy(NamedTuple):
     num_tries: int = 8  # in a row without a new byte
     first_wait: float = 1.0  # s, doubled after each failure, up to 30 s
     timeout: float = 30.0  # s without a byte before a connection counts as broken
+    warns: bool = False  # whether failures are logged from the second one in a row on
 
 
 BACKGROUND = RetryPolicy()
@@ -25,6 +31,7 @@ def retry(
     is_transient: Callable[[Exception], bool],
     retry_policy: RetryPolicy,
     progress: Callable[[], int] = lambda: 0,
+    what: str = "",
 ) -> _Result:
     """Calls a function until it succeeds, with exponential backoff.
 
@@ -32,7 +39,9 @@ def retry(
         attempt: the function; it raises on failure.
         is_transient: returns whether a retry may succeed after an exception.
         retry_policy: its `num_tries` limits the failures in a row without progress.
-        progress: returns a number that grows as `attempt` makes progress.
+        progress: returns a number that grows as `attempt` makes progress; where it is too slow,
+            that does not count.
+        what: what is tried, for the log.
 
     Returns:
         The result of the first successful call.
@@ -46,7 +55,11 @@ def retry(
         try:
             return attempt()
         except Exception as error:
-            failures = 1 if progress() > before else failures + 1
+            is_progress = progress() > before and not isinstance(error, TransferError)
+            failures = 1 if is_progress else failures + 1
             if failures >= retry_policy.num_tries or not is_transient(error):
                 raise
+            if retry_policy.warns and failures > 1:
+                next_try = f"try {failures + 1} of {retry_policy.num_tries} follows"
+                logger.warning("%s: %s; %s", what, error, next_try)
         time.sleep(min(retry_policy.first_wait * 2 ** (failures - 1), _LONGEST_WAIT))

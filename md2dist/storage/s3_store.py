@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from md2dist.errors import ShardError
-from md2dist.storage.store import CHUNK, NUM_AT_ONCE, ByteRange, StoreError
+from md2dist.storage.store import NUM_AT_ONCE, ByteRange, StoreError
 
+_CHUNK = 1 << 15  # bytes, which boto3 waits for: at the lowest accepted speed, half a minute
 # Error codes for expired credentials, which may have been renewed meanwhile.
 _OUTDATED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestExpired")
 
@@ -41,7 +42,7 @@ class S3Store:
         headers = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range else {}
         with self._open() as client:
             response = client.get_object(**self._address(name), **headers)
-            yield from response["Body"].iter_chunks(CHUNK)
+            yield from response["Body"].iter_chunks(_CHUNK)
 
     def size(self, name: str) -> int:
         """Returns the size of an object in bytes."""

@@ -6,8 +6,9 @@ from typing import Protocol, TypeVar
 
 from md2dist.errors import ShardError
 from md2dist.storage.retries import RetryPolicy, retry
+from md2dist.storage.transfer import TooManyBytesError, Transfer, TransferError, limit, run_transfer
 
-CHUNK = 1 << 18  # bytes that a store yields at once
+CHUNK = 1 << 18  # bytes that a store yields at once, at most
 NUM_AT_ONCE = 16  # concurrent requests to a store at most, over all threads of a process
 ByteRange = tuple[int, int]  # first byte, and the byte after the last one
 _Answer = TypeVar("_Answer")
@@ -52,36 +53,75 @@ class Store(Protocol):
 
 
 def with_retries(
-    store: Store, name: str, request: Callable[[], _Answer], retry_policy: RetryPolicy
+    store: Store,
+    name: str,
+    request: Callable[[Transfer], _Answer],
+    retry_policy: RetryPolicy,
+    accept: Callable[[_Answer], object] = lambda answer: None,
 ) -> _Answer:
     """Sends a request to a store until it succeeds.
 
     Args:
         store: receives the request.
         name: file that the request is about.
-        request: sends it once.
+        request: sends it once, and counts the bytes that arrive.
         retry_policy: for a store that fails or stalls.
+        accept: checks the answer, however long that takes; raises a `StoreError`.
 
     Raises:
         ShardError: naming the file, the store and the reason, if the store keeps failing or has no
             such file.
     """
+
+    def attempt() -> _Answer:
+        try:
+            answer = run_transfer(request, retry_policy.timeout)
+        except TransferError as error:
+            is_transient = not isinstance(error, TooManyBytesError)
+            raise StoreError(error, is_transient=is_transient) from None
+        accept(answer)
+        return answer
+
     try:
-        return retry(request, lambda e: isinstance(e, StoreError) and e.is_transient, retry_policy)
+        return retry(
+            attempt,
+            lambda error: isinstance(error, StoreError) and error.is_transient,
+            retry_policy,
+            what=f"{name} from {store.url}",
+        )
     except StoreError as error:
         tried = f"tried {retry_policy.num_tries} times: " if error.is_transient else ""
         raise ShardError(f"{name} cannot be fetched from {store.url}: {tried}{error}") from None
 
 
 def fetch_bytes(
-    store: Store, name: str, retry_policy: RetryPolicy, byte_range: ByteRange | None = None
+    store: Store,
+    name: str,
+    retry_policy: RetryPolicy,
+    byte_range: ByteRange | None = None,
+    *,
+    max_bytes: int,
 ) -> bytes:
     """Fetches a file, or a byte range of it, into memory.
 
+    Args:
+        store: holds the file.
+        name: of the file.
+        retry_policy: for a store that fails or stalls.
+        byte_range: None for the whole file.
+        max_bytes: more are never received.
+
     Raises:
-        ShardError: if the store does not have it, or keeps failing.
+        ShardError: if the store does not have it, sends more, or keeps failing.
     """
-    return with_retries(store, name, lambda: b"".join(store.read(name, byte_range)), retry_policy)
+
+    def request(transfer: Transfer) -> bytes:
+        pieces: list[bytes] = []
+        for piece in limit(store.read(name, byte_range), max_bytes):
+            transfer.take(piece, pieces.append)
+        return b"".join(pieces)
+
+    return with_retries(store, name, request, retry_policy)
 
 
 def fetch_checked(
@@ -91,6 +131,8 @@ def fetch_checked(
     stream: BufferedRandom,
     check: Callable[[BufferedRandom], str],
     retry_policy: RetryPolicy,
+    *,
+    max_bytes: int,
 ) -> None:
     """Fetches a file, or a byte range of it, and checks the received bytes.
 
@@ -101,6 +143,7 @@ def fetch_checked(
         stream: the bytes are written to it, from its start on.
         check: returns what is wrong with the bytes up to the position of the stream, or "".
         retry_policy: for a store that fails or stalls.
+        max_bytes: more are never written.
 
     Raises:
         ShardError: if the store keeps failing, or sends wrong bytes.
@@ -108,15 +151,20 @@ def fetch_checked(
     """
     wrong_before = ""
 
-    def attempt() -> None:
+    def request(transfer: Transfer) -> str:
+        transfer.take(b"", lambda nothing: stream.seek(0))
+        try:
+            for piece in limit(store.read(name, byte_range), max_bytes):
+                transfer.take(piece, stream.write)
+        except TooManyBytesError as error:
+            return str(error)
+        return ""
+
+    def accept(wrong: str) -> None:
         nonlocal wrong_before
-        stream.seek(0)
-        for piece in store.read(name, byte_range):
-            stream.write(piece)
-        stream.truncate()  # an earlier try may have written more
-        if wrong := check(stream):
+        if wrong := wrong or check(stream):
             # Transfer damage is hardly the same twice: then the store itself holds wrong bytes.
             is_transient, wrong_before = wrong != wrong_before, wrong
             raise StoreError(wrong, is_transient=is_transient)
 
-    with_retries(store, name, attempt, retry_policy)
+    with_retries(store, name, request, retry_policy, accept)

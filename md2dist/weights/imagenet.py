@@ -26,6 +26,7 @@ TORCHVISION_SHA256 = {  # of IMAGENET1K_V1; the files' names end with the first 
     101: "63fe2227b86e8f1f2063f43a75c84d195911b6a0eace650907dd3dc62dd49a0a",
     152: "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
 }
+_MAX_BYTES = 1 << 30  # of a weight file; ResNet-152 has 2**28
 TORCHVISION_URL = "https://download.pytorch.org/models/"
 
 
@@ -103,7 +104,13 @@ def _fetch(url: str) -> Path:
     try:
         with tqdm(desc=target.name, unit="B", unit_scale=True, disable=is_silent) as bar:
             download(
-                address, target, check, wait=True, retry_policy=INTERACTIVE, on_bytes=bar.update
+                address,
+                target,
+                check,
+                max_bytes=_MAX_BYTES,
+                wait=True,
+                retry_policy=INTERACTIVE,
+                on_bytes=bar.update,
             )
     except DownloadError as error:
         raise WeightsError(

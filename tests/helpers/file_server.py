@@ -1,7 +1,7 @@
 """Web server on localhost that serves files from memory and injects faults."""
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -11,7 +11,9 @@ class FileServer(ThreadingHTTPServer):
     Faults: a status code, optionally with a blank and an object store's error code; ``cut:N`` (N
     bytes, then the connection is closed), ``stall:N`` (N bytes, then no more), ``no-range`` (the
     whole file instead of the requested range), ``wrong-range``, ``no-length``, ``two-lengths``,
-    ``flip`` (one bit is flipped), ``long`` (extra bytes at the end), ``""`` (none).
+    ``flip`` (one bit is flipped), ``long`` (extra bytes at the end), ``endless`` (bytes without
+    end), ``drip:N`` (N bytes, then one now and then), ``drip-head`` (the same in the header),
+    ``""`` (none).
     """
 
     daemon_threads = True
@@ -59,6 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.headers["Range"]
         self.server.requests.append((self.command, self.path, asked))
         self.server.last_signature = self.headers["Authorization"]
+        if fault == "drip-head":
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nServer: ")
+            self._drip()
+            return
         path = self.path.lstrip("/")
         if path in self.server.redirects:
             self.send_response(302)
@@ -92,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = bytes([content[0] ^ 1]) + content[1:]
         if fault == "long":
             content += b"more"
-        if fault != "no-length":
+        if fault not in ("no-length", "endless"):
             length = str(len(content))
             self.send_header("Content-Length", length + f", {length}" * (fault == "two-lengths"))
         self.end_headers()
@@ -102,6 +108,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             if kind == "stall":
                 self.server.end_of_stalls.wait(30)
+            elif kind == "drip":
+                self._drip()
+            elif kind == "endless":
+                with suppress(OSError):  # the client has left
+                    while not self.server.end_of_stalls.is_set():
+                        self.wfile.write(bytes(1 << 16))
+
+    def _drip(self) -> None:
+        with suppress(OSError):
+            while not self.server.end_of_stalls.wait(0.05):
+                self.wfile.write(b"x")
 
     def log_message(self, format, *args):  # the name in BaseHTTPRequestHandler
         pass

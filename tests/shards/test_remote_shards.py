@@ -155,7 +155,7 @@ def test_a_remote_dataset_shows_its_address_and_pickles(server, folder, cache):
         ("http://127.0.0.1:9/shards", r"index\.json cannot be fetched .* tried 3 times"),
         (
             "http://exa..mple/shards",
-            r"index\.json cannot be fetched from http://exa\.\.mple/.*: enc",
+            r"index\.json cannot be fetched from http://exa\.\.mple/.*: invalid address \(enc",
         ),
         *(
             (place, "is not a valid address; expected https://host/folder, with spaces")

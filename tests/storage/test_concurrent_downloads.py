@@ -28,7 +28,7 @@ def server():
 
 def fetch(url: str, folder: Path, *, check=lambda path: None, **options) -> Path:
     path = folder / "file.bin"
-    download(f"{url}/file.bin", path, check, retry_policy=HASTY, **options)
+    download(f"{url}/file.bin", path, check, max_bytes=1 << 20, retry_policy=HASTY, **options)
     return path
 
 

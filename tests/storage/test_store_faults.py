@@ -205,9 +205,9 @@ def test_a_cached_file_that_goes_bad_is_fetched_again_once(
 @pytest.mark.parametrize(
     ("place", "owner", "method"),
     [
-        ("{url}", "http.client.HTTPResponse", "read"),
+        ("{url}", "http.client.HTTPResponse", "read1"),
         ("pipe:cat {folder}/{{}}", "subprocess", "Popen"),
-        ("{folder}", "pathlib.Path", "open"),
+        ("{folder}", "md2dist.storage.open_store", "open_regular"),
     ],
 )
 def test_what_this_machine_fails_at_on_the_way_to_a_store_passes(

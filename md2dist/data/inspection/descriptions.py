@@ -47,7 +47,7 @@ def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
                     ]
                     yield from pool.map(describe, samples)
                 else:
-                    content = map_file(folder, entry.name)
+                    content = map_file(folder, entry.name, entry.num_bytes)
                     yield from (describe(content[start:stop]) for start, stop in byte_ranges)
             except (OSError, ShardError) as error:
                 raise ShardError(
@@ -71,7 +71,9 @@ class _RemoteSample:
         if not 0 <= first <= end <= len(self._piece):
             start = self._start + part.start
             stop = min(max(start + _PIECE, self._start + part.stop), self._stop)
-            self._piece = fetch_bytes(self._store, self._name, INTERACTIVE, (start, stop))
+            self._piece = fetch_bytes(
+                self._store, self._name, INTERACTIVE, (start, stop), max_bytes=stop - start
+            )
             self._piece_start = part.start
             first, end = 0, part.stop - part.start
         return self._piece[first:end]
@@ -83,6 +85,6 @@ def _find_ranges(folder: str | Path) -> Store | None:
         return None
     store = open_store(folder, INTERACTIVE.timeout)
     has_ranges = with_retries(
-        store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), INTERACTIVE
+        store, MANIFEST_NAME, lambda transfer: store.has_ranges(MANIFEST_NAME), INTERACTIVE
     )
     return store if has_ranges else None

@@ -97,7 +97,7 @@ def check_shards(
 def _check_shard(job: _Job) -> ShardReport:
     name, recipe = job.entry.name, job.recipe
     try:
-        content = map_file(job.folder, name)
+        content = map_file(job.folder, name, job.entry.num_bytes)
     except (OSError, ShardError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         return ShardReport(name, [Fault(name, "", f"cannot be read ({reason})")], [])

@@ -118,7 +118,14 @@ def fetch_archive(
     if archive.path.is_file():
         on_bytes(archive.num_bytes)
         return
-    download(archive.url, archive.path, _check_zip, retry_policy=retry_policy, on_bytes=on_bytes)
+    download(
+        archive.url,
+        archive.path,
+        _check_zip,
+        max_bytes=archive.num_bytes,
+        retry_policy=retry_policy,
+        on_bytes=on_bytes,
+    )
 
 
 def _check_zip(path: Path) -> None:

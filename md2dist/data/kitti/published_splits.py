@@ -19,6 +19,9 @@ BASE_URL = (
 )
 
 
+_MAX_BYTES = 1 << 24  # of a list
+
+
 class PublishedList(NamedTuple):
     """A file of the ``splits`` folder of the authors' repository."""
 
@@ -119,6 +122,7 @@ def fetch_split(
             f"{base_url}/{listed.path}",
             target,
             lambda path: check_sha256(path, listed.sha256),
+            max_bytes=_MAX_BYTES,
             wait=True,
             retry_policy=retry_policy,
         )

@@ -12,7 +12,7 @@ from md2dist.storage.hashing import hash_stream
 from md2dist.storage.typed_json import Count, Digest, FileName, Items
 
 _MIN_SAMPLE_BYTES = 1024  # a header and the metadata, in blocks of 512 bytes
-_MAX_SHARD_BYTES = 1 << 40
+_MAX_SHARD_BYTES = 1 << 36
 
 
 @dataclass(frozen=True)

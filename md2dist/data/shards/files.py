@@ -17,6 +17,7 @@ from md2dist.storage.hashing import hash_stream
 from md2dist.storage.read_ahead import ReadAheadLimits
 from md2dist.storage.retries import RetryPolicy
 from md2dist.storage.store import Store, StoreError, fetch_checked, with_retries
+from md2dist.storage.transfer import Transfer
 
 MOST_OPEN_SHARDS = 512  # open files per process; the usual limit is 1024
 _FILES_AHEAD = 64  # samples open per process, if samples are fetched
@@ -99,7 +100,7 @@ class FolderFiles:
         path = self._folder / self._manifest.shards[shard_range.shard].name
         remedy = "copy the shard again, or pack again"
         try:
-            file = OpenFile(path, os.open(path, os.O_RDONLY))
+            file = OpenFile(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK))
         except OSError as error:
             raise ShardError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
         found = os.fstat(file.descriptor).st_size
@@ -143,7 +144,7 @@ class CachedFiles:
         self._retry_policy = retry_policy
         self.cache_bytes: int | None = cache.max_bytes
         self.reads_whole_shards = not with_retries(
-            store, MANIFEST_NAME, lambda: store.has_ranges(MANIFEST_NAME), retry_policy
+            store, MANIFEST_NAME, lambda transfer: store.has_ranges(MANIFEST_NAME), retry_policy
         )
 
     def shard_range(self, shard: int, place: int) -> ShardRange:
@@ -166,7 +167,7 @@ class CachedFiles:
     def find_fault(self, entry: ShardEntry) -> str:
         """Compares the size of the file in the store with the manifest."""
 
-        def compare() -> str:
+        def compare(transfer: Transfer) -> str:
             try:
                 size = self._store.size(entry.name)
             except StoreError as error:
@@ -193,7 +194,15 @@ class CachedFiles:
         byte_range = None if shard_range.place is None else (shard_range.start, shard_range.stop)
         name = self._manifest.shards[shard_range.shard].name
         check = partial(self._check, shard_range)
-        fetch_checked(self._store, name, byte_range, stream, check, self._retry_policy)
+        fetch_checked(
+            self._store,
+            name,
+            byte_range,
+            stream,
+            check,
+            self._retry_policy,
+            max_bytes=shard_range.num_bytes,
+        )
 
     def _check(self, shard_range: ShardRange, stream: BufferedRandom) -> str:
         """Returns a description of what is wrong with fetched bytes; "" if nothing is."""

@@ -83,7 +83,9 @@ def read_manifest(folder: str | Path, retry_policy: RetryPolicy = INTERACTIVE) -
         ShardError: if the manifest is missing, or `parse_manifest` rejects it.
     """
     if is_url(folder):
-        content = fetch_bytes(open_store(folder, retry_policy.timeout), MANIFEST_NAME, retry_policy)
+        store = open_store(folder, retry_policy.timeout)
+        warning = retry_policy._replace(warns=True)  # nothing else has been said yet
+        content = fetch_bytes(store, MANIFEST_NAME, warning, max_bytes=MAX_BYTES)
         return parse_manifest(content, f"{folder}/{MANIFEST_NAME}")
     path = Path(folder) / MANIFEST_NAME
     try:
