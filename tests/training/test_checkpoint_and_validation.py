@@ -1,4 +1,5 @@
 import logging
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -37,3 +38,21 @@ def test_failures_of_all_ranks_are_logged_on_one_terminal(monkeypatch, caplog, r
         (level, "the disk is full; training continues and saves again at the next checkpoint"),
         (level, "step 2 is not validated: shard 3 is damaged; training continues"),
     ]
+
+
+def test_a_checkpoint_that_was_deleted_is_made_again_at_the_end(monkeypatch, tmp_path):
+    def save(self, num_done):
+        (tmp_path / "checkpoints" / f"step-{num_done:08d}").mkdir(parents=True)
+        self._saved_step = num_done
+
+    monkeypatch.setattr(CheckpointAndValidation, "save", save)
+    setup = SimpleNamespace(checkpoint=None)
+    report = SimpleNamespace(flush=lambda *_: None)
+    config = load_config([], [f"log.run_dir={tmp_path}"])
+    world = World(0, 0, 1, torch.device("cpu"))
+    checkpoints = CheckpointAndValidation(None, None, config, setup, report, world, None)
+    for number in range(3):
+        checkpoints.before_end(4, 0)
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000004"]
+        if number == 1:
+            shutil.rmtree(tmp_path / "checkpoints")
