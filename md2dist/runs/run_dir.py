@@ -70,6 +70,17 @@ def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
         atomic_write(config_file, settings.encode())
 
 
+def refuse_other_run(run_dir: Path) -> None:
+    """Refuses a folder that was deleted and in which another run has started since.
+
+    Raises:
+        ConfigError: if another run has started in `log.run_dir`.
+    """
+    file = _locks.get(run_dir)
+    if file is not None and Path(file.name).exists():
+        _check_lock(run_dir, file)
+
+
 def start_logging(run_dir: str, world: World) -> None:
     """Starts logging to `logs/rank-N.log` and to the terminal (other ranks: warnings only)."""
     folder = Path(run_dir) / "logs"

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from md2dist.errors import TrainingError
+from md2dist.runs.deleted_files import belongs_to_another_run, list_missing
 from md2dist.runs.metrics_file import drop_lines_after
 from md2dist.runs.progress import Progress
 from md2dist.runs.wandb_log import WandbLog
@@ -40,6 +42,7 @@ class RunLog:
         self._run_dir, self._wandb, self._is_main = run_dir, wandb, is_main
         self.step = first_step
         self._status_lock, self._is_over = threading.Lock(), False
+        self._is_loss_reported = False
         if not is_main:
             return
         self._metrics_path = run_dir / "metrics.jsonl"
@@ -74,6 +77,7 @@ class RunLog:
                 step,
             )
         self.write_status("running")
+        self._report_missing_files()
 
     def log_picture(self, name: str, picture: np.ndarray, step: int) -> None:
         """Writes a (H, W, 3) uint8 picture to logs/ and logs it to W&B."""
@@ -85,6 +89,29 @@ class RunLog:
         with _surviving_the_disk(path), atomic_open(path) as stream:
             Image.fromarray(picture).save(stream, format="PNG")
         self._wandb.log_picture(name, picture, step)
+
+    def check_files(self) -> None:
+        """Checks at the end that the files of the run are still there.
+
+        Raises:
+            TrainingError: on the main rank, naming those that someone has deleted or replaced.
+        """
+        if self._is_main and (missing := list_missing(self._run_dir, self._file)):
+            raise TrainingError(
+                f"log.run_dir={self._run_dir} was deleted or moved during the run: "
+                f"{' and '.join(missing)} missing; the checkpoint of step {self.step} is there"
+            )
+
+    def _report_missing_files(self) -> None:
+        missing = list_missing(self._run_dir, self._file)
+        if missing and not self._is_loss_reported:
+            self._is_loss_reported = True
+            logger.error(
+                "log.run_dir=%s was deleted or moved: %s missing; training continues and saves "
+                "its next checkpoint there",
+                self._run_dir,
+                " and ".join(missing),
+            )
 
     def write_status(self, state: str, message: str = "") -> None:
         """Writes status.json: the step and the state (running, preempted, finished or failed)."""
@@ -114,6 +141,10 @@ class RunLog:
         if message:
             status["message"] = message
         path = self._run_dir / "status.json"
+        if not self._run_dir.is_dir() or (
+            self._is_main and belongs_to_another_run(self._run_dir, self._file)
+        ):
+            return  # `check_files` reports it
         with _surviving_the_disk(path):
             atomic_write(path, f"{json.dumps(status)}\n".encode())
 

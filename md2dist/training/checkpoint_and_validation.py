@@ -4,14 +4,17 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from md2dist.config import Config, dump_config
 from md2dist.distributed.replicas import check_replicas
 from md2dist.distributed.watchdog import Watchdog
-from md2dist.distributed.world import World
+from md2dist.distributed.world import World, sum_over_ranks
 from md2dist.errors import CheckpointError, Md2distError
 from md2dist.evaluation.depth import EvaluationInterrupted
 from md2dist.runs.checkpoint import save_checkpoint
-from md2dist.runs.checkpoint_folder import find_best, note_validation, read_validation
+from md2dist.runs.checkpoint_folder import find_best, name_of, note_validation, read_validation
+from md2dist.runs.run_dir import refuse_other_run
 from md2dist.training.engine import Engine
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.reporter import Reporter
@@ -92,13 +95,13 @@ class CheckpointAndValidation:
             self._validate(num_done, checkpoint)
         self._report.restart_clock()
 
-    def before_stop(self, num_done: int, epoch: int) -> None:
-        """Saves the run before it stops, unless this step is saved already.
+    def before_end(self, num_done: int, epoch: int) -> None:
+        """Saves the run before it ends, unless this step is saved and still there.
 
         Raises:
             CheckpointError: on all ranks, if it cannot be written.
         """
-        if num_done != self._saved_step:
+        if num_done != self._saved_step or not self._is_there(num_done):
             self._report.flush(num_done, epoch)
             self.save(num_done)
 
@@ -107,6 +110,7 @@ class CheckpointAndValidation:
 
         Raises:
             CheckpointError: on all ranks, if it cannot be written, or a weight is not finite.
+            ConfigError: on the main rank, if another run has started in `log.run_dir`.
             ReplicaError: on all ranks, if they hold different weights.
         """
         self._watchdog.report_progress(f"saving step {num_done}")
@@ -117,6 +121,8 @@ class CheckpointAndValidation:
                 f"{list_faults({'are not finite': faults})}; resume from the last checkpoint"
             )
         config, setup = self._config, self._setup
+        if self._world.is_main:
+            refuse_other_run(Path(config.log.run_dir))
         state = replace(setup.state, step=num_done, guard=self._guard.state())
         checkpoint = save_checkpoint(
             self._engine,
@@ -130,6 +136,11 @@ class CheckpointAndValidation:
         self._saved_step = num_done
         logger.info("step %d saved in %s", num_done, checkpoint)
         return checkpoint
+
+    def _is_there(self, step: int) -> bool:
+        """Whether the checkpoint of a step exists, as the main rank sees it; all ranks call it."""
+        is_there = self._world.is_main and (self._folder / name_of(step)).is_dir()
+        return sum_over_ranks(torch.tensor(float(is_there))).item() > 0
 
     def _validate(self, num_done: int, checkpoint: Path | None) -> None:
         if self._setup.val_set is None:

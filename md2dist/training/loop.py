@@ -69,8 +69,7 @@ def train(
         checkpoints.after_step(num_done, epoch)
     skipped.flush()
     is_finished = num_done >= setup.last_step and not checkpoints.owes_validation
-    if not is_finished:
-        checkpoints.before_stop(num_done, epoch)
+    checkpoints.before_end(num_done, epoch)
     return is_finished
 
 

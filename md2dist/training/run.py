@@ -77,6 +77,7 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
     log_start(config, setup, world)
     log.advance(setup.first_step)
     is_finished = train(config, setup, engine, guard, log, world, watchdog)
+    log.check_files()
     log.close("finished" if is_finished else "preempted")
     logger.info("%s", describe_end(config, log.step, is_finished=is_finished))
     return is_finished

@@ -7,7 +7,7 @@ import pytest
 
 from md2dist.errors import ConfigError
 from md2dist.runs import run_dir
-from md2dist.runs.run_dir import lock_run_dir, open_run_dir
+from md2dist.runs.run_dir import lock_run_dir, open_run_dir, refuse_other_run
 
 OTHER_RUN = """
 import fcntl, sys
@@ -125,3 +125,16 @@ def test_a_folder_that_cannot_be_written_is_a_config_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
         open_dir(tmp_path / "file" / "run")
+
+
+def test_a_run_whose_folder_was_deleted_saves_there_unless_another_run_has_started(tmp_path):
+    folder = tmp_path / "run"
+    open_dir(folder)
+    refuse_other_run(folder)
+    folder.rename(tmp_path / "moved")
+    refuse_other_run(folder)
+    folder.mkdir()
+    refuse_other_run(folder)  # made by a save
+    (folder / ".lock").touch()
+    with pytest.raises(ConfigError, match=r"another run has started in log.run_dir"):
+        refuse_other_run(folder)

@@ -1,8 +1,11 @@
 import json
+import shutil
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from md2dist.errors import TrainingError
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.wandb_log import WandbLog
 
@@ -104,3 +107,34 @@ def test_pictures_are_kept_as_files(tmp_path):
     log.log_picture("train/panel", picture, 7)
     log.close("finished")
     assert np.array_equal(Image.open(tmp_path / "logs" / "train-panel-00000007.png"), picture)
+
+
+def test_a_folder_that_was_deleted_is_logged_once_and_is_an_error_at_the_end(tmp_path, caplog):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").touch()
+    log = open_log(folder)
+    log.log(METRICS, 10)
+    log.check_files()
+    shutil.rmtree(folder)
+    for step in (20, 30):
+        log.advance(step)
+        log.log(METRICS, step)
+    [record] = caplog.records
+    assert "was deleted or moved: config.yaml and metrics.jsonl missing" in record.message
+    folder.mkdir()  # by the next checkpoint
+    with pytest.raises(TrainingError, match=r"config.yaml and metrics.jsonl missing.* step 30 is"):
+        log.check_files()
+    log.fail("deleted")
+    assert json.loads((folder / "status.json").read_text())["status"] == "failed"
+
+
+def test_the_status_of_another_run_in_the_same_folder_is_not_touched(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    log = open_log(folder)
+    folder.rename(tmp_path / "moved")
+    folder.mkdir()
+    open_log(folder).close("finished")
+    log.fail("deleted")
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"

@@ -1,4 +1,5 @@
 import logging
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -52,3 +53,21 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     with pytest.raises(CheckpointError, match=words):
         checkpoints.save(9)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_was_deleted_is_made_again_at_the_end(monkeypatch, tmp_path):
+    def save(self, num_done):
+        (tmp_path / "checkpoints" / f"step-{num_done:08d}").mkdir(parents=True)
+        self._saved_step = num_done
+
+    monkeypatch.setattr(CheckpointAndValidation, "save", save)
+    setup = SimpleNamespace(checkpoint=None)
+    report = SimpleNamespace(flush=lambda *_: None)
+    config = load_config([], [f"log.run_dir={tmp_path}"])
+    world = World(0, 0, 1, torch.device("cpu"))
+    checkpoints = CheckpointAndValidation(None, None, config, setup, report, world, None)
+    for number in range(3):
+        checkpoints.before_end(4, 0)
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000004"]
+        if number == 1:
+            shutil.rmtree(tmp_path / "checkpoints")
