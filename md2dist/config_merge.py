@@ -1,5 +1,6 @@
 """Merging of YAML files and `key=value` overrides into a typed schema."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from difflib import get_close_matches
@@ -12,6 +13,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from md2dist.errors import ConfigError
+from md2dist.storage.text import read_text
+
+_MAX_BYTES = 1 << 20  # of a settings file
 
 
 class ConfigMerge:
@@ -156,13 +160,14 @@ def _find_file(path: Path) -> Path:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = OmegaConf.to_container(OmegaConf.load(_find_file(path)))
+        text = read_text(_find_file(path), str(path), ConfigError, _MAX_BYTES)
+        content = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
     except FileNotFoundError:
         places = (Path("configs", f"{path}.yaml"), Path("configs", path), Path(f"{path}.yaml"))
         found = next((place for place in places if place.is_file()), None)
         remedy = f"did you mean {found}?" if found else "see configs/ for examples"
         raise ConfigError(f"configuration file {path} not found; {remedy}") from None
-    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError) as error:
         raise ConfigError(
             f"{path} cannot be parsed as YAML: {' '.join(str(error).split())}"
         ) from None

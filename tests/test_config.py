@@ -229,6 +229,21 @@ def test_a_file_that_is_not_a_configuration_is_refused_by_name(tmp_path, content
         assert load_config([path]) == Config()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_is_read_as_any_editor_writes_it(tmp_path, encoding):
+    (tmp_path / "run.yaml").write_bytes("seed: 7\r\nlog: {run_dir: ä}\r\n".encode(encoding))
+    config = load_config([tmp_path / "run.yaml"])
+    assert (config.seed, config.log.run_dir) == (7, "ä")
+
+
+@pytest.mark.parametrize("content", [b"seed: 7\0", b"seed: 7 \xff", b"#" * (2 << 20)])
+def test_a_file_that_is_no_text_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "run.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"run\.yaml (is not text|has a zero|has more than)") as e:
+        load_config([tmp_path / "run.yaml"])
+    assert "\n" not in str(e.value)
+
+
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         load_config([tmp_path / "nowhere.yaml"])

@@ -74,6 +74,8 @@ def test_a_missing_calibration_file_is_named(tree, name):
         ("calib_cam_to_cam.txt", "S_rect_03:", "S_rect_03: 1", "S_rect_03 of 2 numbers"),
         ("calib_cam_to_cam.txt", "R_rect_00: 1", "R_rect_00: x1", "R_rect_00 of 9 numbers"),
         ("calib_velo_to_cam.txt", "T:", "T_:", "T of 3 numbers"),
+        ("calib_cam_to_cam.txt", "P_rect_02:", "P_rect_02: 1", "P_rect_02 of 12 .*; it has 13"),
+        ("calib_cam_to_cam.txt", "R_rect_00: 1.", "R_rect_00: 1,", "'1,000000e.* is none .* 0.5"),
     ],
 )
 def test_a_broken_calibration_entry_is_named(tree, file, old, new, named):
@@ -138,3 +140,48 @@ def test_the_entries_of_a_calibration_may_be_in_several_archives(tmp_path):
     calibration = read_calibration(SourceTree(tmp_path), "09")
     assert calibration.P_rect[:, 0, 0].tolist() == [1, 2, 2, 2]
     assert calibration.velo_to_cam.tolist() == np.eye(4).tolist()
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda text: text.replace(":", " :"),
+        lambda text: text.replace(" ", "\t").replace(":", "\t: "),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace(" ", "   ").replace("\n", "  \n \n"),
+        lambda text: f"\N{BYTE ORDER MARK}{text}",
+    ],
+)
+def test_a_calibration_that_an_editor_has_written_means_the_same(tree, rewrite):
+    expected = load_calibration(tree / DATE)
+    for path in (tree / DATE).glob("*.txt"):
+        text = path.read_text().partition("\n")[2]  # without the time, so that an entry is first
+        path.write_bytes(rewrite(text).encode())
+    for array, same in zip(expected, load_calibration(tree / DATE), strict=True):
+        np.testing.assert_array_equal(array, same)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"\xff\xd8\xff", "is not text in UTF-8"), (b"P0: 1\0", "has a zero byte in line 1")],
+)
+def test_a_calibration_that_is_no_text_is_named(tree, content, words):
+    (tree / DATE / "calib_velo_to_cam.txt").write_bytes(content)
+    with pytest.raises(KittiDataError, match=rf"calibration file calib_velo_to_cam\.txt {words}"):
+        load_calibration(tree / DATE)
+
+
+def test_a_scan_that_kitti_lacks_is_not_to_be_downloaded(tree):
+    drive = DRIVE.replace("0005", "0009")
+    (tree / DRIVE).rename(tree / drive)
+    with pytest.raises(
+        KittiDataError, match=rf"177\.bin; KITTI itself .* 177 to 180 of {drive}: le"
+    ):
+        find_scan(SourceTree(tree), drive, 177)
+    with pytest.raises(
+        KittiDataError, match=r"181\.bin; other scans are there: KITTI itself lacks"
+    ):
+        find_scan(SourceTree(tree), drive, 181)
+    shutil.rmtree(tree / drive / "velodyne_points")
+    with pytest.raises(KittiDataError, match=rf"181\.bin; download the drive {drive}, or pack"):
+        find_scan(SourceTree(tree), drive, 181)

@@ -13,9 +13,11 @@ import numpy as np
 
 from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.data.images import decode_pixels
+from md2dist.data.kitti.calibration_file import CalibrationFile
 from md2dist.data.kitti.layout import RAW_CALIBRATION, calibration_files, is_odometry
 from md2dist.data.kitti.tree import SourceTree, naming_the_roots
 from md2dist.errors import KittiDataError
+from md2dist.storage.text import decode_text
 
 _SCAN_RANGE = 1000.0  # m; KITTI's scanner reaches 120 m
 
@@ -52,7 +54,7 @@ def load_calibration(date_folder: str | Path) -> Calibration:
     """
     tree = SourceTree(date_folder)
     with naming_the_roots(tree):
-        return _parse_raw(*(_Entries(tree, name) for name in RAW_CALIBRATION))
+        return _parse_raw(*(CalibrationFile(tree, name) for name in RAW_CALIBRATION))
 
 
 def read_calibration(tree: SourceTree, drive: str, *, use_scans: bool = True) -> Calibration:
@@ -67,7 +69,7 @@ def read_calibration(tree: SourceTree, drive: str, *, use_scans: bool = True) ->
     Raises:
         KittiDataError: if a file is missing, or lacks an entry or some of its numbers.
     """
-    first, *others = (_Entries(tree, name) for name in calibration_files(drive))
+    first, *others = (CalibrationFile(tree, name) for name in calibration_files(drive))
     return _parse_odometry(first, use_scans) if is_odometry(drive) else _parse_raw(first, *others)
 
 
@@ -82,7 +84,7 @@ def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
             numbers.
     """
     name = f"{drive}/oxts/data/{frame:010d}.txt"
-    content = tree.read(name)
+    content = decode_text(tree.read(name), f"navigation record {name}", KittiDataError)
     try:
         _, _, _, _, _, _, north, east, *_ = map(float, content.split())
     except ValueError:
@@ -140,7 +142,7 @@ def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
     return counts / np.float32(DEPTH_UNITS_PER_METRE)
 
 
-def _parse_raw(cameras: "_Entries", velodyne: "_Entries") -> Calibration:
+def _parse_raw(cameras: CalibrationFile, velodyne: CalibrationFile) -> Calibration:
     rotation, translation = velodyne.read("R", 3, 3), velodyne.read("T", 3, 1)
     widths_heights = np.stack([cameras.read(f"S_rect_0{i}", 2) for i in range(4)])
     return Calibration(
@@ -151,7 +153,7 @@ def _parse_raw(cameras: "_Entries", velodyne: "_Entries") -> Calibration:
     )
 
 
-def _parse_odometry(entries: "_Entries", use_scans: bool) -> Calibration:
+def _parse_odometry(entries: CalibrationFile, use_scans: bool) -> Calibration:
     try:
         velo_to_cam = entries.read("Tr", 3, 4) if use_scans else np.full((3, 4), np.nan)
     except KittiDataError as error:
@@ -170,35 +172,3 @@ def _parse_odometry(entries: "_Entries", use_scans: bool) -> Calibration:
 def _square(transform: np.ndarray) -> np.ndarray:
     """Extends a transform (3, 4) to homogeneous (4, 4)."""
     return np.vstack([transform, [0, 0, 0, 1]])
-
-
-class _Entries:
-    """The ``name: numbers`` lines of a calibration file, and of its copies in other archives."""
-
-    def __init__(self, tree: SourceTree, file: str):
-        self.file = file
-        self._copies = [(label, self._parse(content)) for label, content in tree.read_all(file)]
-
-    def read(self, name: str, *shape: int) -> np.ndarray:
-        found = [(label, texts[name]) for label, texts in self._copies if name in texts]
-        try:
-            arrays = [np.array(text.split(), np.float64).reshape(shape) for _, text in found]
-            first = arrays[0]
-        except (IndexError, ValueError):
-            raise KittiDataError(
-                f"{self.file}: expected an entry {name} of {math.prod(shape)} numbers"
-            ) from None
-        for (label, _), array in zip(found, arrays, strict=True):
-            if not np.allclose(first, array, rtol=1e-6, atol=0, equal_nan=True):
-                raise KittiDataError(
-                    f"{self.file}: the entry {name} {found[0][0]} differs from that {label}; keep "
-                    "one of the two files"
-                )
-        return first
-
-    def _parse(self, content: bytes) -> dict[str, str]:
-        try:
-            lines = content.decode().splitlines()
-        except UnicodeDecodeError as error:
-            raise KittiDataError(f"calibration file {self.file} is not text ({error})") from None
-        return dict(line.split(":", 1) for line in lines if ":" in line)

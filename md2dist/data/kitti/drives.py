@@ -38,6 +38,9 @@ ODOMETRY_DRIVES = {  # by sequence: its drive, and the drive's frame that is fra
     "09": ("2011_09_30/2011_09_30_drive_0033_sync", 0),
     "10": ("2011_09_30/2011_09_30_drive_0034_sync", 0),
 }
+SCANS_NOT_IN_KITTI = {  # frames of a drive without a laser scan
+    "2011_09_26/2011_09_26_drive_0009_sync": range(177, 181),
+}
 # fmt: on
 
 

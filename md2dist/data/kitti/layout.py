@@ -9,6 +9,7 @@ from posixpath import splitext
 from typing import Literal, NamedTuple
 
 from md2dist.data.image_reader import IMAGE_SUFFIXES
+from md2dist.data.kitti.drives import SCANS_NOT_IN_KITTI
 from md2dist.data.kitti.finder import DATE, RAW_CALIBRATION
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiDataError
@@ -81,12 +82,21 @@ def find_scan(tree: SourceTree, drive: str, frame: int) -> str:
     """
     layout = find_layout(drive)
     folder, name = layout.scans.format(drive=drive), f"{layout.name_frame(frame)}.bin"
-    if name not in tree.files(folder):
-        archive = "data_odometry_velodyne.zip" if is_odometry(drive) else f"the drive {drive}"
-        raise KittiDataError(
-            f"no laser scan {folder}/{name}; download {archive}, or pack with --ground-truth none"
-        )
-    return f"{folder}/{name}"
+    present = tree.files(folder)
+    if name in present:
+        return f"{folder}/{name}"
+    missing = SCANS_NOT_IN_KITTI.get(drive, range(0))
+    archive = "data_odometry_velodyne.zip" if is_odometry(drive) else f"the drive {drive}"
+    if frame in missing:
+        remedy = f"KITTI itself has none for the frames {missing[0]} to {missing[-1]} of {drive}"
+        remedy = f"{remedy}: leave them out of the split"
+    elif any(other.endswith(".bin") for other in present):
+        remedy = f"other scans are there: KITTI itself lacks a few, else extract {archive} again"
+    else:
+        remedy = f"download {archive}"
+    raise KittiDataError(
+        f"no laser scan {folder}/{name}; {remedy}, or pack with --ground-truth none"
+    )
 
 
 def find_annotated(tree: SourceTree, drive: str, frame: int, side: Side) -> str:

@@ -6,12 +6,15 @@ from typing import NamedTuple, cast
 
 from md2dist.data.kitti.layout import Side
 from md2dist.errors import SplitError
+from md2dist.storage.text import read_text
 
 EXPECTED_LINE = (
     "DATE/DRIVE FRAME SIDE of KITTI raw, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l, "
     "or SEQUENCE FRAME SIDE of KITTI odometry, e.g. 9 65 l"
 )
-_LINE = re.compile(r"([\w-]+/[\w-]+|\d{1,2})\s+(\d+)\s+([lr])", re.ASCII)
+_LINE = re.compile(r"([\w-]+/[\w-]+|\d{1,2})\s+(\d{1,10})\s+([lr])", re.ASCII)
+_MAX_BYTES = 64 << 20  # of a split file; the longest published one has 5 MB
+_LONGEST_SHOWN = 200  # characters of a line in a message
 _LONGEST_KEY = 86  # characters: a tar header holds 100, and the longest suffix is .annotated.npz
 
 
@@ -46,16 +49,17 @@ def read_split(path: str | Path) -> list[SplitLine]:
             is too long for a shard, or two samples have the same name.
     """
     try:
-        texts = Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SplitError(f"split file {path} cannot be read: {error}") from None
+        texts = read_text(Path(path), f"split file {path}", SplitError, _MAX_BYTES).splitlines()
+    except OSError as error:
+        raise SplitError(f"split file {path} cannot be read: {error.strerror}") from None
     first_seen: dict[str, tuple[int, SplitLine]] = {}
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             continue
         match = _LINE.fullmatch(text.strip())
         if match is None:
-            raise SplitError(f"{path}, line {number}: {text!r}; expected {EXPECTED_LINE}")
+            shown = text[:_LONGEST_SHOWN] + "..." * (len(text) > _LONGEST_SHOWN)
+            raise SplitError(f"{path}, line {number}: {shown!r}; expected {EXPECTED_LINE}")
         drive, frame, side = match.groups()
         line = SplitLine(drive.rjust(2, "0"), int(frame), cast(Side, side))
         if len(line.key) > _LONGEST_KEY:
