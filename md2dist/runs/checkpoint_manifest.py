@@ -4,18 +4,17 @@ Whoever reads a checkpoint compares the files with it first.
 """
 
 import json
-import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from md2dist.errors import CheckpointError
 from md2dist.runs.checkpoint_names import CONFIG_NAME, MANIFEST_NAME, STATES_NAME, step_of
 from md2dist.runs.resume_state import ResumeState
 from md2dist.storage.atomic import atomic_write
+from md2dist.storage.bounded import read_bounded
 from md2dist.storage.hashing import hash_file
-from md2dist.storage.typed_json import parse_record
+from md2dist.storage.typed_json import Count, Digest, FileName, parse_json
 
 NEEDED_FOR_WEIGHTS = (CONFIG_NAME, STATES_NAME)
 _LARGEST_BYTES = 1 << 24  # of a manifest; a rank adds about 150 bytes
@@ -25,15 +24,16 @@ _LARGEST_BYTES = 1 << 24  # of a manifest; a rank adds about 150 bytes
 class FileDigest:
     """Size and digest of a file."""
 
-    bytes: int
-    sha256: str
+    bytes: Count
+    sha256: Digest
 
 
-class Manifest(NamedTuple):
+@dataclass(frozen=True)
+class Manifest:
     """Content of a manifest."""
 
-    state: ResumeState
-    files: dict[str, FileDigest]  # by name
+    facts: ResumeState
+    files: dict[FileName, FileDigest]  # by name
 
 
 def write_manifest(checkpoint: Path, state: ResumeState) -> None:
@@ -59,20 +59,17 @@ def read_manifest(checkpoint: Path) -> Manifest:
     """
     path = checkpoint / MANIFEST_NAME
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_BYTES + 1)
-        manifest = _parse(content)
+        manifest = parse_json(read_bounded(path, _LARGEST_BYTES), Manifest)
     except FileNotFoundError:
         raise CheckpointError(f"{checkpoint} is damaged: {MANIFEST_NAME} is missing") from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
-        raise CheckpointError(f"{path} is damaged: {str(reason)[:200]}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
     named = step_of(checkpoint.resolve().name)
-    if named is not None and named != manifest.state.step:
+    if named is not None and named != manifest.facts.step:
         raise CheckpointError(
-            f"{checkpoint} is damaged: {MANIFEST_NAME} says step {manifest.state.step}"
+            f"{checkpoint} is damaged: {MANIFEST_NAME} says step {manifest.facts.step}"
         )
     return manifest
 
@@ -90,7 +87,8 @@ def verify_checkpoint(checkpoint: Path, names: Collection[str] | None = None) ->
     Raises:
         CheckpointError: if a file is missing or differs; names the first such file.
     """
-    state, files = read_manifest(checkpoint)
+    manifest = read_manifest(checkpoint)
+    files = manifest.files
     unlisted = set(NEEDED_FOR_WEIGHTS) - files.keys()
     if names is None:  # DeepSpeed would read them, too
         unlisted |= {path.name for path in checkpoint.glob("*_states.pt")} - files.keys()
@@ -109,17 +107,4 @@ def verify_checkpoint(checkpoint: Path, names: Collection[str] | None = None) ->
             raise CheckpointError(
                 f"{path} is damaged: its size or sha256 differs from the manifest"
             )
-    return state
-
-
-def _parse(content: bytes) -> Manifest:
-    if len(content) > _LARGEST_BYTES:
-        raise ValueError(f"it has more than {_LARGEST_BYTES} bytes")
-    values = json.loads(content)
-    if not isinstance(values, dict) or not isinstance(values.get("files"), dict):
-        raise ValueError("it lists no files")
-    files = {name: parse_record(FileDigest, entry) for name, entry in values["files"].items()}
-    for name in files:
-        if not re.fullmatch(r"[\w.-]+", name) or name in (".", ".."):
-            raise ValueError(f"{name!r} is not the name of a file")
-    return Manifest(ResumeState.from_json(values.get("facts")), files)
+    return manifest.facts

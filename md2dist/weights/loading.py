@@ -57,7 +57,7 @@ def find_model(path: str | Path) -> tuple[Path, int | None]:
     if is_published(path):
         return path.resolve(), None
     checkpoint = resolve_checkpoint(path).resolve()
-    return checkpoint, read_manifest(checkpoint).state.step
+    return checkpoint, read_manifest(checkpoint).facts.step
 
 
 def load_model(

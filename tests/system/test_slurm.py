@@ -54,7 +54,7 @@ def test_an_array_packs_and_a_dependent_job_merges(cluster, submit, tmp_path):
     assert run_command([*command, "--output", tmp_path / "one"]).returncode == 0
     assert cluster.wait_for_end(merge)["JobState"] == "COMPLETED", log.read_text()
     many, one = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("[!.]*")}
         for name in ("many", "one")
     )
     assert many == one

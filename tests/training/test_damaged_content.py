@@ -6,8 +6,7 @@ import re
 
 import pytest
 import torch
-from helpers.checkpoints import write_checkpoint
-from helpers.resume_states import resume_state
+from helpers.checkpoints import resume_state, write_checkpoint
 
 from md2dist.config import load_config
 from md2dist.runs.checkpoint_manifest import write_manifest

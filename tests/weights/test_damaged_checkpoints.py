@@ -74,28 +74,34 @@ DAMAGES = {
     "no settings": (remove_settings, f"damaged: {CONFIG_NAME} is missing"),
     "no weights": (remove_weights, f"damaged: {STATES_NAME} is missing"),
     "no manifest": (remove_manifest, f"damaged: {MANIFEST_NAME} is missing"),
-    "an empty manifest": (write_text(""), "manifest.json is damaged: Expecting value"),
+    "an empty manifest": (write_text(""), "manifest.json is damaged: it is no JSON"),
     "a manifest of zeros": (write_text("\0" * 99), "manifest.json is damaged"),
-    "another manifest": (write_text("[]"), "manifest.json is damaged: it lists no files"),
-    "a deep manifest": (write_text("[" * 100_000), "manifest.json is damaged: it is nested"),
-    "a long number": (write_text("1" * 5000), "manifest.json is damaged: Exceeds the limit"),
+    "another manifest": (write_text("[]"), "manifest.json is damaged: "),
+    "a deep manifest": (
+        write_text("[" * 100_000),
+        "manifest.json is damaged: it is no JSON: recursion limit",
+    ),
+    "a long number": (
+        write_text("1" * 5000),
+        "manifest.json is damaged: it is no JSON: number out of range",
+    ),
     "no list of files": (
         edit_manifest(lambda manifest: manifest["files"].clear()),
         f"damaged: {MANIFEST_NAME} does not list {CONFIG_NAME}",
     ),
     "a file elsewhere": (
         edit_manifest(lambda manifest: manifest["files"].update({"../x": {"bytes": 1}})),
-        "manifest.json is damaged: sha256 is missing",
+        "manifest.json is damaged: files.*expected a file name without a folder",
     ),
     "no digest": (
         edit_manifest(lambda manifest: manifest["files"][STATES_NAME].update(sha256=7)),
-        "manifest.json is damaged: sha256 is 7, expected a valid string",
+        "manifest.json is damaged: files.*sha256 is 7, expected a valid string",
     ),
     "a path": (
         edit_manifest(
             lambda manifest: manifest["files"].update({"../x": {"bytes": 1, "sha256": ""}})
         ),
-        "manifest.json is damaged: '../x' is not the name of a file",
+        "manifest.json is damaged: .*expected a file name without a folder",
     ),
     "another step": (
         edit_manifest(lambda manifest: manifest["facts"].update(step=9)),

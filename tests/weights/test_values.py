@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from helpers.checkpoints import write_checkpoint
-from helpers.resume_states import resume_state
+from helpers.checkpoints import resume_state, write_checkpoint
 from test_loading import STEREO, make_config, make_model
 
 from md2dist.errors import WeightsError

@@ -20,6 +20,8 @@ from md2dist.errors import ShardError
 _FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
 _PRINCIPAL_POINT = (0.25, 0.75)  # in image widths and heights
 _BASELINE = (0.1, 2.0)  # m
+_SMALLEST_IMAGE = 16  # rows and columns of a camera's images
+_SQUEEZE = 4.0  # of one direction against the other; 2.5 if 4:3 becomes 640x192, 5.9 if 9:16 does
 _DEPTH = (0.1, 200.0)  # m, of at least one pixel
 
 
@@ -42,7 +44,7 @@ def image_of_view(line: SplitLine, view: str) -> SplitLine:
 
 
 def check_sample(
-    key: str, members: Mapping[str, memoryview], recipe: Recipe, *, decode: bool
+    key: str, members: Mapping[str, bytes | memoryview], recipe: Recipe, *, decode: bool
 ) -> list[str]:
     """Finds all faults of one sample.
 
@@ -69,6 +71,33 @@ def check_sample(
     if decode:
         faults += _check_contents(members, info, recipe)
     return faults
+
+
+def check_sizes(native: tuple[int, int], packed: tuple[int, int]) -> Iterator[str]:
+    """Finds faults of the size of a camera's images.
+
+    Args:
+        native: their height and width in pixels.
+        packed: height and width of the packed images in pixels.
+
+    Yields:
+        The faults as text, which continues the name of the sample or the image.
+    """
+    if min(*native, *packed) < 1:
+        yield "has an image size that is not positive"
+        return
+    if min(native) < _SMALLEST_IMAGE:
+        yield (
+            f"has {_times(native)} pixels in the camera's image, expected >= {_SMALLEST_IMAGE} in "
+            "both directions"
+        )
+    squeeze = packed[0] / native[0] * native[1] / packed[1]
+    if not 1 / _SQUEEZE <= squeeze <= _SQUEEZE:
+        yield (
+            f"has {_times(native)} pixels in the camera's image, which {_times(packed)} squeezes "
+            f"by {max(squeeze, 1 / squeeze):.1f} in one direction, expected at most {_SQUEEZE:g}: "
+            "pack upright images with --height above --width"
+        )
 
 
 def check_depth(depth: np.ndarray) -> Iterator[str]:
@@ -99,6 +128,7 @@ def _check_metadata(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[
     size = info["height"], info["width"]
     if recipe.height is not None and size != (recipe.height, recipe.width):
         yield f"has size {_times(size)} in its json, the recipe says {recipe.size_name}"
+    yield from check_sizes((info["native_height"], info["native_width"]), size)
 
 
 def _check_geometry(info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
@@ -108,11 +138,11 @@ def _check_geometry(info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     else:
         size = np.array([info["width"], info["height"]])
         focal_length, principal_point = K[[0, 1], [0, 1]], K[:2, 2]
-        for name, value, bounds in (
-            ("focal length", focal_length, _FOCAL_LENGTH),
-            ("principal point", principal_point, _PRINCIPAL_POINT),
+        for name, value, bounds, edge in (
+            ("focal length", focal_length, _FOCAL_LENGTH, 0),
+            ("principal point", principal_point, _PRINCIPAL_POINT, -0.5),
         ):
-            low, high = np.outer(bounds, size)
+            low, high = np.outer(bounds, size) + edge
             if not ((low <= value) & (value <= high)).all():
                 yield (
                     f"K has the {name} {value.round(1).tolist()} px, expected "
@@ -124,7 +154,7 @@ def _check_geometry(info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
 
 
 def _check_contents(
-    members: Mapping[str, memoryview], info: dict[str, Any] | None, recipe: Recipe
+    members: Mapping[str, bytes | memoryview], info: dict[str, Any] | None, recipe: Recipe
 ) -> Iterator[str]:
     """Decodes images and ground truth, and compares their sizes with the metadata, if readable."""
     for name, content in members.items():

@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from md2dist.data.images import decode_frame, encode_frame, resize_frame
+from md2dist.data.inspection.sample_check import check_sizes
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.plan import refuse_sample
 from md2dist.data.packing.source_files import Fingerprint, is_unchanged, read_source
@@ -136,6 +137,7 @@ def _encode_images(job: _Job) -> ImageStore:
             try:
                 content, source = read_source(job.tree, name)
                 frame = decode_frame(content, name)
+                _check_size(frame, name, job.recipe)
             except KittiDataError as error:
                 if not job.skip_bad:
                     raise refuse_sample(job.tree, error) from None
@@ -146,6 +148,12 @@ def _encode_images(job: _Job) -> ImageStore:
             images[name] = StoredImage(file, start, stream.tell(), *native_size, source)
     atomic_write(job.folder / f"{file}.json", json.dumps(images).encode())
     return ImageStore(images, broken, len(images), time.monotonic() - began)
+
+
+def _check_size(frame: Image.Image, name: str, recipe: Recipe) -> None:
+    native = frame.height, frame.width
+    for fault in check_sizes(native, (recipe.height or native[0], recipe.width or native[1])):
+        raise KittiDataError(f"image {name} {fault}")
 
 
 def _encode(frame: Image.Image, recipe: Recipe) -> bytes:

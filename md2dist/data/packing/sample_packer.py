@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from md2dist.data.images import resize_intrinsics
+from md2dist.data.inspection.sample_check import check_sample
 from md2dist.data.kitti.calibration import Calibration, read_calibration
 from md2dist.data.kitti.layout import CAMERAS, calibration_files
 from md2dist.data.kitti.splits import SplitLine
@@ -18,6 +21,11 @@ from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe
 from md2dist.data.shards.sparse_depth import encode_sparse_depth
 from md2dist.errors import KittiDataError
+
+# Frames that were resized before are at most this share of the calibrated size, or larger by it,
+# and squeezed in one direction by at most this factor: 512x256 is by 1.7.
+_RESIZED = 0.9
+_LARGEST_SQUEEZE = 2.0
 
 
 class SamplePacker:
@@ -59,20 +67,22 @@ class SamplePacker:
             depth map at native size.
 
         Raises:
-            KittiDataError: if a file is damaged, the calibration is missing, or the images differ
-                in size.
+            KittiDataError: if a file is damaged, the calibration is missing, the images differ in
+                size from each other or from the calibration, or verification would find a fault.
         """
         line, suffix = sample.line, self.recipe.image_format
         views = {name: self._find_image(file) for name, file in sample.views.items()}
         native_size = _common_native_size(sample, views)
-        members: dict[str, str | bytes] = {"__key__": line.key}
-        members |= {f"{name}.{suffix}": self._read_image(view) for name, view in views.items()}
+        members = {f"{name}.{suffix}": self._read_image(view) for name, view in views.items()}
         # Fingerprints first: a file that is replaced meanwhile then counts as changed.
         sources = {file: views[name].source for name, file in sample.views.items()}
         for file in (*calibration_files(line.drive), sample.ground_truth):
             if file and file not in self.sources:
                 sources[file] = read_source(self.tree, file)[1]
         calibration = self._read_calibration(self.tree, line.drive).with_size(*native_size)
+        _check_calibrated_size(
+            line, native_size, calibration, may_be_resized=sample.ground_truth is None
+        )
         info = self._describe(line, calibration, native_size)
         members["json"] = json.dumps(info, separators=(",", ":")).encode()
         name, source = self.recipe.ground_truth_name, sample.ground_truth
@@ -81,8 +91,13 @@ class SamplePacker:
                 self.tree, source, line, self.recipe.ground_truth, calibration
             )
             members[name] = encode_sparse_depth(depth)
+        if faults := check_sample(line.key, members, self.recipe, decode=False):
+            raise KittiDataError(
+                f"{line} cannot be packed: {'; '.join(faults)}; correct the calibration of "
+                f"{line.drive}"
+            )
         self.sources |= sources
-        return members
+        return {"__key__": line.key, **members}
 
     def _describe(
         self, line: SplitLine, calibration: Calibration, native_size: tuple[int, int]
@@ -129,3 +144,24 @@ def _common_native_size(sample: PlannedSample, views: Mapping[str, StoredImage])
             f"the images of {sample.line} differ in size: {listed}; extract them again"
         )
     return next(iter(sizes))
+
+
+def _check_calibrated_size(
+    line: SplitLine, size: tuple[int, int], calibration: Calibration, *, may_be_resized: bool
+) -> None:
+    """Checks that images have the size of their calibration, or were resized as a whole.
+
+    A crop, or the images of another date, keep nearly all of the rows or columns: their intrinsics
+    would be wrong.
+    """
+    camera = CAMERAS[line.side]
+    calibrated = calibration.sizes[camera]
+    factors = np.array(size) / calibrated
+    is_resized = (factors <= _RESIZED).all() or (factors >= 1 / _RESIZED).all()
+    is_resized &= factors.max() <= _LARGEST_SQUEEZE * factors.min()
+    if not (factors == 1).all() and not (may_be_resized and is_resized):
+        raise KittiDataError(
+            f"the images of {line} are {size[0]}x{size[1]}, but S_rect_0{camera} of the "
+            f"calibration is {calibrated[0]}x{calibrated[1]}; extract the original images again, "
+            "or correct the calibration"
+        )
