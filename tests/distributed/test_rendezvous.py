@@ -11,6 +11,7 @@ import pytest
 import torch.distributed as dist
 
 from md2dist.distributed import patience, rendezvous
+from md2dist.distributed.channel import Lobby
 from md2dist.distributed.launcher import Launch
 from md2dist.distributed.rendezvous import meet
 from md2dist.distributed.world import find_free_port
@@ -41,6 +42,12 @@ def refused(port: int, rank: int, world_size: int = 2, **others) -> str:
     with pytest.raises(ConfigError) as caught:
         meet(launch(port, rank, world_size, **others))
     return str(caught.value)
+
+
+def wait_until_entered(port: int, rank: int) -> None:
+    lobby = Lobby(dist.TCPStore("localhost", port, is_master=False, wait_for_workers=False))
+    while not ((meeting := lobby.meeting()) and lobby.has_entered(meeting, rank)):
+        time.sleep(0.05)
 
 
 def test_all_ranks_find_one_meeting_in_any_order(pool, port):
@@ -84,7 +91,7 @@ def test_while_a_job_waits_no_process_of_another_one_takes_its_place(pool, port)
 
 def test_a_rank_that_is_started_twice_is_refused(pool, port):
     first, second = (pool.submit(meet, launch(port, rank, 3)) for rank in (0, 1))
-    time.sleep(1)
+    wait_until_entered(port, rank=1)
     assert "rank 1 of the job at" in refused(port, 1, 3)
     third = pool.submit(meet, launch(port, 2, 3))
     assert first.result(20)[1] == second.result(20)[1] == third.result(20)[1]
