@@ -165,7 +165,7 @@ def fill_output(folder: Path) -> None:
         (leave_archives, [], "duplicate drive: "),
         (lambda folder: (folder / "split.txt").unlink(), [], "no split file"),
         (fill_output, [], "--overwrite"),
-        (lambda folder: None, ["--height", "100"], "--height 100: expected a positive multiple"),
+        (lambda folder: None, ["--height", "100"], "--height 100: expected a multiple of 32"),
         (lambda folder: None, ["--task-index", "1"], "--task-index 1 --num-tasks 1: expected"),
         (lambda folder: None, ["--merge"], "1 of 1 shards are not packed yet: 0"),
         (hide_kitti, [], "kitti does not exist; expected a folder"),
