@@ -18,6 +18,8 @@ from md2dist.errors import ConfigError
 SMALLEST_SIZE = 64  # rows or columns; below, features of size 1 cannot be reflection-padded
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+NumLayers = Literal[18, 34, 50, 101, 152]
+PoseType = Literal["separate_resnet", "shared", "posecnn"]
 ResumeMode = Literal["auto", "must", "never"]
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
@@ -46,7 +48,9 @@ class DataConfig:
 class NetworkConfig:
     """The encoders and their initial weights."""
 
-    num_layers: Literal[18, 34, 50, 101, 152] = 18  # depth of both ResNet encoders (published: 18)
+    num_layers: NumLayers = 18  # depth of the ResNet encoders (published: 18)
+    pose_type: PoseType = "separate_resnet"  # pose network; shared: uses the depth encoder
+    pose_num_layers: NumLayers | None = None  # depth of the pose encoder; null: num_layers
     weights: str = "imagenet"  # encoder weights: scratch, imagenet (torchvision), path or URL
     init_from: str | None = None  # initial model: our checkpoint, or folder of the published files
     use_sync_batchnorm: bool = False  # batch norm statistics over all ranks (published: one GPU)
@@ -76,6 +80,7 @@ class OptimConfig:
     lr_batch_size: int | None = None  # scale lr by global batch size / this value; null: no scaling
     warmup_steps: int = 0  # steps over which the learning rate rises linearly (published: 0)
     lr_drop_epoch: int = 15  # epochs before the learning rate drops (published: 15)
+    lr_drop_every: int | None = None  # epochs between two drops, in place of lr_drop_epoch
     lr_drop_factor: float = 0.1  # factor by which the learning rate drops (published: 0.1)
     num_epochs: int = 20  # length of the run in epochs (published: 20; from scratch 30)
     max_steps: int | None = None  # upper limit of the run in optimizer steps; null: num_epochs only
@@ -208,6 +213,12 @@ def _check(config: Config) -> None:
         raise ConfigError(
             "loss.use_predictive_mask=true excludes auto-masking; set loss.use_auto_mask=false"
         )
+    network = config.network
+    if network.pose_num_layers is not None and network.pose_type != "separate_resnet":
+        raise ConfigError(
+            f"network.pose_num_layers={network.pose_num_layers} needs a pose encoder, but "
+            f"network.pose_type={network.pose_type} has none of its own; remove one of the two"
+        )
     if config.precision.dtype == "fp16" and config.deepspeed.zero_stage > 0:
         raise ConfigError(
             f"precision.dtype=fp16 excludes deepspeed.zero_stage={config.deepspeed.zero_stage}: "
@@ -221,6 +232,7 @@ def _check(config: Config) -> None:
         "optim.lr": optim.lr,
         "optim.lr_batch_size": optim.lr_batch_size,
         "optim.lr_drop_factor": optim.lr_drop_factor,
+        "optim.lr_drop_every": optim.lr_drop_every,
         "optim.num_epochs": optim.num_epochs,
         "optim.max_steps": optim.max_steps,
         "optim.max_skipped_steps": optim.max_skipped_steps,

@@ -1,7 +1,7 @@
 """Model: networks, geometry and loss in one module, since DeepSpeed wraps a single one.
 
- The networks run in the configured precision, by autocast;
-their output layers, the geometry and the loss run in float32, or in float64 after ``.double()``.
+The networks run in the configured precision, by autocast; their output layers, the
+geometry and the loss run in float32, or in float64 after ``.double()``.
 """
 
 from collections.abc import Sequence
@@ -17,29 +17,20 @@ from torch import nn
 from torch.nn.functional import interpolate
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from md2dist.config import Config, LossConfig
+from md2dist.config import Config, LossConfig, NetworkConfig
 from md2dist.conventions import STEREO_FACTOR
-from md2dist.data.image_reader import convert_to_rgb, read_image
-from md2dist.errors import ConfigError, PredictionError, ShapeError, check_shape
+from md2dist.data.image_reader import to_rgb
+from md2dist.errors import ConfigError, PredictionError, check_shape
 from md2dist.geometry.disparity import scale_disparity
-from md2dist.geometry.pose import build_transform, invert_transform
+from md2dist.geometry.pose import build_transform, invert_transform, scale_translation
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.networks.memory_format import choose_memory_format
+from md2dist.networks.pose_cnn import PoseCNN
 from md2dist.networks.pose_decoder import PoseDecoder
 from md2dist.networks.precision import choose_dtype, name_dtype, upcast_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.objective import Predictions, compute_loss
 from md2dist.records import Batch, Prediction, StepOutput
-
-BATCH_SHAPES = {
-    "target": "B 3 H W",
-    "target_aug": "B 3 H W",
-    "sources": "B S 3 H W",
-    "sources_aug": "B S 3 H W",
-    "K": "B 3 3",
-    "T_stereo": "B 4 4",
-    "sample_id": "B",
-}
 
 
 class MonodepthModel(nn.Module):
@@ -48,42 +39,38 @@ class MonodepthModel(nn.Module):
     Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation", ICCV 2019.
 
     Args:
-        num_layers: depth of both ResNet encoders.
+        network: encoders and pose network; their initial weights are loaded elsewhere.
         height: rows of the images, divisible by 32.
         width: columns of the images, divisible by 32.
         frame_offsets: temporal sources, ascending, without 0; if empty, there is no pose network.
         use_stereo: whether the other camera is a source.
         loss: settings of the loss.
         dtype: type of the networks' computations, except for their output layers.
-        freeze_batchnorm: whether batch norm stays in eval mode while training.
     """
 
     def __init__(
         self,
-        num_layers: int,
+        network: NetworkConfig,
         height: int,
         width: int,
         frame_offsets: Sequence[int],
         use_stereo: bool,
         loss: LossConfig,
         dtype: torch.dtype = torch.float32,
-        freeze_batchnorm: bool = False,
     ):
         super().__init__()
-        self.num_layers = num_layers
+        self.network_config = network
         self.height, self.width = height, width
         self.frame_offsets = tuple(frame_offsets)
         self.use_stereo = use_stereo
         self.num_sources = len(self.frame_offsets) + use_stereo
         self.loss_config = loss
         self.dtype = dtype
-        self.freeze_batchnorm = freeze_batchnorm
 
-        self.encoder = ResNetEncoder(num_layers)
+        self.encoder = ResNetEncoder(network.num_layers)
         self.depth = DepthDecoder(self.encoder.channels)
         if self.frame_offsets:
-            self.pose_encoder = ResNetEncoder(num_layers, num_images=2)
-            self.pose = PoseDecoder(self.pose_encoder.channels[-1])
+            self._add_pose_network(network)
         if loss.use_predictive_mask:
             self.mask = DepthDecoder(self.encoder.channels, num_outputs=self.num_sources)
         self.train()
@@ -92,20 +79,19 @@ class MonodepthModel(nn.Module):
     def from_config(cls, config: Config) -> Self:
         """Builds the model with random weights; reads no file."""
         return cls(
-            config.network.num_layers,
+            config.network,
             config.data.height,
             config.data.width,
             config.data.frame_offsets,
             config.data.use_stereo,
             config.loss,
             choose_dtype(config.precision.dtype),
-            config.network.freeze_batchnorm,
         )
 
     def train(self, mode: bool = True) -> Self:
         """Switches between training and evaluation; frozen batch norm stays in evaluation."""
         super().train(mode)
-        if self.freeze_batchnorm:
+        if self.network_config.freeze_batchnorm:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):  # including batch norm over all ranks
                     module.eval()
@@ -131,21 +117,26 @@ class MonodepthModel(nn.Module):
         Raises:
             ShapeError: if a tensor of the batch has another shape than the model's.
         """
-        self._check_shapes(batch)
+        batch.check_shapes(H=self.height, W=self.width, S=self.num_sources)
         batch = Batch(*map(upcast_half, batch))
-        with self._autocast(batch.target_aug):
-            features = self.encoder(self._arrange(batch.target_aug))
-            predictions = Predictions(
-                disparities=self.depth(features),
-                masks=self.mask(features) if self.loss_config.use_predictive_mask else (),
-                T_source_target=self._predict_transforms(batch),
-            )
+        predictions = self.run_networks(batch)
         settings = self.loss_config if self.training else replace(self.loss_config, tie_noise=0.0)
         generator = None
         if noise_seed is not None:
             generator = torch.Generator(batch.target.device).manual_seed(noise_seed)
         with without_autocast(batch.target):
             return compute_loss(predictions, batch, settings, generator)
+
+    def run_networks(self, batch: Batch) -> Predictions:
+        """Runs all networks on the augmented images of a batch, whose shapes are not checked."""
+        with self._autocast(batch.target_aug):
+            features, frames = self._encode(batch)
+            return Predictions(
+                disparities=self.depth(features),
+                masks=self.mask(features) if self.loss_config.use_predictive_mask else (),
+                T_source_target=self._predict_transforms(frames, batch.T_stereo),
+                num_in_mean_depth=len(self.frame_offsets) if self._pose_type == "posecnn" else 0,
+            )
 
     @torch.no_grad()
     def predict_scaled_disparity(self, images: torch.Tensor) -> torch.Tensor:
@@ -206,7 +197,7 @@ class MonodepthModel(nn.Module):
             PredictionError: as `predict_image`.
             ShapeError: if an array is not (H, W, 3) uint8.
         """
-        scaled = self.predict_image(_as_rgb(image))
+        scaled = self.predict_image(to_rgb(image))
         nearest, farthest = 1 / self.loss_config.min_depth, 1 / self.loss_config.max_depth
         return Prediction(
             depth=np.float32(STEREO_FACTOR if self.use_stereo else 1) / scaled,
@@ -238,26 +229,67 @@ class MonodepthModel(nn.Module):
         sizes = check_shape(first, "B 3 H W", "first", H=self.height, W=self.width)
         check_shape(second, "B 3 H W", "second", **sizes)
         with self._autocast(first):
-            return self._run_pose_network(first, second)
+            if self._pose_type == "shared":
+                pair = (self.encoder(self._arrange(frame))[-1] for frame in (first, second))
+            else:
+                pair = first, second
+            transform = self._estimate_motion(*pair)
+        if self._pose_type == "posecnn":  # in units of the mean depth
+            inverse_depth = self.predict_scaled_disparity(first).mean(dim=(1, 2, 3))
+            transform = scale_translation(transform, inverse_depth)
+        return transform
 
-    def _run_pose_network(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        pair = torch.cat((first, second), dim=1)
-        return build_transform(*self.pose(self.pose_encoder(self._arrange(pair))[-1]))
+    @property
+    def _pose_type(self) -> str:
+        return self.network_config.pose_type
 
-    def _predict_transforms(self, batch: Batch) -> torch.Tensor:
+    def _add_pose_network(self, network: NetworkConfig) -> None:
+        if network.pose_type == "separate_resnet":
+            num_layers = network.pose_num_layers or network.num_layers
+            self.pose_encoder = ResNetEncoder(num_layers, num_images=2)
+            self.pose = PoseDecoder(self.pose_encoder.channels[-1])
+        elif network.pose_type == "shared":
+            self.pose = PoseDecoder(self.encoder.channels[-1], num_features=2)
+        else:
+            self.pose = PoseCNN()
+
+    def _encode(self, batch: Batch) -> tuple[Sequence[torch.Tensor], list[torch.Tensor]]:
+        """Returns the target's features, and what the pose network sees of target and neighbours.
+
+        A shared encoder sees all frames together: in training mode, batch norm uses their common
+        statistics.
+        """
+        frames = [batch.target_aug, *batch.sources_aug.unbind(1)[: len(self.frame_offsets)]]
+        if self._pose_type != "shared" or not self.frame_offsets:
+            return self.encoder(self._arrange(batch.target_aug)), frames
+        features = [x.chunk(len(frames)) for x in self.encoder(self._arrange(torch.cat(frames)))]
+        return [of_frames[0] for of_frames in features], list(features[-1])
+
+    def _estimate_motion(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Returns T_second_first (B, 4, 4) of two frames, or of their last shared features."""
+        if self._pose_type == "shared":
+            return build_transform(*self.pose(first, second))
+        pair = self._arrange(torch.cat((first, second), dim=1))
+        if self._pose_type == "separate_resnet":
+            pair = self.pose_encoder(pair)[-1]
+        return build_transform(*self.pose(pair))
+
+    def _predict_transforms(
+        self, frames: Sequence[torch.Tensor], T_stereo: torch.Tensor
+    ) -> torch.Tensor:
         """Returns T_source_target (B, S, 4, 4): predicted, and for stereo, known.
 
         The pose network gets each pair in temporal order, one pair at a time: in training mode,
         batch norm uses the statistics of each neighbour separately.
         """
-        target, transforms = batch.target_aug, []
-        for offset, source in zip(self.frame_offsets, batch.sources_aug.unbind(1), strict=False):
+        (target, *neighbours), transforms = frames, []
+        for offset, source in zip(self.frame_offsets, neighbours, strict=True):
             if offset < 0:
-                transforms.append(invert_transform(self._run_pose_network(source, target)))
+                transforms.append(invert_transform(self._estimate_motion(source, target)))
             else:
-                transforms.append(self._run_pose_network(target, source))
+                transforms.append(self._estimate_motion(target, source))
         if self.use_stereo:
-            transforms.append(batch.T_stereo)
+            transforms.append(T_stereo)
         return torch.stack(transforms, dim=1)
 
     def _autocast(self, images: torch.Tensor) -> torch.autocast:
@@ -266,21 +298,3 @@ class MonodepthModel(nn.Module):
 
     def _arrange(self, images: torch.Tensor) -> torch.Tensor:
         return images.contiguous(memory_format=choose_memory_format(self.dtype, images.device))
-
-    def _check_shapes(self, batch: Batch) -> None:
-        sizes = {"H": self.height, "W": self.width, "S": self.num_sources}
-        for name, expected in BATCH_SHAPES.items():
-            sizes = check_shape(getattr(batch, name), expected, f"batch.{name}", **sizes)
-
-
-def _as_rgb(image: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
-    if isinstance(image, str | Path):
-        return read_image(Path(image))
-    if isinstance(image, Image.Image):
-        return convert_to_rgb(image)
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
-        raise ShapeError(
-            f"image is {array.dtype} of shape {array.shape}; expected uint8 of (H, W, 3)"
-        )
-    return Image.fromarray(array)

@@ -7,7 +7,8 @@ import torch
 
 from md2dist.config import LossConfig
 from md2dist.geometry.camera import divide_intrinsics, reproject
-from md2dist.geometry.disparity import disparity_to_depth
+from md2dist.geometry.disparity import disparity_to_depth, scale_disparity
+from md2dist.geometry.pose import scale_translation
 from md2dist.geometry.resize import downsample, upsample
 from md2dist.geometry.warp import warp
 from md2dist.losses.eager_gradient import differentiate_eagerly
@@ -23,6 +24,7 @@ class Predictions(NamedTuple):
     disparities: tuple[torch.Tensor, ...]  # (B, 1, H/2^s, W/2^s) each, in (0, 1), scale 0 first
     masks: tuple[torch.Tensor, ...]  # (B, S, H/2^s, W/2^s) each, in (0, 1); () without a mask
     T_source_target: torch.Tensor  # (B, S, 4, 4)
+    num_in_mean_depth: int = 0  # leading sources whose translation is in units of the mean depth
 
 
 class View(NamedTuple):
@@ -75,11 +77,10 @@ def compute_loss(
 
 
 def _select(predictions: Predictions, batch: Batch, samples: slice) -> tuple[Predictions, Batch]:
-    disparities, masks, T_source_target = predictions
-    selected = Predictions(
-        tuple(maps[samples] for maps in disparities),
-        tuple(maps[samples] for maps in masks),
-        T_source_target[samples],
+    selected = predictions._replace(
+        disparities=tuple(maps[samples] for maps in predictions.disparities),
+        masks=tuple(maps[samples] for maps in predictions.masks),
+        T_source_target=predictions.T_source_target[samples],
     )
     return selected, Batch(*(tensor[samples] for tensor in batch))
 
@@ -98,10 +99,26 @@ def _compute_part(
             view = _make_view(batch, scale, settings)
         function = partial(_compute_scale, view, batch.target, scale, settings, generator)
         mask = predictions.masks[scale : scale + 1]
-        inputs = (disparity, predictions.T_source_target, *mask)
+        inputs = (disparity, _measure_in_depth(predictions, disparity, settings), *mask)
         results.append(differentiate_eagerly(function, *inputs))
     _, warped, auto_mask = results[0]
     return torch.stack([loss for loss, _, _ in results]), warped, auto_mask
+
+
+def _measure_in_depth(
+    predictions: Predictions, disparity: torch.Tensor, settings: LossConfig
+) -> torch.Tensor:
+    """Returns T_source_target (B, S, 4, 4) in the units of a scale's depth.
+
+    Upsampling a disparity does not change its mean.
+    """
+    num, transforms = predictions.num_in_mean_depth, predictions.T_source_target
+    if not num:
+        return transforms
+    mean = disparity.mean(dim=(1, 2, 3))
+    inverse_depth = scale_disparity(mean, settings.min_depth, settings.max_depth)
+    scaled = scale_translation(transforms[:, :num], inverse_depth[:, None])
+    return torch.cat((scaled, transforms[:, num:]), dim=1)
 
 
 def _make_view(batch: Batch, scale: int, settings: LossConfig) -> View:

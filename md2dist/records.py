@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from md2dist.errors import check_shape
+
 
 class FrameBatch(NamedTuple):
     """Output of the loader: unaugmented frames at full resolution, on the host.
@@ -33,6 +35,26 @@ class Batch(NamedTuple):
     K: torch.Tensor  # (B, 3, 3), pixels of `target`
     T_stereo: torch.Tensor  # (B, 4, 4), target -> other camera; identity where unused
     sample_id: torch.Tensor  # (B,) int64
+
+    def check_shapes(self, **sizes: int) -> None:
+        """Checks every tensor against H, W and S, the number of sources.
+
+        Raises:
+            ShapeError: naming the first tensor of another shape.
+        """
+        for name, expected in _BATCH_SHAPES.items():
+            sizes = check_shape(getattr(self, name), expected, f"batch.{name}", **sizes)
+
+
+_BATCH_SHAPES = {
+    "target": "B 3 H W",
+    "target_aug": "B 3 H W",
+    "sources": "B S 3 H W",
+    "sources_aug": "B S 3 H W",
+    "K": "B 3 3",
+    "T_stereo": "B 4 4",
+    "sample_id": "B",
+}
 
 
 class StepOutput(NamedTuple):

@@ -67,10 +67,12 @@ def random_scene(use_mask, dtype=torch.float64):
     )
 
 
+@pytest.mark.parametrize("num_in_mean_depth", [0, 1, 2])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
-def test_the_loss_of_each_scale_agrees_with_its_twin(options):
+def test_the_loss_of_each_scale_agrees_with_its_twin(options, num_in_mean_depth):
     settings = replace(PLAIN, **options)
     predictions, batch = random_scene(settings.use_predictive_mask)
+    predictions = predictions._replace(num_in_mean_depth=num_in_mean_depth)
     output = compute_loss(predictions, batch, settings)
     losses, warped, auto_mask = reference.scale_losses(
         [x[:, 0].detach().cpu().numpy() for x in predictions.disparities],
@@ -78,6 +80,7 @@ def test_the_loss_of_each_scale_agrees_with_its_twin(options):
         predictions.T_source_target.detach().cpu().numpy(),
         Batch(*(x.cpu().numpy() for x in batch)),
         settings,
+        num_in_mean_depth,
     )
     assert np.allclose(output.scale_losses.cpu(), losses, rtol=1e-10, atol=0)
     assert torch.equal(output.loss.detach(), output.scale_losses.mean())
@@ -86,15 +89,16 @@ def test_the_loss_of_each_scale_agrees_with_its_twin(options):
     assert output.auto_mask.all() != settings.use_auto_mask
 
 
+@pytest.mark.parametrize("num_in_mean_depth", [0, 1])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
-def test_the_gradient_is_that_of_finite_differences(options):
+def test_the_gradient_is_that_of_finite_differences(options, num_in_mean_depth):
     settings = replace(PLAIN, **options)
     predictions, batch = random_scene(settings.use_predictive_mask)
     inputs = (*predictions.disparities, *predictions.masks, predictions.T_source_target)
 
     def loss(*inputs):
-        masks = inputs[4:-1]
-        return compute_loss(Predictions(inputs[:4], masks, inputs[-1]), batch, settings).loss
+        scene = Predictions(inputs[:4], inputs[4:-1], inputs[-1], num_in_mean_depth)
+        return compute_loss(scene, batch, settings).loss
 
     generator = torch.Generator().manual_seed(6)
     gradients = torch.autograd.grad(loss(*inputs), inputs)

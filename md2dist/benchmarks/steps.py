@@ -18,9 +18,8 @@ from md2dist.data.shards.recipe import view_names
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.model import MonodepthModel
-from md2dist.networks.memory_format import choose_memory_format
 from md2dist.networks.precision import choose_dtype
-from md2dist.records import FrameBatch
+from md2dist.records import Batch, FrameBatch
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.engine import make_engine
 from md2dist.training.setup import set_up_run
@@ -117,20 +116,21 @@ def _train_on_noise(
     model: MonodepthModel, config: Config, plan: BatchPlan, device: torch.device
 ) -> Callable[[], None]:
     """Returns a function that trains the networks for one step with a trivial loss."""
-    data = config.data
-    shape = (plan.micro_batch_size, 3, data.height, data.width)
-    memory_format = choose_memory_format(model.dtype, device)
-    image = torch.rand(shape, device=device).to(memory_format=memory_format)
-    pair = torch.cat([image, image], 1).to(memory_format=memory_format)
+    frames = FrameBatch(*(x.to(device) for x in _random_frames(config, plan.micro_batch_size)))
+    images = frames.frames.permute(0, 1, 4, 2, 3).float() / 255
+    target, sources = images[:, 0], images[:, 1:]
+    batch = Batch(target, target, sources, sources, *frames[1:])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
 
     def run() -> None:
         for _ in range(plan.grad_accum_steps):
-            with torch.autocast(device.type, model.dtype, enabled=model.dtype != torch.float32):
-                outputs = list(model.depth(model.encoder(image)))
-                for _ in data.frame_offsets:
-                    outputs += model.pose(model.pose_encoder(pair)[-1])
-            torch.stack([output.float().mean() for output in outputs]).sum().backward()
+            predictions = model.run_networks(batch)
+            outputs = (
+                *predictions.disparities,
+                *predictions.masks,
+                predictions.T_source_target[:, : len(config.data.frame_offsets)],
+            )
+            torch.stack([x.mean() for x in outputs if x.numel()]).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from md2dist.errors import DamagedImageError, ImageError
+from md2dist.errors import DamagedImageError, ImageError, ShapeError
 
 FileFormat = Literal["PNG", "JPEG", "WEBP"]
 PICTURE_FORMATS: tuple[FileFormat, ...] = ("PNG", "JPEG")
@@ -59,6 +61,25 @@ def read_image(path: Path) -> Image.Image:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
     except ImageError as error:
         raise ImageError(f"{path} cannot be read as an image: {error}") from None
+
+
+def to_rgb(image: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """Returns an image file, a PIL image or an array (H, W, 3) uint8 as upright RGB.
+
+    Raises:
+        ImageError: as `read_image` and `convert_to_rgb`.
+        ShapeError: if an array is not (H, W, 3) uint8.
+    """
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return convert_to_rgb(image)
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        raise ShapeError(
+            f"image is {array.dtype} of shape {array.shape}; expected uint8 of (H, W, 3)"
+        )
+    return Image.fromarray(array)
 
 
 def decode_rgb(

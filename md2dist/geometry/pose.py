@@ -48,6 +48,11 @@ def invert_transform(transform: torch.Tensor) -> torch.Tensor:
     return _assemble(inverse_rotation, -(inverse_rotation * translation[..., None, :]).sum(-1))
 
 
+def scale_translation(transform: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Multiplies the translations of rigid transforms (..., 4, 4) by factors (...)."""
+    return _assemble(transform[..., :3, :3], transform[..., :3, 3] * factor[..., None])
+
+
 def _assemble(rotation: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
     """Joins (..., 3, 3) and (..., 3) to (..., 4, 4)."""
     top = torch.cat((rotation, translation[..., None]), -1)

@@ -1,4 +1,4 @@
-"""Pose decoder: one motion from the last feature of an image pair."""
+"""Pose decoder: one motion from the last feature of an image pair, or of each of its images."""
 
 import torch
 from torch import nn
@@ -18,27 +18,30 @@ class PoseDecoder(nn.Module):
     Source: Godard et al., ICCV 2019, supplementary material, table of the pose network.
 
     Args:
-        in_channels: channels of the pose encoder's last feature.
+        in_channels: channels of the encoder's last feature.
+        num_features: 1 for a pose encoder, which sees both images together; 2 for an encoder that
+            sees one image at a time.
     """
 
-    def __init__(self, in_channels: int):
+    def __init__(self, in_channels: int, num_features: int = 1):
         super().__init__()
         self.squeeze = nn.Conv2d(in_channels, 256, 1)
-        self.conv1 = nn.Conv2d(256, 256, 3, padding=1)
+        self.conv1 = nn.Conv2d(256 * num_features, 256, 3, padding=1)
         self.conv2 = nn.Conv2d(256, 256, 3, padding=1)
         self.head = nn.Conv2d(256, 12, 1)
 
-    def forward(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decodes the motion between the two images of the pose encoder.
+    def forward(self, *features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decodes the motion between two images.
 
         Args:
-            feature: (B, in_channels, H / 32, W / 32), the last one of `ResNetEncoder`.
+            features: (B, in_channels, H / 32, W / 32) each, the last one of `ResNetEncoder`; two of
+                them in temporal order.
 
         Returns:
             Axis-angle in radians and translation, in units of the depth, (B, 3) each; float64 for
             float64 features, else float32.
         """
-        x = functional.relu(self.squeeze(feature))
+        x = torch.cat([functional.relu(self.squeeze(feature)) for feature in features], dim=1)
         x = functional.relu(self.conv1(x))
         x = functional.relu(self.conv2(x))
         with without_autocast(x):

@@ -13,6 +13,7 @@ from md2dist.weights.run_folder import check_states, list_networks
 
 # Settings of the method: a run in which one of them changes is another experiment.
 _METHOD = ("loss.", "data.frame_offsets", "data.use_stereo", "data.use_true_intrinsics")
+_NETWORKS = {"loss.use_predictive_mask", "network.pose_type"}  # which of them a model has
 
 
 def find_resumable(config: Config) -> Checkpoint | None:
@@ -100,7 +101,7 @@ def check_method(checkpoint: Checkpoint, config: Config) -> None:
     except ConfigError:
         return
     had_pose, has_pose = map(bool, changes.get("data.frame_offsets", (None, None)))
-    if had_pose != has_pose or "loss.use_predictive_mask" in changes:
+    if had_pose != has_pose or changes.keys() & _NETWORKS:
         return  # other networks: check_networks names the remedy
     for key, (before, now) in changes.items():
         if key.startswith(_METHOD) or _is_other_start(key, before, now):
@@ -129,8 +130,8 @@ def check_networks(model: MonodepthModel, checkpoint: Path) -> None:
     start = f" with network.init_from={run_dir}" if set(now) <= set(before) else ""
     raise CheckpointError(
         f"the run in {run_dir} was started with the networks {', '.join(before)}, now they are "
-        f"{', '.join(now)}; restore data.frame_offsets and loss.use_predictive_mask, or start a "
-        f"new log.run_dir{start}"
+        f"{', '.join(now)}; restore data.frame_offsets, network.pose_type and "
+        f"loss.use_predictive_mask, or start a new log.run_dir{start}"
     )
 
 

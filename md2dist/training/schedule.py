@@ -9,9 +9,10 @@ def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: 
     """Returns the learning rate of a step; it is never restored from a checkpoint.
 
     Args:
-        optim: the rate is `lr` for the first `lr_drop_epoch` epochs, then `lr` x `lr_drop_factor`.
-            With `lr_batch_size`, both are scaled by global batch / `lr_batch_size`; over the first
-            `warmup_steps` steps the rate rises linearly.
+        optim: the rate is `lr` for the first `lr_drop_epoch` epochs, then `lr` x `lr_drop_factor`;
+            with `lr_drop_every`, it drops by that factor after each so many epochs. With
+            `lr_batch_size`, it is scaled by global batch / `lr_batch_size`; over the first
+            `warmup_steps` steps it rises linearly.
         global_batch_size: samples per step.
         epoch: counted from 0.
         step: counted from the run's start.
@@ -19,7 +20,11 @@ def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: 
     Source: Godard et al., ICCV 2019, section 4: 1e-4 for 15 epochs, then 1e-5. Goyal et al., 2017
         (arXiv 1706.02677), section 2: linear scaling and gradual warm-up for large batches.
     """
-    rate = optim.lr * (optim.lr_drop_factor if epoch >= optim.lr_drop_epoch else 1.0)
+    if optim.lr_drop_every is None:
+        num_drops = int(epoch >= optim.lr_drop_epoch)
+    else:
+        num_drops = epoch // optim.lr_drop_every
+    rate = optim.lr * optim.lr_drop_factor**num_drops
     if optim.lr_batch_size is not None:
         rate *= global_batch_size / optim.lr_batch_size
     if step < optim.warmup_steps:

@@ -38,16 +38,21 @@ def load_imagenet(model: MonodepthModel, source: str) -> None:
 
     Args:
         model: the model whose encoders are filled.
-        source: ``imagenet`` (torchvision's file for the model's depth), a file with torchvision's
+        source: ``imagenet`` (torchvision's file for the depth of each), a file with torchvision's
             names, or a URL of one whose sha256 is known: ``URL#sha256=HEX`` or ``NAME-HEX.pth``.
             Downloads are kept in `torch.hub`'s folder, and checked whenever they are used.
 
     Raises:
         WeightsError: if the file is missing, damaged, or belongs to another network.
     """
+    for encoder in model.encoders():
+        _load_encoder(encoder, source)
+
+
+def _load_encoder(encoder: ResNetEncoder, source: str) -> None:
     if source == "imagenet":
-        sha256 = TORCHVISION_SHA256[model.num_layers]
-        name = f"resnet{model.num_layers}-{sha256[:8]}.pth"
+        sha256 = TORCHVISION_SHA256[encoder.num_layers]
+        name = f"resnet{encoder.num_layers}-{sha256[:8]}.pth"
         source = f"{TORCHVISION_URL}{name}#sha256={sha256}"
     path = _fetch(source) if "://" in source else Path(source).expanduser()
     if not path.is_file():
@@ -59,9 +64,8 @@ def load_imagenet(model: MonodepthModel, source: str) -> None:
         for name, tensor in read_weights(path).items()
         if name not in ("fc.weight", "fc.bias") and not name.endswith("num_batches_tracked")
     }
-    check_num_layers(state, model.num_layers, path)
-    for encoder in model.encoders():
-        _fill_encoder(encoder, state, path)
+    check_num_layers(state, encoder.num_layers, path)
+    _fill_encoder(encoder, state, path)
 
 
 def _fill_encoder(encoder: ResNetEncoder, state: dict[str, torch.Tensor], path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
+from md2dist.networks.resnet import ResNetEncoder
 from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.storage.atomic import atomic_open
 from md2dist.weights.files import (
@@ -21,7 +22,6 @@ from md2dist.weights.files import (
     strip_prefix,
 )
 
-ENCODERS = ("encoder", "pose_encoder")
 POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models trained on stereo alone
 NETWORKS = ("encoder", "depth", *POSE_NETWORKS)
 SETTINGS = ("height", "width", "use_stereo")  # plain values, in encoder.pth only
@@ -57,8 +57,8 @@ def import_published(model: MonodepthModel, folder: str | Path) -> None:
         state = read_weights(path)
         if name == "encoder" and state.get("use_stereo"):
             _check_pose_files(model, Path(folder))
-        if name in ENCODERS:
-            check_num_layers(strip_prefix(state, "encoder."), model.num_layers, path)
+        if isinstance(network, ResNetEncoder):
+            check_num_layers(strip_prefix(state, "encoder."), network.num_layers, path)
             state = {key: state[key] for key in state if key not in (*CLASSIFIER, *SETTINGS)}
         names = published_names(name, own)
         check_state_dict(state, {names[key]: own[key] for key in names}, path)
@@ -191,11 +191,12 @@ def _check_pose_files(model: MonodepthModel, folder: Path) -> None:
 
 def _to_published(model: MonodepthModel, network: str) -> dict[str, Any]:
     """Returns one network's state dict under the published names, in their order."""
-    own = model.get_submodule(network).state_dict()
+    module = model.get_submodule(network)
+    own = module.state_dict()
     names = published_names(network, own)
     state: dict[str, Any] = {names[key]: own[key].cpu().contiguous() for key in names}
-    if network in ENCODERS:  # the published reader requires the classifier
-        shapes = ((1000, model.encoder.channels[-1]), (1000,))
+    if isinstance(module, ResNetEncoder):  # the published reader requires the classifier
+        shapes = ((1000, module.channels[-1]), (1000,))
         state |= {key: torch.zeros(shape) for key, shape in zip(CLASSIFIER, shapes, strict=True)}
     if network == "encoder":
         state |= {key: getattr(model, key) for key in SETTINGS}

@@ -134,7 +134,7 @@ def import_checkpoint(model: MonodepthModel, checkpoint: Path) -> None:
     """
     path = checkpoint / STATES_NAME
     state = _read_module(checkpoint)
-    check_num_layers(strip_prefix(state, "encoder."), model.num_layers, path)
+    check_num_layers(strip_prefix(state, "encoder."), model.encoder.num_layers, path)
     networks = [name for name, _ in model.named_children()]
     state = {key: state[key] for key in state if _network_of(key) in networks}
     check_state_dict(state, model.state_dict(), path)

@@ -30,9 +30,24 @@ def test_the_motion_agrees_with_the_loop_in_float64(decoder, feature):
         axis_angle, translation = decoder(feature)
     assert axis_angle.shape == translation.shape == (2, 3)
     for index in range(2):
-        expected = pose(feature[index].cpu().numpy(), state)
+        expected = pose([feature[index].cpu().numpy()], state)
         np.testing.assert_allclose(axis_angle[index].cpu().numpy(), expected[0], rtol=1e-11)
         np.testing.assert_allclose(translation[index].cpu().numpy(), expected[1], rtol=1e-11)
+
+
+def test_the_features_of_two_images_are_squeezed_alike_and_joined_in_order(feature):
+    decoder = PoseDecoder(5, num_features=2).to(current_device(), torch.float64)
+    own = decoder.state_dict()
+    state = {
+        theirs: own[ours].cpu().numpy() for ours, theirs in published_names("pose", own).items()
+    }
+    with torch.no_grad():
+        motion = torch.cat(decoder(feature, feature.flip(0)), 1).cpu().numpy()
+    for index in range(2):
+        first, second = feature[index].cpu().numpy(), feature[1 - index].cpu().numpy()
+        expected = np.concatenate(pose([first, second], state))
+        np.testing.assert_allclose(motion[index], expected, rtol=1e-11)
+    assert not np.allclose(motion[0], motion[1])
 
 
 def test_gradients_agree_with_finite_differences(decoder, feature):

@@ -76,7 +76,7 @@ def predictive_mask_loss(mask):
     return 0.2 * np.mean([-np.log(value) for value in mask.flat])
 
 
-def scale_losses(disparities, masks, T, batch, settings):
+def scale_losses(disparities, masks, T, batch, settings, num_in_mean_depth=0):
     """Returns the loss of each scale without noise, and scale 0's warped images and auto-masks.
 
     Args:
@@ -85,6 +85,7 @@ def scale_losses(disparities, masks, T, batch, settings):
         T: T_source_target, (B, S, 4, 4).
         batch: a Batch of arrays.
         settings: a LossConfig.
+        num_in_mean_depth: leading sources whose translation is in units of the mean depth.
     """
     losses, pictures = [], []
     num, num_sources = batch.sources.shape[:2]
@@ -98,7 +99,9 @@ def scale_losses(disparities, masks, T, batch, settings):
             disparity = geometry.upsample(maps[b], *target.shape[1:])
             lowest, highest = 1 / settings.max_depth, 1 / settings.min_depth
             depth = 1 / (lowest + (highest - lowest) * disparity)
-            warped = [geometry.warp(sources[s], depth, K, T[b, s]) for s in range(num_sources)]
+            motions = T[b].copy()
+            motions[:num_in_mean_depth, :3, 3] *= np.mean(1 / depth)
+            warped = [geometry.warp(sources[s], depth, K, motions[s]) for s in range(num_sources)]
             reprojection = np.array(
                 [photometric_error(w, target, settings.use_ssim) for w in warped]
             )

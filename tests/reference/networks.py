@@ -97,14 +97,29 @@ def depth_maps(features, state: State):
     return [heads[scale] for scale in range(4)]
 
 
-def pose(feature, state: State):
-    """Returns axis-angle (3,) and translation (3,) of a pair; keys as in the published pose.pth."""
-    x = relu(convolve(feature, state["net.0.weight"], state["net.0.bias"]))
+def pose(features, state: State):
+    """Returns axis-angle (3,) and translation (3,) of a pair; keys as in the published pose.pth.
+
+    Features (C, h, w): one of both images, or one of each.
+    """
+    squeezed = [relu(convolve(x, state["net.0.weight"], state["net.0.bias"])) for x in features]
+    x = np.concatenate(squeezed)
     x = relu(convolve(x, state["net.1.weight"], state["net.1.bias"], padding=1))
     x = relu(convolve(x, state["net.2.weight"], state["net.2.bias"], padding=1))
     x = convolve(x, state["net.3.weight"], state["net.3.bias"])
     motion = 0.01 * x.mean(axis=(1, 2))
     return motion[:3], motion[3:6]
+
+
+def pose_cnn(pair, state: State):
+    """Returns axis-angle (3,) and translation (3,) of a pair of images (6, H, W)."""
+    x = pair
+    for index, size in enumerate((7, 5, 3, 3, 3, 3, 3)):
+        weight, bias = state[f"convs.{index}.weight"], state[f"convs.{index}.bias"]
+        assert weight.shape[-1] == size
+        x = relu(convolve(x, weight, bias, stride=2, padding=(size - 1) // 2))
+    motion = 0.01 * convolve(x, state["head.weight"], state["head.bias"]).mean(axis=(1, 2))
+    return motion[:3], motion[3:]
 
 
 def _reflect(x, state: State, name: str):

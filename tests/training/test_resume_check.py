@@ -92,6 +92,7 @@ def test_settings_that_may_change_are_no_other_experiment(tmp_path, override):
     [
         ["data.use_stereo=true", "data.frame_offsets=[]"],
         ["loss.use_predictive_mask=true", "loss.use_auto_mask=false"],
+        ["network.pose_type=shared"],
     ],
 )
 def test_other_networks_are_left_to_the_check_of_the_networks(tmp_path, words):

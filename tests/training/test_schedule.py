@@ -12,6 +12,12 @@ def test_the_published_rate_drops_after_exactly_fifteen_epochs():
     assert rates == [1e-4] * 15 + [1e-4 * 0.1] * 5
 
 
+def test_the_rate_can_drop_again_and_again():
+    optim = OptimConfig(lr=1.0, lr_drop_every=2, lr_drop_factor=0.5, lr_drop_epoch=1)
+    rates = [learning_rate(optim, 12, epoch, 0) for epoch in range(6)]
+    assert rates == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+
 def test_the_rate_is_the_configured_one_for_any_batch_unless_told_which_batch_it_is_for():
     for batch in (4, 12, 96):
         assert learning_rate(OptimConfig(lr=1e-4), batch, 0, 0) == 1e-4

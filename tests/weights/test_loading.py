@@ -73,7 +73,7 @@ def test_a_link_or_a_run_is_found_as_the_checkpoint_that_it_means_now(tmp_path, 
 def test_the_settings_are_those_of_the_checkpoint(tmp_path):
     save_run(tmp_path)
     save_config(make_config("network.num_layers=50"), tmp_path / "config.yaml")
-    assert load_model(tmp_path).num_layers == 18
+    assert load_model(tmp_path).encoder.num_layers == 18
 
 
 @pytest.mark.parametrize("overrides", [(), STEREO, ("data.use_stereo=true",)])
@@ -83,7 +83,7 @@ def test_a_published_folder_says_itself_what_model_it_is(tmp_path, overrides):
     loaded = load_model(tmp_path)
     assert_same_weights(model, loaded)
     assert not loaded.training
-    assert (loaded.height, loaded.width, loaded.num_layers) == (64, 96, 18)
+    assert (loaded.height, loaded.width, loaded.encoder.num_layers) == (64, 96, 18)
     assert loaded.use_stereo == model.use_stereo
     assert loaded.frame_offsets == model.frame_offsets
     assert loaded.dtype == torch.float32
