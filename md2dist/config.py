@@ -120,7 +120,7 @@ class LogConfig:
     """Outputs of a run, W&B logging, and the hang timeout."""
 
     run_dir: str = "runs/default"  # output folder: settings, metrics, status, checkpoints, logs
-    wandb_mode: WandbMode = "auto"  # auto: online if logged in to W&B, else offline
+    wandb_mode: WandbMode = "auto"  # auto: WANDB_MODE, or online if logged in to W&B, else offline
     wandb_project: str = "md2dist"  # W&B project of the run
     every_steps: int = 10  # steps between two log lines
     pictures_every_steps: int = 500  # steps between two pictures; 0: none

@@ -64,6 +64,7 @@ class Watchdog:
         self._stopping, self._left = threading.Event(), threading.Event()
         self._unanswered_updates = 0
         self._reason = ""  # reason of this rank to request a stop
+        self._saved = "nothing was saved"
         self._threads = [
             threading.Thread(target=target, daemon=True)
             for target in (self._receive, self._exchange)
@@ -89,6 +90,10 @@ class Watchdog:
         """Reports progress, and the current activity of this rank."""
         self._activity = activity
         self._progress += 1
+
+    def report_saved(self, step: int) -> None:
+        """Reports the newest checkpoint, which a second interrupt names."""
+        self._saved = f"saved at step {step}; the same command resumes"
 
     def is_stopping(self) -> bool:
         """Whether a stop was requested on any rank."""
@@ -152,7 +157,7 @@ class Watchdog:
             now = time.monotonic()
             self._interrupted_at = self._interrupted_at or now
             if now - self._interrupted_at > 2:  # not the copy of the first one from a launcher
-                print_error("interrupted twice; nothing was saved")
+                print_error(f"interrupted twice; {self._saved}")
                 end_process(130)
 
     def _exchange(self) -> None:

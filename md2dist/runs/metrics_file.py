@@ -1,6 +1,9 @@
 """The lines of metrics.jsonl at a resume: those after the checkpoint go, damaged ones aside."""
 
+import json
 import logging
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,3 +58,24 @@ def drop_lines_after(path: Path, step: int) -> None:
         logger.warning(
             "%s: %d damaged lines (%s) are now in %s", path, len(damaged), reason, aside.name
         )
+
+
+def read_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yields the steps and metrics of metrics.jsonl, after `drop_lines_after`.
+
+    Null becomes NaN again; what is no number is left out.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not path.is_file():
+        return
+    with open_regular(path) as file:
+        for line in iter(partial(file.readline, _LONGEST_LINE), b""):
+            try:
+                values = json.loads(line)
+            except ValueError:  # an integer of thousands of digits
+                continue
+            step, _ = values.pop("step"), values.pop("time", None)
+            numbers = {name: math.nan if value is None else value for name, value in values.items()}
+            yield step, {k: v for k, v in numbers.items() if isinstance(v, int | float)}

@@ -14,7 +14,7 @@ import numpy as np
 
 from md2dist.errors import TrainingError
 from md2dist.runs.deleted_files import belongs_to_another_run, list_missing
-from md2dist.runs.metrics_file import drop_lines_after
+from md2dist.runs.metrics_file import drop_lines_after, read_metrics
 from md2dist.runs.progress import Progress
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.storage.atomic import atomic_open, atomic_write
@@ -48,6 +48,7 @@ class RunLog:
         self._metrics_path = run_dir / "metrics.jsonl"
         (run_dir / "logs").mkdir(parents=True, exist_ok=True)
         drop_lines_after(self._metrics_path, first_step)
+        wandb.catch_up(read_metrics(self._metrics_path))
         self._file = self._metrics_path.open("a", buffering=1)
         self._progress = Progress(last_step)
         self.write_status("running")

@@ -38,3 +38,15 @@ def start_service() -> None:
         os.environ[_VARIABLE] = done.stdout.split()[-1]
     except (OSError, IndexError, subprocess.SubprocessError) as error:
         logger.debug("W&B's service could not be started separately: %s", error)
+
+
+def restart_service() -> None:
+    """Leaves the service behind, which ends when it is idle, and starts another one.
+
+    The first one holds the ID of a run that could not be started.
+    """
+    import wandb
+
+    os.environ.pop(_VARIABLE, None)
+    wandb.teardown()
+    start_service()

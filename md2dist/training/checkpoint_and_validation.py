@@ -56,7 +56,9 @@ class CheckpointAndValidation:
         self._world, self._watchdog = world, watchdog
         self._folder = Path(config.log.run_dir) / "checkpoints"
         self.owes_validation = False
-        self._saved_step = setup.first_step if setup.checkpoint is not None else None
+        self._saved_step: int | None = None
+        if setup.checkpoint is not None:
+            self._note_saved(setup.first_step)
 
     def before_first_step(self) -> None:
         """Runs the validation before which an earlier start of the run was stopped."""
@@ -133,9 +135,13 @@ class CheckpointAndValidation:
             self._world,
             [(epoch + 1) * setup.order.num_steps for epoch in config.checkpoint.keep_epochs],
         )
-        self._saved_step = num_done
+        self._note_saved(num_done)
         logger.info("step %d saved in %s", num_done, checkpoint)
         return checkpoint
+
+    def _note_saved(self, step: int) -> None:
+        self._saved_step = step
+        self._watchdog.report_saved(step)
 
     def _is_there(self, step: int) -> bool:
         """Whether the checkpoint of a step exists, as the main rank sees it; all ranks call it."""

@@ -97,7 +97,7 @@ class Reporter:
 
     def _log_pending(self) -> None:
         self._log_metrics()
-        if self._pending_picture is not None:  # W&B names it after the step that was logged last
+        if self._pending_picture is not None:
             num_done, picture = self._pending_picture
             self._pending_picture = None
             self._log.log_picture("train/panel", picture, num_done)

@@ -19,7 +19,8 @@ from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint import load_checkpoint
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.runs.run_log import RunLog
-from md2dist.runs.wandb_log import WandbLog, check_account
+from md2dist.runs.wandb_log import WandbLog
+from md2dist.runs.wandb_mode import choose_mode
 from md2dist.storage.open_store import is_url
 from md2dist.training.engine import make_engine
 from md2dist.training.loop import train
@@ -51,8 +52,9 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
     with exit_on_all_ranks(world):
         config = load_words(arguments)
         run_dir = Path(config.log.run_dir)
+        wandb_mode, wandb_report = "disabled", ""  # on the other ranks
         if world.is_main:
-            check_account(config.log.wandb_mode)
+            wandb_mode, wandb_report = choose_mode(config.log.wandb_mode)
             lock_run_dir(run_dir)  # before any rank searches the newest checkpoint
     with exit_on_all_ranks(world):
         setup = set_up_run(config, world.topology())
@@ -64,7 +66,9 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
             starts_over = config.checkpoint.resume == "never"
             open_run_dir(run_dir, annotate(config, setup.state.resolved), starts_over=starts_over)
     start_logging(config.log.run_dir, world)
-    wandb = _open_wandb(config, setup, world)
+    if wandb_report:
+        logger.warning("%s", wandb_report)
+    wandb = _open_wandb(config, setup, wandb_mode)
     log = RunLog(run_dir, wandb, world.is_main, setup.first_step, setup.last_step)
     watchdog.report_to(run_dir / "logs" / f"rank-{world.rank}.log", on_failure=log.fail)
     # A start with W&B switched off keeps the id of the run there.
@@ -152,8 +156,7 @@ def describe_end(config: Config, step: int, *, is_finished: bool) -> str:
     return f"finished at step {step}; next: {shlex.join(words)}"
 
 
-def _open_wandb(config: Config, setup: RunSetup, world: World) -> WandbLog:
-    mode = config.log.wandb_mode if world.is_main else "disabled"
+def _open_wandb(config: Config, setup: RunSetup, mode: str) -> WandbLog:
     settings = dataclasses.asdict(config) | {"resolved": setup.state.resolved}
     run_dir = Path(config.log.run_dir)
     return WandbLog(mode, config.log.wandb_project, run_dir, setup.state.wandb_id, settings)

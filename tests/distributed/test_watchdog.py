@@ -13,15 +13,17 @@ import sys, time
 from md2dist.distributed.job import join_job
 with join_job() as (world, watchdog):
     watchdog.set_hang_timeout(float(sys.argv[1]))
+    for step in sys.argv[2:]:
+        watchdog.report_saved(int(step))
     print("watching", flush=True)
     time.sleep(60)
 """
 
 
-def start_standing_still(limit):
+def start_standing_still(limit, *saved_steps):
     """A process that does nothing under a watch, which has begun when this returns."""
     process = subprocess.Popen(
-        [sys.executable, "-c", STANDING_STILL, str(limit)],
+        [sys.executable, "-c", STANDING_STILL, str(limit), *map(str, saved_steps)],
         env={name: value for name, value in os.environ.items() if not name.startswith("SLURM")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -50,6 +52,16 @@ def test_only_a_second_interrupt_two_seconds_after_the_first_ends_the_process_at
     _, errors = process.communicate(timeout=40)
     assert process.returncode == 130
     assert errors == "error: interrupted twice; nothing was saved\n"
+
+
+def test_a_second_interrupt_names_the_last_checkpoint():
+    process = start_standing_still(1000, 8, 12)
+    process.send_signal(signal.SIGINT)
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=40)
+    assert process.returncode == 130
+    assert errors == "error: interrupted twice; saved at step 12; the same command resumes\n"
 
 
 FAILING = """

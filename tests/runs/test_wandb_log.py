@@ -1,13 +1,70 @@
 import logging
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.wandb_files import history_of, records_of
+from local_wandb import KEY, serve_wandb
 
-from md2dist.errors import ConfigError
-from md2dist.runs.wandb_log import WandbLog, check_account
+from md2dist.runs.wandb_log import WandbLog
+
+TRAINING = """
+import logging, os, signal, sys, time
+from pathlib import Path
+from md2dist.runs.wandb_log import WandbLog
+
+mode, run_dir, run_id, first, last, is_killed = sys.argv[1:]
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+log = WandbLog(mode, "test", Path(run_dir), run_id or None, {"optim": {"lr": 1e-4, "x": (1, 2)}})
+log.catch_up((step, {"train/loss": 1 / step}) for step in range(1, int(first) + 1))
+for step in range(int(first) + 1, int(last) + 1):
+    log.log({"train/loss": 1 / step}, step)
+    log.log({"val/abs_rel": 1 / step}, step)
+if is_killed == "killed":
+    time.sleep(3)  # W&B's process writes and sends what it has
+    os.kill(os.getpid(), signal.SIGKILL)
+log.finish(exit_code=0)
+"""
+
+
+def train(mode, run_dir, steps, run_id="run7", end="", server=None):
+    """Logs steps from a checkpoint to the end, or until the process is killed; returns its log."""
+    account = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY} if server else {}
+    run_dir.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING, mode, run_dir, run_id, *map(str, steps), end],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **account},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == (-signal.SIGKILL if end else 0), done.stderr
+    return done.stderr
+
+
+def parts_of(run_dir):
+    return sorted((run_dir / "logs" / "wandb").glob("*run-2*"), key=lambda path: path.name[-22:])
+
+
+def rows_of(run_dir):
+    files = [next(part.glob("*.wandb")) for part in parts_of(run_dir)]
+    return [row for file in files for row in history_of(records_of(file))]
+
+
+def steps_of(rows):
+    return [row["step"] for row in rows]
+
+
+def upload(log, server):
+    """Runs the command that the end of a run has logged."""
+    command = log.splitlines()[-1].removeprefix("upload it with: ")
+    environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(command, shell=True, check=True, env={**environment, "PATH": path})
 
 
 @pytest.fixture
@@ -15,23 +72,87 @@ def no_account(monkeypatch, tmp_path):
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_SERVICE", "")  # restored after the test
+    monkeypatch.delenv("WANDB_SERVICE")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.mark.slow
-def test_an_offline_run_holds_the_scalars_and_pictures_that_were_logged(no_account, tmp_path):
-    log = WandbLog("auto", "test", tmp_path, "run7", {"optim": {"lr": 1e-4}})
+def test_an_offline_run_holds_scalars_and_pictures_in_one_row_per_step(
+    no_account, tmp_path, caplog, capfd
+):
+    log = WandbLog("offline", "test", tmp_path, "run7", {"optim": {"lr": 1e-4}})
     assert log.run_id == "run7"
-    log.log({"train/loss": 0.25}, 10)
-    log.log_picture("train/panel", np.zeros((4, 6, 3), np.uint8), 10)
-    log.finish(exit_code=0)
-    (path,) = (tmp_path / "logs" / "wandb").glob("offline-run-*-run7/run-run7.wandb")
-    (row,) = history_of(records_of(path))
-    assert row["train/loss"] == 0.25
-    assert row["_step"] == 10
-    assert row["train/panel/height"] == 4
+    log.log({"train/loss": 0.5}, 25)
+    log.log_picture("train/panel", np.zeros((4, 6, 3), np.uint8), 30)
+    log.log({"val/abs_rel": 0.25}, 30)
+    with caplog.at_level(logging.INFO, logger="md2dist"):
+        log.finish(exit_code=0)
+    (part,) = parts_of(tmp_path)
+    assert caplog.messages == [f"upload it with: wandb sync {part}"]
+    assert capfd.readouterr() == ("", "")
+    first, second = rows_of(tmp_path)
+    assert (first["step"], first["train/loss"]) == (25, 0.5)
+    assert (second["step"], second["val/abs_rel"], second["train/panel/height"]) == (30, 0.25, 4)
+    assert Path(second["train/panel/path"]).name.startswith("panel_30_")
+    metrics = [r.metric for r in records_of(part / "run-run7.wandb") if r.HasField("metric")]
+    assert [(metric.glob_name, metric.step_metric) for metric in metrics] == [
+        ("", ""),
+        ("*", "step"),
+    ]
+
+
+@pytest.mark.slow
+def test_the_offline_parts_of_a_crashed_run_become_one_run_with_each_step_once(
+    no_account, tmp_path
+):
+    run_dir = tmp_path / "my run"
+    train("offline", run_dir, (0, 8), end="killed")
+    log = train("offline", run_dir, (6, 14))
+    assert steps_of(rows_of(run_dir)) == list(range(1, 15))
+    assert len(log.splitlines()) == 1
+    with serve_wandb() as server:
+        upload(log, server)
+        rows = server.rows_of("run7")
+        assert [(row["step"], row["train/loss"]) for row in rows] == [
+            (step, 1 / step) for step in range(1, 15)
+        ]
+        upload(train("offline", run_dir, (14, 16)), server)
+        assert steps_of(server.rows_of("run7")) == list(range(1, 17))
+
+
+@pytest.mark.slow
+def test_a_run_that_crashes_before_its_first_checkpoint_stays_one_run(no_account, tmp_path):
+    train("offline", tmp_path / "run", (0, 5), run_id="", end="killed")
+    train("offline", tmp_path / "run", (0, 7), run_id="")
+    assert len({part.name[-8:] for part in parts_of(tmp_path / "run")}) == 1
+    assert steps_of(rows_of(tmp_path / "run")) == list(range(1, 8))
+
+
+@pytest.mark.slow
+def test_an_online_run_that_crashes_and_goes_offline_in_between_has_each_step_once(
+    no_account, tmp_path
+):
+    run_dir = tmp_path / "run"
+    with serve_wandb() as server:
+        train("online", run_dir, (0, 8), end="killed", server=server)
+        train("online", run_dir, (6, 10), server=server)
+        upload(train("offline", run_dir, (10, 12)), server)
+        log = train("online", run_dir, (12, 14), server=server)
+        assert sorted(steps_of(server.rows_of("run7"))) == list(range(1, 15))
+        assert log == f"W&B run: {server.url}/someone/test/runs/run7\n"
+
+
+@pytest.mark.slow
+def test_a_server_that_refuses_the_key_leaves_an_offline_run(no_account, tmp_path):
+    with serve_wandb(status=401) as server:
+        log = train("online", tmp_path / "run", (0, 3), server=server)
+    assert steps_of(rows_of(tmp_path / "run")) == [1, 2, 3]
+    refusal, remedy = log.splitlines()
+    assert "W&B logs offline: " in refusal
+    assert "401" in refusal
+    assert "upload it with: wandb sync" in remedy
 
 
 def test_a_failure_of_wandb_is_reported_once_and_stops_nothing(tmp_path, caplog):
@@ -39,16 +160,14 @@ def test_a_failure_of_wandb_is_reported_once_and_stops_nothing(tmp_path, caplog)
         id = "dead"
 
         def log(self, *_, **__):
-            raise ConnectionError("no route")
+            raise ConnectionError("no\nroute")
 
     log = WandbLog("disabled", "test", tmp_path, None, {})
     log._run = DeadRun()
     with caplog.at_level(logging.WARNING, logger="md2dist"):
         for step in range(3):
             log.log({"train/loss": 1.0}, step)
-    assert [record.getMessage() for record in caplog.records] == [
-        "W&B logging is off for the rest of this run: no route"
-    ]
+    assert caplog.messages == ["W&B logging is off for the rest of this run: no route"]
     assert log.run_id is None
 
 
@@ -58,40 +177,3 @@ def test_a_disabled_run_makes_no_file(tmp_path):
     log.finish(exit_code=0)
     assert log.run_id is None
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("mode", ["auto", "offline", "disabled"])
-def test_only_an_online_run_needs_an_account(no_account, mode):
-    check_account(mode)
-
-
-@pytest.mark.parametrize(("mode", "wanted"), [("online", "offline"), ("auto", "online")])
-def test_an_online_run_is_refused_without_an_account(no_account, monkeypatch, mode, wanted):
-    monkeypatch.setenv("WANDB_MODE", wanted)
-    source = "log.wandb_mode" if mode == "online" else "WANDB_MODE"
-    with pytest.raises(
-        ConfigError, match=rf"{source}=online, but .*wandb login.*wandb_mode=offline"
-    ):
-        check_account(mode)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "account",
-    [
-        {"WANDB_API_KEY": "0" * 40},
-        {"NETRC": "api.wandb.ai"},
-        {"NETRC": "w.example:8080", "WANDB_BASE_URL": "http://w.example:8080"},
-    ],
-)
-def test_an_account_is_found_wherever_wandb_would_find_it(
-    no_account, monkeypatch, tmp_path, account
-):
-    if host := account.get("NETRC"):
-        (tmp_path / "netrc").write_text(f"machine {host} login user password {'0' * 40}")
-    for name in account.keys() - {"NETRC"}:
-        monkeypatch.setenv(name, account[name])
-    code = "from md2dist.runs.wandb_log import check_account; check_account('online')"
-    # In a process of its own, since W&B would stay logged in.
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -22,6 +22,8 @@ class NullWatchdog:
 
     def report_progress(self, activity): ...
 
+    def report_saved(self, step): ...
+
     def is_stopping(self):
         return False
 
