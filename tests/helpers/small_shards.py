@@ -83,7 +83,7 @@ def small_info(i: int, height: int, width: int) -> dict[str, Any]:
         "height": height,
         "native_width": 2 * width,
         "native_height": 2 * height,
-        "K": [[0.6 * width, 0, 0.49 * width + i], [0, 2.0 * height, 0.46 * height], [0, 0, 1]],
+        "K": [[0.6 * width, 0, 0.49 * width + i % 10], [0, 2.0 * height, 0.46 * height], [0, 0, 1]],
         "baseline": 0.54,
     }
 

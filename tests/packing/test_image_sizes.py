@@ -36,7 +36,7 @@ def video(raw, tmp_path):
 
 
 def resize(root, height, width):
-    """Resizes all images of the drive or sequence, and K of a sequence with them."""
+    """Resizes all images; K of a sequence becomes that of a camera of this size."""
     for path in root.rglob("image_*/**/*.png"):
         if "proj_depth" not in path.parts:
             Image.open(path).resize((width, height)).save(path)
@@ -47,6 +47,7 @@ def resize(root, height, width):
             name, _, numbers = line.partition(": ")
             if name.startswith("P"):
                 P = rows @ np.array(numbers.split(), float).reshape(3, 4)
+                P[1, 1] = P[0, 0]  # pixels of a camera are square
                 line = f"{name}: {' '.join(map(str, P.ravel()))}"
             lines.append(line)
         path.write_text("\n".join(lines))
@@ -136,5 +137,7 @@ def test_a_calibration_that_verification_refuses_is_refused(video, tmp_path):
     lines = {line[:2]: line for line in path.read_text().splitlines()}
     lines["P3"] = lines["P2"].replace("P2", "P3")
     path.write_text("\n".join(lines.values()))
-    with pytest.raises(KittiDataError, match=f"{SEQUENCE} 1 l .*has a baseline of 0 m, expected"):
+    with pytest.raises(
+        KittiDataError, match=f"{SEQUENCE} 1 l: .*calib.txt: P2 and P3: has a base.* 0 m"
+    ):
         pack(video, tmp_path / "out", drive=SEQUENCE)

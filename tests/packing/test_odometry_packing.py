@@ -82,7 +82,9 @@ def test_each_sequence_has_its_own_rig_and_size(raw, root, tmp_path):
     (root / "sequences" / "09").rename(other)
     write_odometry_tree(raw, root)
     text = (other / "calib.txt").read_text()
-    (other / "calib.txt").write_text(text.replace(f"{FX:.6e}", f"{2 * FX:.6e}"))
+    for number in (FX, CX):
+        text = text.replace(f"{number:.6e}", f"{2 * number:.6e}")
+    (other / "calib.txt").write_text(text)
     for path in other.rglob("*.png"):
         Image.open(path).resize((2 * WIDTH, HEIGHT)).save(path)
     pack(root, tmp_path / "out", [SplitLine("09", 2, "l"), SplitLine("10", 2, "l")])

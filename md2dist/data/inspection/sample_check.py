@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from md2dist.data.inspection.descriptions import split_line_of
+from md2dist.data.intrinsics import check_baseline, check_intrinsics
 from md2dist.data.kitti.layout import OTHER_SIDE
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.image import decode_image
@@ -15,11 +16,6 @@ from md2dist.data.shards.sample_info import parse_info
 from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.errors import ShardError
 
-# Bounds that every camera of a car satisfies, and K of another image size does not: KITTI has about
-# FOCAL_LENGTHS of `conventions`, and its principal point within 5 % of the centre.
-_FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
-_PRINCIPAL_POINT = (0.25, 0.75)  # in image widths and heights
-_BASELINE = (0.1, 2.0)  # m
 _SMALLEST_IMAGE = 16  # rows and columns of a camera's images
 _SQUEEZE = 4.0  # of one direction against the other; 2.5 if 4:3 becomes 640x192, 5.9 if 9:16 does
 _DEPTH = (0.1, 200.0)  # m, of at least one pixel
@@ -132,25 +128,11 @@ def _check_metadata(key: str, info: dict[str, Any], recipe: Recipe) -> Iterator[
 
 
 def _check_geometry(info: dict[str, Any], recipe: Recipe) -> Iterator[str]:
-    K = np.array(info["K"], np.float64)
-    if K[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]].tolist() != [0, 0, 0, 0, 1]:
-        yield f"K is not of the form [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]: {info['K']}"
-    else:
-        size = np.array([info["width"], info["height"]])
-        focal_length, principal_point = K[[0, 1], [0, 1]], K[:2, 2]
-        for name, value, bounds, edge in (
-            ("focal length", focal_length, _FOCAL_LENGTH, 0),
-            ("principal point", principal_point, _PRINCIPAL_POINT, -0.5),
-        ):
-            low, high = np.outer(bounds, size) + edge
-            if not ((low <= value) & (value <= high)).all():
-                yield (
-                    f"K has the {name} {value.round(1).tolist()} px, expected "
-                    f"{low.tolist()} to {high.tolist()}: K of another image size?"
-                )
-    low, high = _BASELINE
-    if recipe.use_stereo and not low <= info["baseline"] <= high:  # with one camera, it is 0
-        yield f"has a baseline of {info['baseline']:g} m, expected {low} to {high} m"
+    size = info["height"], info["width"]
+    native_size = info["native_height"], info["native_width"]
+    yield from (f"K {fault}" for fault in check_intrinsics(info["K"], size, native_size))
+    if recipe.use_stereo:  # with one camera, it is 0
+        yield from check_baseline(info["baseline"])
 
 
 def _check_contents(

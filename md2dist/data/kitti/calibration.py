@@ -20,6 +20,7 @@ from md2dist.errors import KittiDataError
 from md2dist.storage.text import decode_text
 
 _SCAN_RANGE = 1000.0  # m; KITTI's scanner reaches 120 m
+_MAX_SIZE = 1 << 14  # rows or columns
 
 
 class Calibration(NamedTuple):
@@ -37,9 +38,10 @@ class Calibration(NamedTuple):
 
     @property
     def baseline(self) -> float:
-        """Distance between the two colour cameras along x, m."""
-        x_left, x_right = self.P_rect[[2, 3], 0, 3] / self.P_rect[[2, 3], 0, 0]
-        return float(x_left - x_right)
+        """Distance between the two colour cameras along x, m; not finite if a P_rect is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x_left, x_right = self.P_rect[[2, 3], 0, 3] / self.P_rect[[2, 3], 0, 0]
+            return float(x_left - x_right)
 
     def with_size(self, height: int, width: int) -> "Calibration":
         """Returns a copy in which unknown image sizes are set to a height and width in pixels."""
@@ -145,6 +147,11 @@ def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
 def _parse_raw(cameras: CalibrationFile, velodyne: CalibrationFile) -> Calibration:
     rotation, translation = velodyne.read("R", 3, 3), velodyne.read("T", 3, 1)
     widths_heights = np.stack([cameras.read(f"S_rect_0{i}", 2) for i in range(4)])
+    if not ((widths_heights >= 1) & (widths_heights <= _MAX_SIZE)).all():
+        raise KittiDataError(
+            f"{cameras.file}: the entries S_rect are {widths_heights.tolist()}; expected the width "
+            f"and height of images in pixels, 1 to {_MAX_SIZE}"
+        )
     return Calibration(
         P_rect=np.stack([cameras.read(f"P_rect_0{i}", 3, 4) for i in range(4)]),
         R_rect_00=cameras.read("R_rect_00", 3, 3),

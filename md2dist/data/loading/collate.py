@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from md2dist.conventions import FOCAL_LENGTHS, STEREO_BASELINE
+from md2dist.data.intrinsics import check_intrinsics
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.image import decode_image
 from md2dist.data.shards.sample_info import parse_info
@@ -37,7 +38,8 @@ def collate_samples(
         The batch; in a worker process its frames are in memory shared with the training process.
 
     Raises:
-        ShardError: if a sample is damaged, lacks a view, or has one of another size.
+        ShardError: if a sample is damaged, lacks a view, has one of another size, or its K is
+            implausible and used.
     """
     recipe = dataset.manifest.recipe
     assert recipe.height is not None, "check_recipe refuses native sizes"
@@ -62,6 +64,9 @@ def collate_samples(
             if "s" in views:
                 T_stereo[i, 0, 3] = _STEREO_SHIFT[info["side"]]
             if use_true_intrinsics:
+                native_size = info["native_height"], info["native_width"]
+                for fault in check_intrinsics(info["K"], size, native_size):
+                    raise ValueError(f"its K {fault}")
                 K[i] = info["K"]
         except (KeyError, TypeError, ValueError) as error:
             raise dataset.damage(sample["__id__"], error) from None

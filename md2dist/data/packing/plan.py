@@ -3,18 +3,17 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.features
 
-from md2dist.data.kitti.calibration import read_calibration
 from md2dist.data.kitti.layout import OTHER_SIDE, calibration_files, camera_folder, find_image
 from md2dist.data.kitti.roots import describe_roots, explain_missing
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.packing.camera_check import CameraCheck
 from md2dist.data.packing.ground_truth import find_ground_truth
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import MAX_OFFSET, MAX_SIZE, Recipe, is_valid_offsets, view_names
@@ -161,16 +160,17 @@ def plan_samples(
         The plan, with the samples in the split's order, or shuffled with the recipe's seed.
 
     Raises:
-        KittiDataError: if a file is missing; with `skip_bad`, if every sample lacks one.
+        KittiDataError: if a file is missing, or a calibration damaged or implausible; with
+            `skip_bad`, if that is so for every sample.
     """
     use_scans = recipe.ground_truth == "velodyne"
-    check_calibration = cache(partial(read_calibration, use_scans=use_scans))
+    cameras = CameraCheck(tree, recipe)
     samples: list[PlannedSample] = []
     all_skipped = list(skipped)
     for line in lines:
         try:
             sample = _find_files(tree, line, recipe)
-            check_calibration(tree, line.drive)
+            cameras.check(line, sample.views["0"])
             samples.append(sample)
         except KittiDataError as error:
             if not skip_bad:

@@ -1,6 +1,7 @@
 """Sample packer: the members of one sample, from stored images and KITTI's files."""
 
 import json
+import math
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -121,8 +122,13 @@ class SamplePacker:
             "K": resize_intrinsics(
                 calibration.K[camera], calibrated_size, (height, width)
             ).tolist(),
-            "baseline": calibration.baseline,
+            "baseline": self._find_baseline(calibration),
         }
+
+    def _find_baseline(self, calibration: Calibration) -> float:
+        # A single camera may come with zeros for the other one.
+        is_known = self.recipe.use_stereo or math.isfinite(calibration.baseline)
+        return calibration.baseline if is_known else 0.0
 
     def _find_image(self, name: str) -> StoredImage:
         if name in self.broken:
