@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from md2dist.errors import Md2distError
+from md2dist.machine_limits import explain_limit
 
 _ERASE = "\r\x1b[K"  # the line that a progress bar, of this or another process, has begun
 
@@ -31,8 +32,11 @@ def print_error(message: str) -> None:
     print_line(f"error: {message}")
 
 
-def describe_file_error(error: OSError) -> str:
-    """Describes an error of a file, or of the system, in one line."""
+def describe_system_error(error: BaseException) -> str | None:
+    """Describes an error of a file or of the system in one line; None for any other error."""
+    limit = explain_limit(error)
+    if limit is not None or not isinstance(error, OSError):
+        return limit
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
@@ -67,12 +71,15 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(2)
     except BrokenPipeError:  # the reader closed the pipe, e.g. `... | head`
         sys.exit(141)
-    except OSError as error:  # a file error without a message of the command's own
-        print_error(describe_file_error(error))
-        sys.exit(2)
     except KeyboardInterrupt:
         print_line("interrupted")
         sys.exit(130)
+    except Exception as error:  # of a file or a limit, without a message of the command's own
+        message = describe_system_error(error)
+        if message is None:
+            raise
+        print_error(message)
+        sys.exit(2)
 
 
 def _flush_output() -> None:

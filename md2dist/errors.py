@@ -52,6 +52,10 @@ class TrainingError(Md2distError):
     """A training run cannot continue."""
 
 
+class MachineLimitError(Md2distError):
+    """A limit of the machine or container, such as its shared memory, is too low."""
+
+
 class PredictionError(Md2distError):
     """A model predicts depths that are not finite."""
 

@@ -21,7 +21,7 @@ from typing import NoReturn, Self, TextIO
 
 import torch.distributed as dist
 
-from md2dist.console import describe_file_error, print_error, print_line
+from md2dist.console import describe_system_error, print_error, print_line
 from md2dist.distributed.channel import Channel
 from md2dist.distributed.failure import (
     Failure,
@@ -122,13 +122,13 @@ class Watchdog:
         self._leave()
         if isinstance(error, Md2distError):
             failure = Failure(str(error), exit_code=2)
-        elif isinstance(error, OSError):  # a disk or a limit of the machine
+        elif message := describe_system_error(error):
             with suppress(OSError):  # of the log's own disk
                 if self._log_file is not None:
                     traceback.print_exception(error, file=self._log_file)
                     self._log_file.flush()
             where = f"rank {self._world.rank}: " * (self._world.world_size > 1)
-            failure = Failure(where + describe_file_error(error), exit_code=2)
+            failure = Failure(where + message, exit_code=2)
         else:
             print_line("".join(traceback.format_exception(error)).rstrip())
             failure = Failure(f"rank {self._world.rank} failed: {type(error).__name__}: {error}")

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 
-from md2dist.config import Config
+from md2dist.config import Config, DataConfig
 from md2dist.data.loading.background_reader import BackgroundReader
 from md2dist.data.loading.loader import FrameLoader, Workers, choose_num_workers, make_loader
 from md2dist.data.shards.recipe import view_names
@@ -99,12 +99,17 @@ def _open_loader(config: Config, setup: RunSetup, world: World) -> FrameLoader:
         setup.topology,
         views=view_names(data.frame_offsets, data.use_stereo),
         steps=range(setup.first_step, setup.last_step),
-        workers=Workers(
-            choose_num_workers(data.num_workers, world.node_size),
-            data.prefetch_batches,
-            pin_memory=world.device.type == "cuda",
-        ),
+        workers=choose_workers(data, world),
         use_true_intrinsics=data.use_true_intrinsics,
+    )
+
+
+def choose_workers(data: DataConfig, world: World) -> Workers:
+    """Returns the loader processes of each rank."""
+    return Workers(
+        choose_num_workers(data.num_workers, world.node_size),
+        data.prefetch_batches,
+        pin_memory=world.device.type == "cuda",
     )
 
 

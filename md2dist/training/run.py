@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 
-from md2dist.config import Config, load_words
+from md2dist.config import Config, DataConfig, load_words
 from md2dist.data.loading.read_plan import plan_reading
+from md2dist.data.loading.worker_limits import check_workers
+from md2dist.data.shards.recipe import view_names
 from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.devices import describe_devices, has_unusable_gpu
 from md2dist.distributed.job import join_job
@@ -23,7 +25,7 @@ from md2dist.runs.wandb_log import WandbLog
 from md2dist.runs.wandb_mode import choose_mode
 from md2dist.storage.open_store import is_url
 from md2dist.training.engine import make_engine
-from md2dist.training.loop import train
+from md2dist.training.loop import choose_workers, train
 from md2dist.training.resolved_settings import annotate, describe
 from md2dist.training.resume_check import check_networks, describe_changes
 from md2dist.training.schedule import advise_on_rate
@@ -58,6 +60,7 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
             lock_run_dir(run_dir)  # before any rank searches the newest checkpoint
     with exit_on_all_ranks(world):
         setup = set_up_run(config, world.topology())
+        check_limits(config.data, setup, world)
         model = build_model(config, setup, world.is_main)
     with exit_on_all_ranks(world):
         remedy = "all ranks need the same shards, settings and log.run_dir"
@@ -85,6 +88,13 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
     log.close("finished" if is_finished else "preempted")
     logger.info("%s", describe_end(config, log.step, is_finished=is_finished))
     return is_finished
+
+
+def check_limits(data: DataConfig, setup: RunSetup, world: World) -> None:
+    """Checks that the machine lets the loader's workers work; see `check_workers`."""
+    num_views = len(view_names(data.frame_offsets, data.use_stereo))
+    shape = (setup.plan.micro_batch_size, num_views, data.height, data.width, 3)
+    check_workers(setup.train_set, setup.topology, choose_workers(data, world), shape)
 
 
 def build_model(config: Config, setup: RunSetup, is_main: bool) -> MonodepthModel:

@@ -12,7 +12,7 @@ needs_small_disk = pytest.mark.skipif(
 
 
 def run_on_small_disk(
-    folder: Path, size: str, script: str, *words: object
+    folder: str | Path, size: str, script: str, *words: object
 ) -> subprocess.CompletedProcess[str]:
     """Runs a shell script with arguments `words` and a new disk mounted on a folder."""
     mount = f"mount -t tmpfs -o size={size} none {folder} && {script}"

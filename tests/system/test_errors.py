@@ -4,7 +4,8 @@ import json
 import sys
 
 import pytest
-from conftest import run_command
+from conftest import run_command, training_words
+from helpers.small_disk import needs_small_disk, run_on_small_disk
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +24,17 @@ def test_a_user_error_is_reported_in_one_line(run_training, words, message):
     assert len(lines) == 1
     assert message in lines[0]
     assert "Traceback" not in process.stderr
+
+
+@needs_small_disk
+def test_shared_memory_that_is_too_small_for_the_workers_is_one_line(small_shards, tmp_path):
+    command = [sys.executable, "launch/train.py", "--config"]
+    words = [*training_words(small_shards, tmp_path / "run"), "data.num_workers=2"]
+    process = run_on_small_disk("/dev/shm", "1m", 'exec "$@"', *command, *words)
+    assert process.returncode == 2
+    assert "shared memory for data.num_workers=2: 1 MB free at /dev/shm, 2 MB" in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_user_error_is_reported_once_for_all_ranks(run_training):

@@ -71,7 +71,11 @@ def collate_samples(
         except (KeyError, TypeError, ValueError) as error:
             raise dataset.damage(sample["__id__"], error) from None
     sample_id = torch.tensor([sample["__id__"] for sample in samples])
-    return FrameBatch(frames, torch.from_numpy(K), torch.from_numpy(T_stereo), sample_id)
+    batch = FrameBatch(frames, torch.from_numpy(K), torch.from_numpy(T_stereo), sample_id)
+    if get_worker_info():
+        for tensor in batch:  # here, where an error reaches the training process
+            tensor.share_memory_()
+    return batch
 
 
 def recipe_intrinsics(height: int, width: int) -> np.ndarray:

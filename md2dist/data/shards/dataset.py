@@ -101,6 +101,12 @@ class ShardDataset:
         """Size limit of the cache in bytes; None if the shards are read in place."""
         return self._files.cache_bytes
 
+    @property
+    def most_open_files(self) -> int:
+        """Most files that one process has open to read samples."""
+        ahead = self._files.read_ahead_limits(1)
+        return (ahead.num_files if ahead else 0) + min(_OPEN_FILES, len(self))
+
     def __len__(self) -> int:
         return self.manifest.num_samples
 
