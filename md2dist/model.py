@@ -1,7 +1,7 @@
 """Model: networks, geometry and loss in one module, since DeepSpeed wraps a single one.
 
- The networks run in the configured precision, by autocast;
-their output layers, the geometry and the loss run in float32, or in float64 after ``.double()``.
+The networks run in the configured precision, by autocast; their output layers, the geometry and the
+loss run in float32, or in float64 after ``.double()``.
 """
 
 from collections.abc import Sequence

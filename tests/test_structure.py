@@ -22,7 +22,7 @@ FLOORS = {
     "benchmarks": 7,
     "commands": 8,
 }  # fmt: skip
-STRANGERS = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
+INDEPENDENT = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
 HEAVY = {"deepspeed": {"training"}, "wandb": {"runs"}}  # only these rooms import them
 MOST_FILES_OF_A_FOLDER = 20
 MOST_PARAMETERS = 8
@@ -55,7 +55,7 @@ def test_imports_point_down_only(path):
             continue
         other = room_of(names)
         assert FLOORS[other] <= FLOORS[room], f"{path.name} imports {module} from a floor above"
-        assert (room, other) not in STRANGERS, f"{path.name} imports {module}"
+        assert (room, other) not in INDEPENDENT, f"{path.name} imports {module}"
         is_allowed = FLOORS[room] > 3 or room == "objective"  # which takes its section of it
         assert is_allowed or other != "config", "no Config object below the model"
 

@@ -41,12 +41,16 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         mean = _average(values.mean((0, 2, 3)), num_ranks)
         centred = values - mean[:, None, None]
         variance = _average(centred.square().mean((0, 2, 3)), num_ranks)
-        self._follow(mean.detach(), variance.detach(), x.numel() // x.shape[1] * num_ranks)
+        self._update_running_statistics(
+            mean.detach(), variance.detach(), x.numel() // x.shape[1] * num_ranks
+        )
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
+    def _update_running_statistics(
+        self, mean: torch.Tensor, variance: torch.Tensor, count: int
+    ) -> None:
         """Updates the running statistics (C,) from the batch's (C,), the variance unbiased."""
         assert self.running_mean is not None
         assert self.running_var is not None

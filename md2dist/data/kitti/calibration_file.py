@@ -17,7 +17,7 @@ class CalibrationFile:
         file: name of the file in the tree.
 
     Raises:
-        KittiDataError: if the file is missing, damaged, or no text.
+        KittiDataError: if the file is missing, damaged, or not text.
         KittiAccessError: if access to it is denied.
     """
 
@@ -55,7 +55,7 @@ class CalibrationFile:
                 float(word)
             except ValueError:
                 raise self._refuse(
-                    name, shape, f"; {word[:20]!r} is none (numbers are written as 0.5 or 5e-1)"
+                    name, shape, f"; {word[:20]!r} is not a number such as 0.5 or 5e-1"
                 ) from None
         if len(words) != math.prod(shape):
             raise self._refuse(name, shape, f"; it has {len(words)}")

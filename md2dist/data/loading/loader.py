@@ -110,14 +110,14 @@ def make_loader(
     )
 
 
-def choose_num_workers(wanted: int | None, node_size: int) -> int:
+def choose_num_workers(requested: int | None, node_size: int) -> int:
     """Returns the number of workers of each rank.
 
     Args:
-        wanted: `data.num_workers`; None for 4, or one per core if a rank has fewer.
+        requested: `data.num_workers`; None for 4, or one per core if a rank has fewer.
         node_size: number of ranks that share the cores of this node.
     """
-    return min(_NUM_WORKERS, cores_per_rank(node_size)) if wanted is None else wanted
+    return min(_NUM_WORKERS, cores_per_rank(node_size)) if requested is None else requested
 
 
 class FrameLoader:
