@@ -241,6 +241,7 @@ class MonodepthModel(nn.Module):
             return self._run_pose_network(first, second)
 
     def _run_pose_network(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Returns the motion (B, 4, 4) between images (B, 3, H, W)."""
         pair = torch.cat((first, second), dim=1)
         return build_transform(*self.pose(self.pose_encoder(self._arrange(pair))[-1]))
 
@@ -261,10 +262,12 @@ class MonodepthModel(nn.Module):
         return torch.stack(transforms, dim=1)
 
     def _autocast(self, images: torch.Tensor) -> torch.autocast:
+        """Returns the context of the networks for images of any shape."""
         is_half = self.dtype != torch.float32
         return torch.autocast(images.device.type, self.dtype, enabled=is_half)
 
     def _arrange(self, images: torch.Tensor) -> torch.Tensor:
+        """Puts (B, C, H, W) into the fastest memory format."""
         return images.contiguous(memory_format=choose_memory_format(self.dtype, images.device))
 
     def _check_shapes(self, batch: Batch) -> None:
@@ -274,6 +277,7 @@ class MonodepthModel(nn.Module):
 
 
 def _as_rgb(image: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """Converts a file, a PIL image or an array (H, W, 3) uint8 to an upright RGB image."""
     if isinstance(image, str | Path):
         return read_image(Path(image))
     if isinstance(image, Image.Image):

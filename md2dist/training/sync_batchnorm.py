@@ -63,6 +63,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def _average(values: torch.Tensor, num_ranks: int) -> torch.Tensor:
+    """Averages values (C,) over the ranks."""
     if num_ranks == 1:
         return values
     return cast(torch.Tensor, _SumOverRanks.apply(values)) / num_ranks
@@ -77,12 +78,14 @@ class _SumOverRanks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        """Sums a tensor of any shape."""
         total = tensor.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> torch.Tensor:
+        """Sums the gradient, of any shape."""
         total = grad_outputs[0].clone()
         dist.all_reduce(total)
         return total

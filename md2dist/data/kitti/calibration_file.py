@@ -49,6 +49,7 @@ class CalibrationFile:
         return first
 
     def _to_array(self, name: str, text: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Parses numbers to an array of a shape."""
         words = text.split()
         for word in words:
             try:

@@ -82,6 +82,7 @@ def make_loader(
     num_batches = len(steps) * num_accum
 
     def ids_of(batch: int) -> np.ndarray:
+        """Returns the sample numbers of a micro-batch, (micro_batch_size,)."""
         index, accum_index = divmod(batch, num_accum)
         return order.rank_ids(
             *order.position(steps[index]), rank, world_size, accum_index, num_accum
