@@ -42,7 +42,7 @@ def _make_table(kind: Any, prefix: str) -> str:
 
 
 def _read_fields(kind: Any) -> Iterator[tuple[str, str, str, str]]:
-    """Yields name, default, meaning and published value of each field that is no section."""
+    """Yields name, default, meaning and published value of each field that is not a section."""
     source = inspect.getsource(kind)
     lines = source.splitlines()
     for node in ast.parse(source).body[0].body:
@@ -109,7 +109,7 @@ PARTS = {
 
 
 def fill(document: str, name: str, content: str) -> str:
-    """Replaces the part of a document that lies between the two comments of a name."""
+    """Replaces the part of a document between the two comments of a name."""
     start, end = f"<!-- generated: {name} -->\n", f"<!-- end of {name} -->"
     before, rest = document.split(start)
     return f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"

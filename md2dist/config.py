@@ -107,7 +107,7 @@ class DeepspeedConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """When checkpoints are saved, and whether a run resumes from one."""
+    """Schedule of checkpoints, and whether a run resumes from one."""
 
     every_steps: int | None = None  # steps between checkpoints, in addition to one per epoch
     keep: int = 3  # number of newest checkpoints to keep

@@ -69,7 +69,7 @@ class ImageError(Md2distError):
 
 
 class DamagedImageError(ImageError):
-    """An image file is damaged, or has no format that is read."""
+    """An image file is damaged, or is not in a supported format."""
 
 
 def check_shape(tensor: torch.Tensor, expected: str, name: str, **sizes: int) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Model: networks, geometry and loss in one module, since DeepSpeed wraps a single one.
 
-The networks run in the configured precision, by autocast; their output layers, the
-geometry and the loss run in float32, or in float64 after ``.double()``.
+The networks run in the configured precision, by autocast; their output layers, the geometry and the
+loss run in float32, or in float64 after ``.double()``.
 """
 
 from collections.abc import Sequence
@@ -293,8 +293,10 @@ class MonodepthModel(nn.Module):
         return torch.stack(transforms, dim=1)
 
     def _autocast(self, images: torch.Tensor) -> torch.autocast:
+        """Returns the context of the networks for images of any shape."""
         is_half = self.dtype != torch.float32
         return torch.autocast(images.device.type, self.dtype, enabled=is_half)
 
     def _arrange(self, images: torch.Tensor) -> torch.Tensor:
+        """Puts (B, C, H, W) into the fastest memory format."""
         return images.contiguous(memory_format=choose_memory_format(self.dtype, images.device))

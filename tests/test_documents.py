@@ -172,6 +172,19 @@ def test_the_citations_name_the_version_of_the_package():
     assert f"version = {{{version}}}" in TEXTS["README.md"]
 
 
+def test_the_readme_counts_the_faults_of_the_last_drill():
+    text = TEXTS["docs/reliability.md"].split("## Result")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| .+ \| .+ \| .+ \| yes \|$", text, re.MULTILINE)
+    assert f"\n{len(rows)} faults, " in text
+    assert f"**{len(rows)} injected faults survived**" in TEXTS["README.md"]
+
+
+def test_the_readme_repeats_figures_of_the_benchmarks():
+    [claims] = re.findall(r"- \*\*Fast on the CPU\*\*(.*?)\n- ", TEXTS["README.md"], re.DOTALL)
+    for figure in re.findall(r"\d+\.\d+", claims):
+        assert f"| {figure} |" in TEXTS["docs/benchmarks.md"]
+
+
 def test_every_picture_of_the_documents_is_shown_and_small():
     shown = {
         Path(link).name

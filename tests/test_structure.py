@@ -22,7 +22,7 @@ FLOORS = {
     "benchmarks": 7,
     "commands": 8,
 }  # fmt: skip
-STRANGERS = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
+INDEPENDENT = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
 HEAVY = {"deepspeed": {"training"}, "wandb": {"runs"}}  # only these rooms import them
 MOST_FILES_OF_A_FOLDER = 20
 MOST_PARAMETERS = 8
@@ -55,7 +55,7 @@ def test_imports_point_down_only(path):
             continue
         other = room_of(names)
         assert FLOORS[other] <= FLOORS[room], f"{path.name} imports {module} from a floor above"
-        assert (room, other) not in STRANGERS, f"{path.name} imports {module}"
+        assert (room, other) not in INDEPENDENT, f"{path.name} imports {module}"
         is_allowed = FLOORS[room] > 3 or room == "objective"  # which takes its section of it
         assert is_allowed or other != "config", "no Config object below the model"
 
@@ -121,6 +121,31 @@ def parameters_of(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_function_takes_more_than_8_parameters(path):
     assert [name for name, count in parameters_of(path) if count > MOST_PARAMETERS] == []
+
+
+TENSOR = re.compile(r"\b(Tensor|ndarray|NDArray)\b")
+# (B, 3, H, W), (G / (P * N),), () or words
+SHAPE = re.compile(r"\(([^()]|\([^()]*\))*,[^()]*\)|\(\)|\bany shape\b|\bof a shape\b")
+SHAPES_TO_ADD = {  # functions that do not state theirs yet
+    "_format_range", "_aligned_error", "_scale", "predict", "check_state_dict", "_converts",
+    "_tensors_in",
+}  # fmt: skip
+
+
+def functions_of_tensors(path):
+    """Name and docstring of each function that takes or returns tensors."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            types = [name.annotation for name in named] + [node.returns]
+            if any(TENSOR.search(ast.unparse(kind)) for kind in types if kind):
+                yield node.name, ast.get_docstring(node) or ""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_function_of_tensors_states_their_shapes(path):
+    silent = {name for name, text in functions_of_tensors(path) if not SHAPE.search(text)}
+    assert silent - SHAPES_TO_ADD - {"__init__"} == set()  # `__init__`: documented in the class
 
 
 def test_the_floors_of_the_architecture_are_these():

@@ -1,9 +1,12 @@
 """Benchmarks packing (formats), data loading (data) or training steps (step)."""
 
 import argparse
+from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from md2dist.commands.options import HelpFormatter
 from md2dist.console import run_command
 from md2dist.storage.results import prepare_file, write_json
 
@@ -12,31 +15,36 @@ Row = dict[str, Any]
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
-    formats = benchmarks.add_parser("formats", help="time packing and reading in each image format")
-    formats.set_defaults(run=time_formats, repeats=5)
+
+    def add_benchmark(name: str, run: Callable, repeats: int, repeated: str) -> ArgumentParser:
+        text = run.__doc__ or ""
+        benchmark = benchmarks.add_parser(
+            name, help=text, description=text, formatter_class=HelpFormatter
+        )
+        benchmark.set_defaults(run=run)
+        help_text = f"number of timed {repeated}"
+        benchmark.add_argument("--repeats", type=int, default=repeats, help=help_text)
+        benchmark.add_argument("--output", type=Path, help="JSON file for the figures")
+        return benchmark
+
+    formats = add_benchmark("formats", time_formats, 5, "packings in each format")
     add = formats.add_argument
     add("--kitti-root", type=Path, nargs="+", required=True,
-        help="folders of KITTI, as for make_shards.py")  # fmt: skip
+        help="folders or archives of KITTI, as for `md2dist pack`")  # fmt: skip
     add("--split", required=True,
-        help="split, as for make_shards.py; rules skip drives without speeds")  # fmt: skip
+        help="split, as for `md2dist pack`; rules skip drives without speeds")  # fmt: skip
     add("--splits-dir", type=Path, help="folder of NAME/PART_files.txt, used instead of a download")
     add("--samples", type=int, default=64, help="number of samples, from the start of the split")
-    data = benchmarks.add_parser("data", help="time data loading, from shards to batches")
-    data.set_defaults(run=time_data, repeats=20)
-    step = benchmarks.add_parser("step", help="time a training step, and its networks alone")
-    step.set_defaults(run=time_step, repeats=20)
+    data = add_benchmark("data", time_data, 20, "batches")
+    step = add_benchmark("step", time_step, 20, "steps")
     for benchmark in (data, step):
         add = benchmark.add_argument
         add("--config", nargs="+", default=[], metavar="FILE",
             help="YAML config files; later ones override earlier ones")  # fmt: skip
         add("overrides", nargs="*", metavar="key=value",
             help="settings that override the files, e.g. precision.dtype=bf16")  # fmt: skip
-    for benchmark in (formats, data, step):
-        add = benchmark.add_argument
-        add("--repeats", type=int, help="number of timed packings, batches or steps")
-        add("--output", type=Path, help="JSON file for the figures")
     return parser.parse_args()
 
 
@@ -62,7 +70,7 @@ def time_formats(arguments: argparse.Namespace) -> list[Row]:
 
 
 def time_data(arguments: argparse.Namespace) -> Row:
-    """Times reading batches from a run's training shards."""
+    """Times data loading: from the training shards to batches."""
     from md2dist.benchmarks.steps import bench_data
     from md2dist.config import load_words
 
@@ -70,7 +78,7 @@ def time_data(arguments: argparse.Namespace) -> Row:
 
 
 def time_step(arguments: argparse.Namespace) -> Row:
-    """Times training steps on random images."""
+    """Times training steps, and their networks alone, on random images."""
     from md2dist.benchmarks.steps import bench_step
     from md2dist.config import load_words
     from md2dist.distributed.world import init_distributed, shutdown_distributed

@@ -1,6 +1,6 @@
 """End-to-end demo in minutes: render drives, pack, train, evaluate, draw a depth picture.
 
-    python launch/demo.py --output demo_output
+    md2dist demo --output demo_output
 
 Each stage is an ordinary command, printed before it runs. The held-out drive is rendered in a
 different world than the training drives.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from md2dist.commands.options import HelpFormatter
 from md2dist.console import run_command
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import EvaluationError
@@ -41,14 +42,12 @@ class Figures:
 
 def main() -> None:
     """Runs all stages and prints a summary."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument(
         "--output", type=Path, default=Path("demo_output"), help="folder for all results"
     )
     parser.add_argument("--drives", type=int, default=8, help="number of training drives")
-    parser.add_argument("--frames", type=int, default=40, help="number of frames of each drive")
+    parser.add_argument("--frames", type=int, default=40, help="number of stereo frames per drive")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that override configs/demo.yaml"
     )

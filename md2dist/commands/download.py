@@ -1,18 +1,19 @@
 """Downloads the KITTI raw archives: all 66 (175 GB), or those of selected drives."""
 
 import shlex
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from argparse import ArgumentParser
 from pathlib import Path
 
 from tqdm import tqdm
 
+from md2dist.commands.options import HelpFormatter
 from md2dist.console import run_command
 from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, plan_download
 
 
 def main() -> None:
     """Requests all sizes, then downloads the archives one by one."""
-    parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for the zip files")
     parser.add_argument(
         "--drives",
@@ -31,7 +32,7 @@ def main() -> None:
             fetch_archive(archive, on_bytes=bar.update)
     print(f"{len(archives)} archives, {total / 1e9:.1f} GB, in {options.output}")
     print(
-        f"next: python shard_tools/make_shards.py --kitti-root {shlex.quote(str(options.output))} "
+        f"next: md2dist pack --kitti-root {shlex.quote(str(options.output))} "
         "--split NAME --output DIR"
     )
 

@@ -1,6 +1,6 @@
 """Evaluates a model's depth on shards with ground truth.
 
-    python launch/evaluate.py --checkpoint runs/mono_stereo --shards shards/eigen_test
+    md2dist evaluate --checkpoint runs/mono_stereo --shards shards/test
 
 Under `deepspeed`, `torchrun` or `srun`, the ranks split the images among themselves; the metrics
 are the same as with one rank.
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import add_checkpoint, add_dtype, add_local_rank
+from md2dist.commands.options import HelpFormatter, add_checkpoint, add_dtype, add_local_rank
 from md2dist.console import print_error, run_command
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.compatibility import check_recipe
@@ -154,9 +154,7 @@ def evaluate(
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_checkpoint(parser)
     parser.add_argument(
         "--shards", required=True, help="folder or URL of shards packed with --ground-truth"
@@ -164,8 +162,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--protocol",
         choices=["eigen", "eigen_benchmark"],
-        help="eigen: projected scans, cropped, below 80 m; eigen_benchmark: annotated depth, all "
-        "valid pixels; default: the protocol of the shards' ground truth",
+        help="evaluation protocol; eigen: projected scans, cropped, below 80 m; eigen_benchmark: "
+        "annotated depth, all valid pixels; default: the one for the shards' ground truth",
     )
     parser.add_argument(
         "--scaling",
@@ -177,7 +175,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--flip-postprocess",
         action="store_true",
-        help="average each prediction with that for the mirrored image",
+        help="average each prediction with that of the mirrored image",
     )
     add_dtype(parser)
     parser.add_argument(

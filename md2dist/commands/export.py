@@ -1,16 +1,16 @@
 """Exports a trained model in the format of the published weights.
 
-    python launch/export.py --checkpoint runs/mono_stereo --output published
+    md2dist export --checkpoint runs/mono_stereo --output published
 
 Writes encoder.pth and depth.pth, and pose_encoder.pth and pose.pth if the model has a pose
-network. The folder is accepted as --checkpoint of evaluate.py and predict.py, and as
+network. `md2dist evaluate` and `md2dist predict` accept the folder as --checkpoint, and training as
 network.init_from.
 """
 
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import add_checkpoint
+from md2dist.commands.options import HelpFormatter, add_checkpoint
 from md2dist.console import run_command
 from md2dist.storage.results import refuse_address
 
@@ -32,9 +32,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_checkpoint(parser)
     parser.add_argument(
         "--output",

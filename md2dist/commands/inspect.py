@@ -1,8 +1,9 @@
-"""Prints a dataset card of a folder of shards; draws a contact sheet of random samples."""
+"""Prints a data-set card of a folder of shards; draws a contact sheet of random samples."""
 
 import argparse
 from pathlib import Path
 
+from md2dist.commands.options import HelpFormatter
 from md2dist.console import run_command
 from md2dist.data.inspection.data_card import describe_shards
 from md2dist.data.shards.dataset import ShardDataset
@@ -10,12 +11,17 @@ from md2dist.data.shards.dataset import ShardDataset
 
 def main() -> None:
     """Prints the card; draws the contact sheet if --picture is given."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("folder", help="folder of index.json and shards, or its URL (http, https, s3, pipe)")
-    add("--picture", type=Path, metavar="OUT.png", help="file for a contact sheet of samples")
+    add(
+        "--picture",
+        type=Path,
+        metavar="OUT.png",
+        help="PNG file for a contact sheet of random samples",
+    )
     add("--samples", type=int, default=4, help="number of samples on the sheet")
-    add("--seed", type=int, default=0, help="seed of the choice of samples")
+    add("--seed", type=int, default=0, help="random seed of the samples on the sheet")
     options = parser.parse_args()
     print(describe_shards(options.folder))
     if options.picture:

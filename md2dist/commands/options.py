@@ -1,7 +1,28 @@
-"""Command-line options that several commands have."""
+"""Parts of the command line that several commands share: the form of the help, and options."""
 
 import argparse
 from pathlib import Path
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps paragraphs, keeps examples, and adds the default of each option that has one."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = []
+        for paragraph in text.strip().split("\n\n"):
+            is_example = paragraph.startswith("    ")
+            paragraphs.append(
+                paragraph if is_example else super()._fill_text(paragraph, width, indent)
+            )
+        return "\n\n".join(paragraphs)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default, text = action.default, action.help or ""
+        is_absent = default in (None, [], argparse.SUPPRESS) or default is False
+        if is_absent or "default" in text:
+            return action.help
+        shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
+        return f"{text} (default: {shown.replace('%', '%%')})"
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

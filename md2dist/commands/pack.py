@@ -3,8 +3,8 @@
 An interrupted packing resumes with the same command. Several machines share the work as tasks,
 each with the same options and its own --task-index; --merge then completes the packing:
 
-    make_shards.py ... --task-index $SLURM_ARRAY_TASK_ID --num-tasks 8
-    make_shards.py ... --num-tasks 8 --merge
+    md2dist pack ... --num-tasks 8 --task-index $SLURM_ARRAY_TASK_ID
+    md2dist pack ... --num-tasks 8 --merge
 """
 
 import argparse
@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 from typing import get_args
 
+from md2dist.commands.options import HelpFormatter
 from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command
 from md2dist.data.images import ImageFormat
@@ -27,14 +28,15 @@ from md2dist.data.shards.recipe import Recipe
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--kitti-root", type=Path, nargs="+", required=True,
-        help="folders of KITTI raw, odometry or annotated depth, as zips or extracted")  # fmt: skip
-    add("--split", required=True, help="split file, or a name such as eigen_zhou/train, rule/train")
+        help="folders or zip archives of KITTI raw, odometry or annotated depth")  # fmt: skip
+    add(
+        "--split",
+        required=True,
+        help="split file, or a name such as eigen_zhou/train or rule/train",
+    )
     add("--splits-dir", type=Path, help="folder of NAME/PART_files.txt, used instead of a download")
     add("--output", required=True, help="folder for the shards and index.json")
     add("--height", type=int, default=192, help="image height in pixels, a multiple of 32")

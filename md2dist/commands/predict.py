@@ -1,6 +1,6 @@
 """Predicts the depth of an image, or of each image in a folder.
 
-    python launch/predict.py --checkpoint runs/mono_stereo --input street.jpg --output depths
+    md2dist predict --checkpoint runs/mono_stereo --input street.jpg --output depths
 
 Writes NAME_depth.png (16 bit, 1/256 m) or NAME_depth.npy (float32, m), NAME_disparity.png (colour)
 and NAME_picture.png (the image beside its disparity).
@@ -9,7 +9,7 @@ and NAME_picture.png (the image beside its disparity).
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import add_checkpoint, add_dtype
+from md2dist.commands.options import HelpFormatter, add_checkpoint, add_dtype
 from md2dist.console import run_command
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.prediction.image_files import find_images
@@ -35,7 +35,7 @@ def main() -> None:
             print(
                 "Values may be tens of times smaller than metres, and the PNG's step of 1/256 is "
                 "coarse for them: use --format npy, or --scale FACTOR, for example the median "
-                "ratio that evaluate.py prints."
+                "ratio that `md2dist evaluate` prints."
             )
     for path in predict_files(
         model, images, arguments.output, factor=factor, depth_format=arguments.format
@@ -45,22 +45,20 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_checkpoint(parser)
     parser.add_argument(
-        "--input", type=Path, required=True, help="image, or folder of png and jpg images"
+        "--input", type=Path, required=True, help="image, or folder of PNG and JPEG images"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument(
-        "--format", choices=["png", "npy"], default="png", help="depth file format (default: png)"
+        "--format", choices=["png", "npy"], default="png", help="format of the depth files"
     )
     parser.add_argument(
         "--scale",
         default="auto",
-        help="factor for the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 gives "
-        "metres for KITTI's cameras and baseline, other cameras need their own factor",
+        help="factor of the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 gives "
+        "metres for KITTI's cameras and baseline; other cameras need a factor of their own",
     )
     add_dtype(parser)
     return parser.parse_args()

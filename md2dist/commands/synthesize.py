@@ -1,15 +1,16 @@
 """Renders synthetic drives with exact geometry in the layout of KITTI raw."""
 
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from argparse import ArgumentParser
 from pathlib import Path
 
+from md2dist.commands.options import HelpFormatter
 from md2dist.console import run_command
 from md2dist.synthetic.drives import DriveSettings, render_drives
 
 
 def main() -> None:
     """Parses the command line and renders the drives."""
-    parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="root of the KITTI tree")
     parser.add_argument(
         "--drives", type=int, default=2, help="number of drives, each in its own street"

@@ -1,16 +1,22 @@
-"""Trains a model, under the deepspeed launcher or as a single process."""
+"""Trains a model, under the deepspeed launcher or as a single process.
+
+    deepspeed -q --module md2dist.commands.train --config FILE data.train_shards=DIR
+    md2dist train --config FILE data.train_shards=DIR
+
+The same command resumes the run.
+"""
 
 import argparse
 import sys
 
-from md2dist.commands.options import add_local_rank
+from md2dist.commands.options import HelpFormatter, add_local_rank
 from md2dist.console import run_command
 from md2dist.distributed.signals import EXIT_PREEMPTED
 
 
 def parse_arguments() -> list[str]:
     """Returns the configuration files and overrides of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     # --config takes all arguments that follow it, so overrides may appear anywhere.
     parser.add_argument(
         "--config",

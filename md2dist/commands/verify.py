@@ -5,6 +5,7 @@ import sys
 
 from tqdm import tqdm
 
+from md2dist.commands.options import HelpFormatter
 from md2dist.console import run_command
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.manifest import read_manifest
@@ -12,12 +13,14 @@ from md2dist.data.shards.manifest import read_manifest
 
 def main() -> None:
     """Checks the shards and prints the faults."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("folder", help="folder of index.json and shards, or its URL (http, https, s3, pipe)")
-    add("--decode", choices=["all", "sample", "none"], default="all", help="images to decode")
-    add("--against", metavar="EVAL_FOLDER", help="folder of shards that must share no frame")
-    add("--seed", type=int, default=0, help="seed of the choice of --decode sample")
+    add("--decode", choices=["all", "sample", "none"], default="all",
+        help="images to decode; sample: those of a few random samples per shard")  # fmt: skip
+    add("--against", metavar="EVAL_FOLDER",
+        help="folder of evaluation shards, which must show none of the same frames")  # fmt: skip
+    add("--seed", type=int, default=0, help="random seed of --decode sample")
     add("--processes", type=int, default=1, help="number of worker processes")
     options = parser.parse_args()
     num_bytes = sum(shard.num_bytes for shard in read_manifest(options.folder).shards)

@@ -27,7 +27,7 @@ MAX_PIXELS = 64_000_000  # of an image; of a decoded one, 4 bytes each are in me
 _MAX_BYTES = 4 * MAX_PIXELS  # of a file: 8 bits in each of four channels, uncompressed
 
 # The decoders themselves: `PIL.Image.open` chooses by content among dozens, of which one passes
-# PostScript to Ghostscript, which runs it, whatever the file is called.
+# PostScript to Ghostscript, which runs it, even if the file is called x.png.
 _DECODERS = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WEBP": WebPImageFile}
 _SIGNATURES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WEBP": b"RIFF"}
 _PNG_DEPTH_AT = 24  # byte of a PNG that holds the bits per channel

@@ -1,1 +1,1 @@
-"""The processes of a job: how they join, agree, watch each other and stop."""
+"""Distributed processes of a job: joining, agreement, watchdog and stop requests."""

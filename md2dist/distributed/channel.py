@@ -173,7 +173,9 @@ class Channel:
         Returns:
             The first announced failure, which all ranks report.
         """
-        message = failure.message.encode(errors="backslashreplace").decode()  # names may be no text
+        message = failure.message.encode(
+            errors="backslashreplace"
+        ).decode()  # file names may not be valid text
         failure = failure._replace(message=message)
         announced = self._store.compare_set(_FAILURE, "", json.dumps(failure))
         return parse_json(announced, Failure)
@@ -188,18 +190,18 @@ class Channel:
         """Counts this rank as ready for a step; returns the number of ready ranks."""
         return self._store.add(f"{step}/ready", 1)
 
-    def set_verdict(self, step: int, *, is_taken: bool) -> None:
+    def set_decision(self, step: int, *, is_taken: bool) -> None:
         """Decides for all ranks whether a step is taken."""
-        self._store.set(f"{step}/verdict", _TAKE if is_taken else _SKIP)
+        self._store.set(f"{step}/decision", _TAKE if is_taken else _SKIP)
 
-    def wait_for_verdict(self, step: int) -> bool:
+    def wait_for_decision(self, step: int) -> bool:
         """Waits for the decision on a step; returns whether it is taken."""
-        self._store.wait([f"{step}/verdict"], _FOREVER)
-        return self._store.get(f"{step}/verdict") == _TAKE
+        self._store.wait([f"{step}/decision"], _FOREVER)
+        return self._store.get(f"{step}/decision") == _TAKE
 
     def forget_step(self, step: int) -> None:
-        """Deletes the keys of a step; all ranks must have read its verdict."""
-        for name in ("ready", "verdict"):
+        """Deletes the keys of a step; all ranks must have read its decision."""
+        for name in ("ready", "decision"):
             self._store.delete_key(f"{step}/{name}")
 
 

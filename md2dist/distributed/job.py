@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from md2dist.distributed.watchdog import Watchdog
-from md2dist.distributed.world import World, connect_ranks, join_world, shutdown_distributed
+from md2dist.distributed.world import World, connect_ranks, meet_ranks, shutdown_distributed
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def join_job() -> Iterator[tuple[World, Watchdog]]:
     Raises:
         ConfigError: if this process does not belong to the job at its address, or does not find it.
     """
-    world, store = join_world()
+    world, store = meet_ranks()
     try:
         with Watchdog(world) as watchdog:
             connect_ranks(world, store)

@@ -31,7 +31,7 @@ _MVAPICH = MpiNames(
     "MV2_COMM_WORLD_LOCAL_SIZE",
 )
 _MPICH = MpiNames("PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE", "MPI_LOCALNRANKS")  # and Intel MPI
-# Launchers that do not tell the place on the node: rank and size.
+# Launchers without variables for the place on the node: rank and size.
 _OTHERS = (("PMI_RANK", "PMI_SIZE"), ("FLUX_TASK_RANK", "FLUX_JOB_SIZE"), ("PMIX_RANK", ""))
 
 

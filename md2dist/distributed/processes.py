@@ -1,4 +1,4 @@
-"""Facts about running processes, read from /proc."""
+"""Properties of running processes, read from /proc."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ def read_process(pid: int, name: str) -> bytes:
     """Returns a file of a process's folder in /proc; empty if it has ended or cannot be read.
 
     Raises:
-        OSError: if this process has no file left to open, which says nothing about the other one.
+        OSError: if this process has too many open files, which says nothing about the other one.
     """
     try:
         return (Path("/proc") / str(pid) / name).read_bytes()
@@ -40,5 +40,5 @@ def identify_machine() -> str:
 
 
 def _fields(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat after the name, which may hold anything."""
+    """Returns the fields of /proc/PID/stat after the name, which may contain any characters."""
     return read_process(pid, "stat").rpartition(b")")[2].split()

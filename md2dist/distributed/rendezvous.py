@@ -13,9 +13,9 @@ import torch.distributed as dist
 
 from md2dist.distributed.channel import Lobby, Meeting, Member
 from md2dist.distributed.launcher import Launch
-from md2dist.distributed.patience import Wait, waiting_for
 from md2dist.distributed.processes import identify_machine
 from md2dist.distributed.signals import LauncherMonitor
+from md2dist.distributed.waiting import Wait, waiting_for
 from md2dist.errors import ConfigError
 
 _PERIOD_S, _PROBE_S = 0.2, 5.0
@@ -33,7 +33,7 @@ _CHECKS = (
 
 
 def meet(launch: Launch) -> tuple[Any, Meeting]:
-    """Waits until all ranks of the job have come.
+    """Waits until all ranks of the job have joined.
 
     Until a process is known to belong to the job, it writes nothing to the store.
 
@@ -49,7 +49,7 @@ def meet(launch: Launch) -> tuple[Any, Meeting]:
     if launch.world_size == 1:
         store = _host_store(0)
         return store, Meeting(uuid.uuid4().hex, 1, _describe_process(launch))
-    # Of the ranks on a node that do not find rank 0, one says so.
+    # Of the ranks on a node that do not find rank 0, one reports it.
     is_quiet = launch.rank > 1 and launch.local_rank > 0
     with waiting_for("the other ranks", _CHECKS, is_quiet=is_quiet) as wait:
         rendezvous = _Rendezvous(launch, wait)
@@ -162,7 +162,7 @@ class _Rendezvous:
     def _check_launcher(self) -> None:
         if self._launcher.is_gone():
             raise ConfigError(
-                f"the launcher of rank {self._launch.rank} exited before all ranks had come"
+                f"the launcher of rank {self._launch.rank} exited before all ranks had joined"
             )
 
     def _check_host(self) -> None:

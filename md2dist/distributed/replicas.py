@@ -8,7 +8,7 @@ _ODD = 0x9E3779B97F4A7C15 - (1 << 64)  # a product with it spreads over 64 bits
 
 
 class ReplicaError(RuntimeError):
-    """The ranks hold different weights, by a fault of the program or of a device."""
+    """The ranks hold different weights, because of a fault of the program or of a device."""
 
 
 def check_replicas(model: nn.Module) -> None:

@@ -31,8 +31,8 @@ class StepBarrier:
             Whether to take the step, the same on all ranks. After False, no step follows.
         """
         if not has_data:
-            self._channel.set_verdict(step, is_taken=False)
+            self._channel.set_decision(step, is_taken=False)
         elif self._channel.add_ready(step) == self._world_size:
-            self._channel.set_verdict(step, is_taken=self._channel.stop_reason() is None)
-            self._channel.forget_step(step - 1)  # all have read its verdict
-        return self._channel.wait_for_verdict(step)
+            self._channel.set_decision(step, is_taken=self._channel.stop_reason() is None)
+            self._channel.forget_step(step - 1)  # all have read its decision
+        return self._channel.wait_for_decision(step)

@@ -12,9 +12,9 @@ import torch.distributed as dist
 
 from md2dist.distributed.channel import adopt_meeting
 from md2dist.distributed.launcher import Launch, read_launch
-from md2dist.distributed.patience import waiting_for
 from md2dist.distributed.rendezvous import meet
 from md2dist.distributed.topology import Topology
+from md2dist.distributed.waiting import waiting_for
 
 
 class World(NamedTuple):
@@ -41,7 +41,7 @@ _CONNECTION = (
     "check that no firewall is between the nodes, and that GLOO_SOCKET_IFNAME or "
     "NCCL_SOCKET_IFNAME names the network that connects them"
 )
-_PATIENCE = timedelta(minutes=30)  # of a collective; the watchdog reacts sooner
+_COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # of a collective; the watchdog reacts sooner
 
 
 def read_world() -> World:
@@ -57,8 +57,8 @@ def read_world() -> World:
     return _make_world(read_launch(os.environ))
 
 
-def join_world() -> tuple[World, Any]:
-    """Waits until all ranks of the job have come; a `Watchdog` can watch it from then on.
+def meet_ranks() -> tuple[World, Any]:
+    """Waits until all ranks of the job have joined; a `Watchdog` can watch it from then on.
 
     Returns:
         The world, and the store through which `connect_ranks` connects it.
@@ -87,7 +87,7 @@ def connect_ranks(world: World, store: Any) -> None:
 
     Args:
         world: this process.
-        store: what `join_world` returned.
+        store: the one that `meet_ranks` returned.
     """
     _share_cores(world)
     if world.device.type == "cuda":
@@ -105,7 +105,7 @@ def connect_ranks(world: World, store: Any) -> None:
         dist.init_process_group(
             backend,
             store=store,
-            timeout=_PATIENCE,
+            timeout=_COLLECTIVE_TIMEOUT,
             rank=world.rank,
             world_size=world.world_size,
         )
@@ -118,9 +118,9 @@ def init_distributed() -> World:
         The world, connected until `shutdown_distributed`.
 
     Raises:
-        ConfigError: see `join_world`.
+        ConfigError: see `meet_ranks`.
     """
-    world, store = join_world()
+    world, store = meet_ranks()
     connect_ranks(world, store)
     return world
 

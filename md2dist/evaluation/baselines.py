@@ -34,11 +34,11 @@ def fit_constant(dataset: ShardDataset, *, protocol: ProtocolName = "eigen") -> 
     """Fits the constant depth with the least mean abs_rel over all images.
 
     Args:
-        dataset: training shards with ground true.
+        dataset: training shards with ground truth.
         protocol: as for `evaluate_image`.
 
     Raises:
-        ShardError: if there is no ground true.
+        ShardError: if there is no ground truth.
         EvaluationError: if an image has no valid pixel.
     """
     return _fit_rows(dataset, 1, protocol)
@@ -47,7 +47,7 @@ def fit_constant(dataset: ShardDataset, *, protocol: ProtocolName = "eigen") -> 
 def fit_row_profile(dataset: ShardDataset, *, protocol: ProtocolName = "eigen") -> RowProfile:
     """Fits the depth of each row with the least mean abs_rel over all images.
 
-    Rows are those of the first image's ground true; rows without valid pixels are
+    Rows are those of the first image's ground truth; rows without valid pixels are
     interpolated between their neighbours. Arguments and errors are those of `fit_constant`.
     """
     return _fit_rows(dataset, len(read_ground_truth(dataset[0])), protocol)

@@ -147,6 +147,7 @@ def with_flip_postprocess(predict: Predictor) -> Predictor:
     """Returns a predictor that blends the predictions of an image and of its mirror image."""
 
     def predict_both(frames: torch.Tensor) -> torch.Tensor:
+        """Maps frames (B, H, W, 3) to scaled disparity (B, 1, h, w)."""
         return blend_mirrored(predict(frames), predict(frames.flip(2)).flip(3))
 
     return predict_both
@@ -194,6 +195,7 @@ def _evaluate_image(
 
 
 def _refuse_failures(table: torch.Tensor, dataset: ShardDataset) -> None:
+    """Raises if a row of the table (num_images, 8) reports a failure."""
     if table.isinf().any():
         raise ShardError("another rank cannot read its samples; its message has the reason")
     failed = table.isnan().any(1).nonzero().flatten().tolist()

@@ -198,6 +198,7 @@ def measure_depths(predicted: NDArray[np.floating], true: NDArray[np.floating]) 
 
 
 def _to_float64(values: Map, name: str) -> NDArray[np.float64]:
+    """Converts a map (H, W)."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()
     array = np.array(values, dtype=np.float64)

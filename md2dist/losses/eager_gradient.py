@@ -33,6 +33,7 @@ class _EagerGradient(torch.autograd.Function):
     def forward(
         ctx: Any, function: Callable[..., tuple[torch.Tensor, ...]], *inputs: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
+        """Returns the loss () and other outputs; inputs have any shape."""
         with torch.enable_grad():
             leaves = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
             loss, *others = function(*leaves)
@@ -44,6 +45,7 @@ class _EagerGradient(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Scales the gradients, each of its input's shape, by that of the loss ()."""
         factor = grad_outputs[0]
         gradients = (gradient * factor for gradient in ctx.saved_tensors)
         return tuple(next(gradients) if needed else None for needed in ctx.needs_input_grad)

@@ -34,9 +34,12 @@ def upcast_half(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def without_autocast(tensor: torch.Tensor) -> torch.autocast:
-    """Returns a context in which operations on the tensor's device keep their arguments' type.
+    """Returns a context in which operations on a tensor's device keep their arguments' type.
 
     Half-precision logits are rounded to 8 or 11 significant bits, which shifts the depth by up to
     1.5 %; so output layers run in this context, on inputs converted by `upcast_half`.
+
+    Args:
+        tensor: any shape; only its device counts.
     """
     return torch.autocast(tensor.device.type, enabled=False)

@@ -1,6 +1,6 @@
 """Manifest of a checkpoint: its resume state, and the size and sha256 of each file.
 
-Whoever reads a checkpoint compares the files with it first.
+Every reader of a checkpoint compares the files with it first.
 """
 
 import json
@@ -32,7 +32,7 @@ class FileDigest:
 class Manifest:
     """Content of a manifest."""
 
-    facts: ResumeState
+    facts: ResumeState  # named as in the file
     files: dict[FileName, FileDigest]  # by name
 
 

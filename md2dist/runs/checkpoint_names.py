@@ -111,7 +111,7 @@ def remove_checkpoint(checkpoint: Path) -> None:
 
 
 def clear_name(checkpoint: Path) -> None:
-    """Gives another name to whatever has a checkpoint's name and is none.
+    """Renames an entry that has a checkpoint's name but is not a checkpoint.
 
     Raises:
         OSError: if it cannot be renamed.

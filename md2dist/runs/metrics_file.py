@@ -1,4 +1,4 @@
-"""The lines of metrics.jsonl at a resume: those after the checkpoint go, damaged ones aside."""
+"""Repair of metrics.jsonl at a resume: lines after the checkpoint and damaged ones are removed."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, a log line now and then elsewhere."""
+"""Progress of a run: a bar on a terminal, else a log line every 30 s."""
 
 import logging
 import math

@@ -68,7 +68,7 @@ class RunLog:
             return
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n"
-        with _surviving_the_disk(self._metrics_path):
+        with _logging_a_failed_write(self._metrics_path):
             self._file.write(line)
         self._wandb.log(metrics, step)
         if "train/loss" in metrics:
@@ -87,7 +87,7 @@ class RunLog:
         from PIL import Image
 
         path = self._run_dir / "logs" / f"{name.replace('/', '-')}-{step:08d}.png"
-        with _surviving_the_disk(path), atomic_open(path) as stream:
+        with _logging_a_failed_write(path), atomic_open(path) as stream:
             Image.fromarray(picture).save(stream, format="PNG")
         self._wandb.log_picture(name, picture, step)
 
@@ -146,7 +146,7 @@ class RunLog:
             self._is_main and belongs_to_another_run(self._run_dir, self._file)
         ):
             return  # `check_files` reports it
-        with _surviving_the_disk(path):
+        with _logging_a_failed_write(path):
             atomic_write(path, f"{json.dumps(status)}\n".encode())
 
     def close(self, state: str, message: str = "") -> None:
@@ -155,14 +155,14 @@ class RunLog:
             return
         self.write_status(state, message)
         self._progress.close()
-        with _surviving_the_disk(self._metrics_path):
+        with _logging_a_failed_write(self._metrics_path):
             self._file.close()
         self._wandb.finish(exit_code=0 if state in ("finished", "preempted") else 1)
 
 
 @contextmanager
-def _surviving_the_disk(path: Path) -> Iterator[None]:
-    """Logs a failed write; training continues."""
+def _logging_a_failed_write(path: Path) -> Iterator[None]:
+    """Logs an OSError of the block; training continues."""
     try:
         yield
     except OSError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from md2dist.conventions import FOCAL_LENGTHS
 from md2dist.synthetic.motion import draw_motion, move
 from md2dist.synthetic.ray_casting import Sensor, cast_rays, place_camera, place_scanner
 from md2dist.synthetic.render import measure_depth, render
@@ -44,7 +45,8 @@ class Drive:
     def intrinsics(self) -> NDArray[np.float64]:
         """K (3, 3) in pixels, equal to the intrinsics that the training recipe assumes."""
         W, H = self.width, self.height
-        return np.array([[0.58 * W, 0, 0.5 * W], [0, 1.92 * H, 0.5 * H], [0, 0, 1]])
+        fx, fy = FOCAL_LENGTHS
+        return np.array([[fx * W, 0, 0.5 * W], [0, fy * H, 0.5 * H], [0, 0, 1]])
 
     @property
     def street(self) -> Street:

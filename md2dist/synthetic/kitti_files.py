@@ -68,6 +68,7 @@ def format_oxts(drive: Drive, frame: int) -> str:
 
 
 def _split(transform: NDArray[np.float64]) -> dict[str, str]:
+    """Formats rotation and translation of a transform (4, 4)."""
     return {"R": _join(transform[:3, :3]), "T": _join(transform[:3, 3])}
 
 

@@ -55,7 +55,7 @@ def _paint_surfaces(
     hits: Hits,
     seen: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Returns the colours (M, 3) of the M pixels `seen`."""
+    """Returns the colours (M, 3) of the M pixels `seen`, (M,) positions in the image."""
     surface = hits.surface.flat[seen]
     depth = 1 / hits.inverse_depth.flat[seen]
     place = depth * np.stack([hits.s_over_z.flat[seen], hits.t_over_z.flat[seen]])

@@ -60,6 +60,7 @@ def _stand(
 
 
 def _cover(rng: Generator, material: str, tile: float, colors: NDArray[np.float64]) -> Appearance:
+    """Covers all faces with one material, in colours (2, 3)."""
     return Appearance(material, material, material, colors, tile, rng.random())
 
 

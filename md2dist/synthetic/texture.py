@@ -51,11 +51,13 @@ def _road(rng: Generator) -> NDArray[np.float64]:
 
 
 def _slabs(rng: Generator) -> NDArray[np.float64]:
+    """Draws slabs with joints, (SIZE, SIZE)."""
     grey = 0.4 + 0.35 * _cells(rng, 8, 12) + 0.25 * noise(rng, 0.8)
     return np.where(_inside(12, 8, 0.04, 0.04), grey, 0.2)
 
 
 def _leaves(rng: Generator) -> NDArray[np.float64]:
+    """Draws foliage, (SIZE, SIZE)."""
     return np.clip(1.6 * noise(rng, 0.75) - 0.3, 0, 1)
 
 
@@ -66,6 +68,7 @@ def _bricks(rng: Generator) -> NDArray[np.float64]:
 
 
 def _plaster(rng: Generator) -> NDArray[np.float64]:
+    """Draws plaster with windows, (SIZE, SIZE)."""
     grey = 0.35 + 0.65 * noise(rng, 1.1, 3.0)
     return _windows(rng, grey, columns=4, rows=3)
 
@@ -73,6 +76,7 @@ def _plaster(rng: Generator) -> NDArray[np.float64]:
 def _windows(
     rng: Generator, wall: NDArray[np.float64], columns: int, rows: int
 ) -> NDArray[np.float64]:
+    """Draws framed windows into a wall (SIZE, SIZE); some places stay wall."""
     glass = 0.35 * _cells(rng, rows, columns) + 0.25 * _cells(rng, 4 * rows, 2 * columns)
     built = _cells(rng, rows, columns) > 0.2
     framed = np.where(_inside(columns, rows, 0.22, 0.18), 0.95, wall)
@@ -107,6 +111,7 @@ def _glass(rng: Generator) -> NDArray[np.float64]:
 
 
 def _clouds(rng: Generator) -> NDArray[np.float64]:
+    """Draws clouds, (SIZE, SIZE)."""
     return np.clip(1.6 * noise(rng, 1.5, 0.6) - 0.3, 0, 1)
 
 

@@ -1,1 +1,1 @@
-"""Training under DeepSpeed: the only floor that knows of ranks' processes, DeepSpeed and W&B."""
+"""Training under DeepSpeed, which only this folder imports."""

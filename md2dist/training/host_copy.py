@@ -9,7 +9,7 @@ class HostCopy:
     """Starts the copy at once; only `read` waits, for the copy alone.
 
     Args:
-        tensor: on any device.
+        tensor: any shape, on any device.
     """
 
     def __init__(self, tensor: torch.Tensor):

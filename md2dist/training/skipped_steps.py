@@ -59,13 +59,15 @@ class SkippedSteps:
         if not is_skipped or not (self._is_main or is_over):
             return
         worst = max(bad_ranks)  # a bad loss explains the bad gradients of other ranks
-        who = self._name(step, [rank for rank, bad in enumerate(bad_ranks) if bad == worst > 0])
+        causes = self._name(step, [rank for rank, bad in enumerate(bad_ranks) if bad == worst > 0])
         if self._is_main:
-            logger.warning("step %d was skipped: loss or gradient is not finite; %s", step + 1, who)
+            logger.warning(
+                "step %d was skipped: loss or gradient is not finite; %s", step + 1, causes
+            )
         if is_over:
             raise TrainingError(
                 f"{self._num_in_a_row} steps in a row had a non-finite loss or gradient, the last "
-                f"is step {step + 1} ({who}); the weights are those before the first of them. "
+                f"is step {step + 1} ({causes}); the weights are those before the first of them. "
                 "Check these samples, lower optim.lr, or set precision.dtype=fp32"
             )
 

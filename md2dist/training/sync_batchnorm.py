@@ -41,12 +41,16 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         mean = _average(values.mean((0, 2, 3)), num_ranks)
         centred = values - mean[:, None, None]
         variance = _average(centred.square().mean((0, 2, 3)), num_ranks)
-        self._follow(mean.detach(), variance.detach(), x.numel() // x.shape[1] * num_ranks)
+        self._update_running_statistics(
+            mean.detach(), variance.detach(), x.numel() // x.shape[1] * num_ranks
+        )
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
+    def _update_running_statistics(
+        self, mean: torch.Tensor, variance: torch.Tensor, count: int
+    ) -> None:
         """Updates the running statistics (C,) from the batch's (C,), the variance unbiased."""
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -59,6 +63,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def _average(values: torch.Tensor, num_ranks: int) -> torch.Tensor:
+    """Averages values (C,) over the ranks."""
     if num_ranks == 1:
         return values
     return cast(torch.Tensor, _SumOverRanks.apply(values)) / num_ranks
@@ -73,12 +78,14 @@ class _SumOverRanks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        """Sums a tensor of any shape."""
         total = tensor.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> torch.Tensor:
+        """Sums the gradient, of any shape."""
         total = grad_outputs[0].clone()
         dist.all_reduce(total)
         return total

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,18 @@ def test_a_command_gets_the_arguments_after_its_name(tmp_path):
 
 def test_the_help_of_a_command_shows_its_name():
     assert run_program("verify", "--help").stdout.startswith("usage: md2dist verify ")
+
+
+def test_the_help_shows_the_defaults_that_exist_as_they_are_typed():
+    text = " ".join(run_program("pack", "--help").stdout.split())
+    assert "offsets of the neighbouring frames to pack (default: -1 1)" in text
+    assert "replace the shards in the output folder" in text
+    assert not {"(default: None)", "(default: False)"} & {*re.findall(r"\(default: [^)]*\)", text)}
+
+
+def test_the_help_keeps_the_lines_of_examples():
+    lines = run_program("pack", "--help").stdout.splitlines()
+    assert "    md2dist pack ... --num-tasks 8 --merge" in lines
 
 
 HELP = """

@@ -45,7 +45,7 @@ def test_the_first_failure_is_that_of_all_ranks(channels):
 def test_a_step_is_decided_for_all_ranks_and_forgotten(channels):
     for step, is_taken in ((7, True), (8, False)):
         assert [channel.add_ready(step) for channel in channels] == [1, 2]
-        channels[1].set_verdict(step, is_taken=is_taken)
-        assert channels[0].wait_for_verdict(step) is is_taken
+        channels[1].set_decision(step, is_taken=is_taken)
+        assert channels[0].wait_for_decision(step) is is_taken
     channels[0].forget_step(7)
     assert channels[1].add_ready(7) == 1

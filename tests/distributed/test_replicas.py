@@ -34,5 +34,5 @@ def make_models(world):
 
 @pytest.mark.slow
 def test_a_rank_that_drifted_apart_is_named_with_its_tensor():
-    for told in run_ranks(make_models):
-        assert told.startswith("rank 1 and rank 0 hold different values of 1.running_mean")
+    for message in run_ranks(make_models):
+        assert message.startswith("rank 1 and rank 0 hold different values of 1.running_mean")

@@ -21,7 +21,7 @@ with join_job() as (world, watchdog):
 
 
 def start_standing_still(limit, *saved_steps):
-    """A process that does nothing under a watch, which has begun when this returns."""
+    """A process that does nothing, watched by a watchdog that has begun when this returns."""
     process = subprocess.Popen(
         [sys.executable, "-c", STANDING_STILL, str(limit), *map(str, saved_steps)],
         env={name: value for name, value in os.environ.items() if not name.startswith("SLURM")},

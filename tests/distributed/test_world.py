@@ -77,15 +77,15 @@ def meet_again_in_the_same_store(world):
     port = int(os.environ["MASTER_PORT"]) + 1
     os.environ.update(MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True")
     launcher = TCPStore("127.0.0.1", port, is_master=True) if world.is_main else None
-    told = []
+    is_announced = []
     for attempt in range(2):
         if attempt and world.is_main:
             time.sleep(1)  # the others find the meeting of the first start
         init_distributed()
-        told.append(announce_failure()[0])
+        is_announced.append(announce_failure()[0])
         shutdown_distributed()
     del launcher
-    return told
+    return is_announced
 
 
 def meet_as_torchrun_counts(world):
@@ -135,7 +135,7 @@ def fail_on_rank_one(world):
     with exit_on_all_ranks(world):
         if world.rank == 1:
             raise ShardError("shard 7 is gone")
-    return "went on"
+    return "continued"
 
 
 def fail_everywhere(world):
@@ -143,7 +143,7 @@ def fail_everywhere(world):
         raise ShardError("no such key")
 
 
-def go_on(world):
+def succeed_everywhere(world):
     with exit_on_all_ranks(world):
         pass
     return float(sum_over_ranks(torch.tensor(float(world.rank + 1))))
@@ -162,15 +162,15 @@ def test_an_error_on_one_rank_ends_all_and_is_reported_once(capfd):
     assert capfd.readouterr().err.count("error: rank 1: shard 7 is gone") == 1
     assert run_ranks(fail_everywhere) == ["exit 2", "exit 2"]
     assert capfd.readouterr().err.count("error: no such key\n") == 1
-    assert run_ranks(go_on) == [3.0, 3.0]
+    assert run_ranks(succeed_everywhere) == [3.0, 3.0]
 
 
 @pytest.mark.slow
 def test_ranks_that_found_different_things_end_together(capfd):
     assert run_ranks(find_other_shards) == ["exit 2", "exit 2"]
-    told = capfd.readouterr().err
-    assert "disagree on train_shards: rank 0 has def, rank 1 has abc; use the same shards" in told
-    assert "first_step" not in told
+    error = capfd.readouterr().err
+    assert "disagree on train_shards: rank 0 has def, rank 1 has abc; use the same shards" in error
+    assert "first_step" not in error
 
 
 @pytest.mark.usefixtures("no_launcher")

@@ -158,7 +158,7 @@ def test_an_image_that_cannot_be_compared_is_named_on_every_rank(samples):
 
 
 def evaluate_with_failure_elsewhere(samples, row=torch.nan):
-    """Rank 0 of two, for which the other rank's row 6 arrives as not-a-number, or as told."""
+    """Rank 0 of two, for which the other rank's row 6 arrives as NaN, or as given."""
 
     def add_the_other_rank(table):
         other = torch.zeros_like(table)

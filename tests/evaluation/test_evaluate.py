@@ -77,10 +77,10 @@ def test_the_command_prints_a_row_and_writes_the_figures_of_the_library(
         protocol=protocol,
         scaling=scaling,
     )
-    told = {"protocol": protocol, "scaling": scaling, "dtype": "fp32", "flip_postprocess": False}
-    told |= {"checkpoint": str(checkpoint), "checkpoint_folder": checkpoint.name, "step": None}
-    told |= {"shards": str(shards), "shard_digest": read_manifest(shards).digest}
-    assert figures.items() >= told.items()
+    title = {"protocol": protocol, "scaling": scaling, "dtype": "fp32", "flip_postprocess": False}
+    title |= {"checkpoint": str(checkpoint), "checkpoint_folder": checkpoint.name, "step": None}
+    title |= {"shards": str(shards), "shard_digest": read_manifest(shards).digest}
+    assert figures.items() >= title.items()
     assert out.startswith(f"{protocol}, scaling {scaling}, fp32, {checkpoint}\n")
     assert figures["num_images"] == 5
     assert [figures[name] for name in NAMES] == pytest.approx(report.metrics, rel=1e-5)
@@ -106,8 +106,8 @@ def test_the_figures_name_the_checkpoint_of_a_run_and_its_type(shards, tmp_path,
     assert process.returncode == 0, err
     dtype = "bf16" if place else "fp32"
     figures = json.loads(output.read_text())
-    told = {"dtype": dtype, "flip_postprocess": True, "checkpoint": str(run), "step": step}
-    assert figures.items() >= (told | {"checkpoint_folder": f"step-{step:08d}"}).items()
+    title = {"dtype": dtype, "flip_postprocess": True, "checkpoint": str(run), "step": step}
+    assert figures.items() >= (title | {"checkpoint_folder": f"step-{step:08d}"}).items()
     heading = f"eigen, scaling 5.4, {dtype}, flip post-processing, {run}, step {step}"
     assert out.splitlines()[0] == heading
     report = evaluate_depth(

@@ -75,7 +75,12 @@ def test_a_missing_calibration_file_is_named(tree, name):
         ("calib_cam_to_cam.txt", "R_rect_00: 1", "R_rect_00: x1", "R_rect_00 of 9 numbers"),
         ("calib_velo_to_cam.txt", "T:", "T_:", "T of 3 numbers"),
         ("calib_cam_to_cam.txt", "P_rect_02:", "P_rect_02: 1", "P_rect_02 of 12 .*; it has 13"),
-        ("calib_cam_to_cam.txt", "R_rect_00: 1.", "R_rect_00: 1,", "'1,000000e.* is none .* 0.5"),
+        (
+            "calib_cam_to_cam.txt",
+            "R_rect_00: 1.",
+            "R_rect_00: 1,",
+            "'1,000000e.* is not a number such as 0.5",
+        ),
     ],
 )
 def test_a_broken_calibration_entry_is_named(tree, file, old, new, named):

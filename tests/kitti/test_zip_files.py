@@ -141,7 +141,7 @@ def test_archives_in_archives_in_an_archive_have_to_be_extracted(kitti, tmp_path
 def test_a_name_that_leads_out_of_its_archive_is_refused(kitti, tmp_path):
     write_zip(tmp_path / "root" / "all.zip", files_of(kitti), lambda name: f"../{name}")
     with pytest.raises(
-        KittiDataError, match=r"file name '\.\./2011.* in all\.zip is not one; pack"
+        KittiDataError, match=r"file name '\.\./2011.* in all\.zip is not valid; pack"
     ):
         open_kitti(tmp_path / "root")
 

@@ -82,7 +82,7 @@ def read_speed(tree: SourceTree, drive: str, frame: int) -> float:
         Horizontal speed, m/s: the norm of the velocities to the north and east.
 
     Raises:
-        KittiDataError: if the record is missing, too short, or its velocities are no finite
+        KittiDataError: if the record is missing, too short, or its velocities are not finite
             numbers.
     """
     name = f"{drive}/oxts/data/{frame:010d}.txt"

@@ -17,7 +17,7 @@ class CalibrationFile:
         file: name of the file in the tree.
 
     Raises:
-        KittiDataError: if the file is missing, damaged, or no text.
+        KittiDataError: if the file is missing, damaged, or not text.
         KittiAccessError: if access to it is denied.
     """
 
@@ -49,13 +49,14 @@ class CalibrationFile:
         return first
 
     def _to_array(self, name: str, text: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Parses numbers to an array of a shape."""
         words = text.split()
         for word in words:
             try:
                 float(word)
             except ValueError:
                 raise self._refuse(
-                    name, shape, f"; {word[:20]!r} is none (numbers are written as 0.5 or 5e-1)"
+                    name, shape, f"; {word[:20]!r} is not a number such as 0.5 or 5e-1"
                 ) from None
         if len(words) != math.prod(shape):
             raise self._refuse(name, shape, f"; it has {len(words)}")

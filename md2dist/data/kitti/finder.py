@@ -1,7 +1,7 @@
-"""Finder of KITTI's drives, sequences, calibrations and annotated depth, wherever they are.
+"""Finder of KITTI's drives, sequences, calibrations and annotated depth in any folders.
 
-It recognizes a folder by its contents, whatever folders are around it, and gives it the name that
-it has in the published layout.
+It recognizes a folder by its contents, in any folders around it, and gives it the name that it has
+in the published layout.
 """
 
 import re
@@ -31,7 +31,7 @@ class Listing(NamedTuple):
 
     folders: set[str]
     files: set[str]
-    is_complete: bool = True  # False: more than were asked for, and these are left out
+    is_complete: bool = True  # False: there are more than the limit, and these are omitted
 
 
 class Searchable(Protocol):

@@ -20,7 +20,7 @@ _MAX_ARCHIVES = 1000  # in folders below a root
 
 
 class Opened(NamedTuple):
-    """Places of KITTI files, in the order in which they are asked for a file."""
+    """Places of KITTI files, in the order in which a file is searched in them."""
 
     places: list[Place]
     found: list[Found]  # what a search finds in them

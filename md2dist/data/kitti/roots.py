@@ -124,12 +124,12 @@ def _name_some(names: list[str]) -> str:
     return ", ".join(names[:_NUM_NAMED]) + f" and {more} more" * (more > 0)
 
 
-def _point_elsewhere(roots: Iterable[Path], is_wanted: Callable[[set[str]], bool]) -> str:
-    """Returns the --kitti-root, one or two levels above a root, that holds what is wanted."""
+def _point_elsewhere(roots: Iterable[Path], is_match: Callable[[set[str]], bool]) -> str:
+    """Returns the --kitti-root, one or two levels above a root, that holds a match."""
     paths = [path for root in roots for path in (root.absolute(), root.resolve())]
     for above in dict.fromkeys(above for path in paths for above in path.parents[:2]):
         for name, place in _search_above(above):
-            if is_wanted({name}):
+            if is_match({name}):
                 return f"; --kitti-root {place} would find {name}"
     return ""
 

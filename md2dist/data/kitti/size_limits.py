@@ -17,7 +17,7 @@ def check_size(name: str, num_bytes: int) -> None:
     """Checks the size of a file before it is read.
 
     Args:
-        name: name of the file; its suffix tells what it holds.
+        name: name of the file; its suffix determines the limit.
         num_bytes: its size.
 
     Raises:

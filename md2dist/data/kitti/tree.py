@@ -16,8 +16,8 @@ class SourceTree:
     """The KITTI files in some folders and archives, by their names in the published layout.
 
     A name is e.g. ``2011_09_26/calib_cam_to_cam.txt``. A file comes first from its published path
-    below a root, or from an archive that is a root or directly in one; whatever folders are around
-    the content of an archive. What is missing there is searched in the folders of the roots: the
+    below a root, or from an archive that is a root or directly in one, with any folders around the
+    content of the archive. What is missing there is searched in the folders of the roots: the
     parts of drives and sequences, the calibrations and archives, in any folders (`search`). A
     folder of a drive that is present twice in equal rank is an error.
 

@@ -101,7 +101,7 @@ class Archive:
         check_size(name, max(info.file_size, info.compress_size))
         try:
             with self._zip.open(info) as stream:
-                return stream.read(info.file_size)  # no more, whatever it unpacks to
+                return stream.read(info.file_size)  # even if it unpacks to more
         except FAULTS as error:
             raise explain_fault(f"{name} {self.label}", self.path, error) from None
 
@@ -226,7 +226,7 @@ def _clean(info: zipfile.ZipInfo, label: str) -> str:
     parts = [part for part in info.filename.replace("\\", "/").split("/") if part not in ("", ".")]
     if ".." in parts or not 0 < len(parts) <= MAX_NAME_PARTS:
         raise KittiDataError(
-            f"the file name {info.filename[:200]!r} {label} is not one; pack the archive again, "
+            f"the file name {info.filename[:200]!r} {label} is not valid; pack the archive again, "
             f"with names below its top folder and at most {MAX_NAME_PARTS} folders deep"
         )
     return "/".join(parts)

@@ -140,19 +140,22 @@ def _flip_where(pixels: torch.Tensor, is_flipped: tuple[bool, ...]) -> torch.Ten
 
 
 def _change_brightness(images: torch.Tensor, factor: float) -> torch.Tensor:
+    """Scales (..., 3, H, W)."""
     return images * factor
 
 
 def _change_contrast(images: torch.Tensor, factor: float) -> torch.Tensor:
+    """Scales the difference of (..., 3, H, W) from the mean luma of each image."""
     return torch.lerp(_grey(images).mean((-2, -1), keepdim=True), images, factor)
 
 
 def _change_saturation(images: torch.Tensor, factor: float) -> torch.Tensor:
+    """Scales the difference of (..., 3, H, W) from the luma of each pixel."""
     return torch.lerp(_grey(images), images, factor)
 
 
 def _grey(images: torch.Tensor) -> torch.Tensor:
-    """Luma (..., 1, H, W). Source: ITU-R BT.601."""
+    """Returns the luma (..., 1, H, W) of (..., 3, H, W). Source: ITU-R BT.601."""
     red, green, blue = images.split(1, dim=-3)
     return 0.299 * red + 0.587 * green + 0.114 * blue
 

@@ -53,7 +53,7 @@ class BackgroundReader(Generic[Item]):
                     return None
                 continue
             if isinstance(item, BaseException):
-                if _comes_true(is_stopping, 0 if isinstance(item, Md2distError) else _STOP_S):
+                if _becomes_true(is_stopping, 0 if isinstance(item, Md2distError) else _STOP_S):
                     return None
                 raise item
             group.append(item)
@@ -69,7 +69,7 @@ class BackgroundReader(Generic[Item]):
             self._queue.put(error)
 
 
-def _comes_true(condition: Callable[[], bool], seconds: float) -> bool:
+def _becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
     """Whether a condition holds now or within some seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

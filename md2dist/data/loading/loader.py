@@ -82,6 +82,7 @@ def make_loader(
     num_batches = len(steps) * num_accum
 
     def ids_of(batch: int) -> np.ndarray:
+        """Returns the sample numbers of a micro-batch, (micro_batch_size,)."""
         index, accum_index = divmod(batch, num_accum)
         return order.rank_ids(
             *order.position(steps[index]), rank, world_size, accum_index, num_accum
@@ -110,14 +111,14 @@ def make_loader(
     )
 
 
-def choose_num_workers(wanted: int | None, node_size: int) -> int:
+def choose_num_workers(requested: int | None, node_size: int) -> int:
     """Returns the number of workers of each rank.
 
     Args:
-        wanted: `data.num_workers`; None for 4, or one per core if a rank has fewer.
+        requested: `data.num_workers`; None for 4, or one per core if a rank has fewer.
         node_size: number of ranks that share the cores of this node.
     """
-    return min(_NUM_WORKERS, cores_per_rank(node_size)) if wanted is None else wanted
+    return min(_NUM_WORKERS, cores_per_rank(node_size)) if requested is None else requested
 
 
 class FrameLoader:

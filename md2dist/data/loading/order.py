@@ -142,10 +142,11 @@ class GlobalOrder:
         return self.step_ids(epoch, step)[part * size : (part + 1) * size]
 
     def _shard_order(self, epoch: int) -> np.ndarray:
+        """Returns the order of the shards in an epoch, (num_shards,)."""
         return _permute(len(self._sizes), self._seed, epoch)
 
     def _window_ends(self, epoch: int) -> np.ndarray:
-        """Positions at which the windows of an epoch end, (num_windows,)."""
+        """Returns the positions at which the windows of an epoch end, (num_windows,)."""
         sizes = self._sizes[self._shard_order(epoch)]
         return np.cumsum(np.add.reduceat(sizes, np.arange(0, len(sizes), self._window_shards)))
 

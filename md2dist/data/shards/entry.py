@@ -32,6 +32,7 @@ class StoredEntry:
         self._check_numbers(offsets)
 
     def _check_numbers(self, offsets: np.ndarray) -> None:
+        """Checks offsets (count + 1,) against the other fields."""
         if (len(offsets), len(self.crc32)) != (self.count + 1, 8 * self.count):
             raise ValueError(
                 f"{self.name} has {self.count} samples, but {len(offsets)} offsets and "

@@ -84,7 +84,7 @@ def read_manifest(folder: str | Path, retry_policy: RetryPolicy = INTERACTIVE) -
     """
     if is_url(folder):
         store = open_store(folder, retry_policy.timeout)
-        warning = retry_policy._replace(warns=True)  # nothing else has been said yet
+        warning = retry_policy._replace(warns=True)  # first contact with the store
         content = fetch_bytes(store, MANIFEST_NAME, warning, max_bytes=MAX_BYTES)
         return parse_manifest(content, f"{folder}/{MANIFEST_NAME}")
     path = Path(folder) / MANIFEST_NAME

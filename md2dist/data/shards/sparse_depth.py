@@ -70,7 +70,7 @@ def decode_sparse_depth(
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
-    """Reads a one-dimensional array of `count` values, and no more than they take."""
+    """Reads an array (count,), and no more bytes than it takes."""
     info = archive.getinfo(f"{name}.npy")
     # zipfile does not limit what the other methods decompress.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -88,6 +88,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
 
 
 def _check_shape(shape: np.ndarray, expected: tuple[int, int] | None) -> tuple[int, int]:
+    """Returns height and width from a stored shape, an array (2,)."""
     height, width = map(int, shape)
     if expected is not None and (height, width) != expected:
         raise ValueError(f"its size is {height}x{width}; expected {expected[0]}x{expected[1]}")

@@ -1,4 +1,4 @@
-"""Patience: says what a process waits for, and ends it if the wait takes too long."""
+"""Waiting for other processes: reports what is missing, and ends this process at a time limit."""
 
 import logging
 import threading
@@ -11,12 +11,12 @@ from md2dist.distributed.failure import end_process
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE_S = 600.0  # nodes of a job may start minutes apart
+_TIMEOUT_S = 600.0  # nodes of a job may start minutes apart
 _FIRST_LINE_S, _LINE_S = 10.0, 60.0
 
 
 class Wait:
-    """What a process waits for; the waiting code may change it.
+    """Subject of a wait; the waiting code may change it.
 
     Args:
         subject: what is missing, e.g. ``"rank 1"``.
@@ -30,13 +30,13 @@ class Wait:
 def waiting_for(subject: str, remedy: str, *, is_quiet: bool = False) -> Iterator[Wait]:
     """Watches a block that waits for other processes, even inside a library without a time limit.
 
-    A line says what is missing after 10 s, and then every minute. After 10 minutes the process ends
+    It logs what is missing after 10 s, and then every minute. After 10 minutes it ends the process
     with exit code 2.
 
     Args:
         subject: what is missing at first.
         remedy: what to check, for the last message.
-        is_quiet: whether another process of this node says the same.
+        is_quiet: whether another process of this node reports the same.
     """
     wait, done = Wait(subject), threading.Event()
 
@@ -44,13 +44,15 @@ def waiting_for(subject: str, remedy: str, *, is_quiet: bool = False) -> Iterato
         began, pause = time.monotonic(), _FIRST_LINE_S
         while not done.wait(pause):
             waited = time.monotonic() - began
-            if waited >= _PATIENCE_S:
+            if waited >= _TIMEOUT_S:
                 if not is_quiet:
-                    print_error(f"{wait.subject} did not come within {waited:.0f} s; {remedy}")
+                    print_error(
+                        f"gave up waiting for {wait.subject} after {waited:.0f} s; {remedy}"
+                    )
                 end_process(2)
             if not is_quiet:
                 logger.warning("waiting for %s", wait.subject)
-            pause = min(_LINE_S, _PATIENCE_S - waited)
+            pause = min(_LINE_S, _TIMEOUT_S - waited)
 
     threading.Thread(target=watch, daemon=True).start()
     try:
