@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from md2dist.errors import Md2distError
+from md2dist.errors import Md2distError, escape
 
 _ERASE = "\r\x1b[K"  # the line that a progress bar, of this or another process, has begun
 
@@ -33,7 +33,7 @@ def print_error(message: str) -> None:
 
 def describe_file_error(error: OSError) -> str:
     """Describes an error of a file, or of the system, in one line."""
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return escape(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 class LineHandler(logging.Handler):
