@@ -16,6 +16,10 @@ from md2dist.errors import ConfigError
 from md2dist.storage.text import read_text
 
 _MAX_BYTES = 1 << 20  # of a settings file
+_MAX_DEPTH = 20  # nested lists and sections; the schema has 3
+_MAX_LENGTH = 3500  # of a value, characters; Python prints no number of more than 4300 digits
+# Of values and keys that Python cannot represent, and of a file that is a single value, the others.
+_YAML_ERRORS = (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, OSError)
 
 
 class ConfigMerge:
@@ -53,15 +57,16 @@ class ConfigMerge:
             ConfigError: if it is malformed, its key unknown or its value of the wrong type.
         """
         key, equals, text = override.partition("=")
-        if not equals:
+        if not equals or key.count(".") > _MAX_DEPTH:
             raise ConfigError(f"override {override!r}: expected section.key=value")
         is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         if self._is_text(key) and not is_quoted:
             self._set(key, None if text in ("", "null") else text, override)
             return
         try:
+            _check_bounds(text)
             addition = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
+        except _YAML_ERRORS as error:
             raise _refuse(override, error) from None
         for inner, value in self._walk(cast(dict[str, Any], addition)):
             self._set(inner, value, override)
@@ -161,13 +166,17 @@ def _find_file(path: Path) -> Path:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = read_text(_find_file(path), str(path), ConfigError, _MAX_BYTES)
-        content = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
     except FileNotFoundError:
         places = (Path("configs", f"{path}.yaml"), Path("configs", path), Path(f"{path}.yaml"))
         found = next((place for place in places if place.is_file()), None)
         remedy = f"did you mean {found}?" if found else "see configs/ for examples"
         raise ConfigError(f"configuration file {path} not found; {remedy}") from None
-    except (OmegaConfBaseException, yaml.YAMLError, OSError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        _check_bounds(text)
+        content = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except _YAML_ERRORS as error:
         raise ConfigError(
             f"{path} cannot be parsed as YAML: {' '.join(str(error).split())}"
         ) from None
@@ -176,6 +185,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{path} holds a {type(content).__name__}; expected sections such as `optim:`"
         )
     return cast(dict[str, Any], content)
+
+
+def _check_bounds(text: str) -> None:
+    """Refuses YAML that would exhaust the stack, or take PyYAML minutes.
+
+    Raises:
+        YAMLError: if it is nested too deep, has a value that is too long, or is no YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise yaml.YAMLError(f"expected at most {_MAX_DEPTH} nested lists and sections")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MAX_LENGTH:
+            raise yaml.YAMLError(f"expected values of at most {_MAX_LENGTH} characters")
 
 
 def _refuse(origin: str, error: Exception) -> ConfigError:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from md2dist.errors import Md2distError
+from md2dist.errors import Md2distError, escape
 from md2dist.machine_limits import explain_limit
 
 _ERASE = "\r\x1b[K"  # the line that a progress bar, of this or another process, has begun
@@ -37,7 +37,7 @@ def describe_system_error(error: BaseException) -> str | None:
     limit = explain_limit(error)
     if limit is not None or not isinstance(error, OSError):
         return limit
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return escape(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 class LineHandler(logging.Handler):

@@ -8,8 +8,34 @@ if TYPE_CHECKING:
     import torch  # takes seconds to import, and packing does not need it
 
 
+_LONGEST_MESSAGE = 3000  # characters
+
+
 class Md2distError(ValueError):
-    """Base of all user errors; a message names the fault, what was expected, and the remedy."""
+    """Base of all user errors; a message names the fault, what was expected, and the remedy.
+
+    It is one printable line, whatever the names and values in it.
+    """
+
+    def __init__(self, message: object):
+        text = escape(str(message))
+        if len(text) > _LONGEST_MESSAGE:  # its remedy is at the end
+            text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 2 :]}"
+        super().__init__(text)
+
+
+def escape(text: str) -> str:
+    r"""Escapes what a terminal would obey, and what is no text, as Python does.
+
+    >>> escape("a file\n.png")
+    'a file\\n.png'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 class ConfigError(Md2distError):

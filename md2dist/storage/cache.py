@@ -152,7 +152,7 @@ class ShardCache:
     @contextmanager
     def _locked_ledger(self) -> Iterator[TextIO]:
         descriptor = _open_entry(self.folder / _LEDGER, os.O_RDWR | os.O_CREAT)
-        with os.fdopen(descriptor, "r+") as ledger:
+        with os.fdopen(descriptor, "r+", errors="replace") as ledger:
             lock(ledger)
             try:
                 ledger.seek(0)
