@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser
+from md2dist.console import run_command, write_line
 from md2dist.storage.results import prepare_file, write_json
 
 Row = dict[str, Any]
@@ -12,7 +13,7 @@ Row = dict[str, Any]
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
     formats = benchmarks.add_parser("formats", help="time packing and reading in each image format")
     formats.set_defaults(run=time_formats, repeats=5)
@@ -90,11 +91,11 @@ def main() -> None:
         prepare_file(arguments.output)
     figures = arguments.run(arguments)
     rows = figures if isinstance(figures, list) else [figures]
-    print("|", " | ".join(rows[0]), "|")
-    print("|", " | ".join("---" for _ in rows[0]), "|")
+    write_line(f"| {' | '.join(rows[0])} |")
+    write_line(f"| {' | '.join('---' for _ in rows[0])} |")
     for row in rows:
         values = [f"{value:.4g}" if isinstance(value, float) else value for value in row.values()]
-        print("|", " | ".join(map(str, values)), "|")
+        write_line(f"| {' | '.join(map(str, values))} |")
     if arguments.output:
         write_json(arguments.output, figures)
 

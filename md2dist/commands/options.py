@@ -2,6 +2,17 @@
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
+
+from md2dist.console import make_presentable
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of a command line, which quotes no secrets and no control characters of it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the error and exits with code 2."""
+        super().error(make_presentable(message))
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
