@@ -1,6 +1,6 @@
 """Merging of YAML files and `key=value` overrides into a typed schema."""
 
-import io
+import reprlib
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from difflib import get_close_matches
@@ -8,18 +8,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from md2dist.config_yaml import parse_value, read_yaml, shorten
 from md2dist.errors import ConfigError
-from md2dist.storage.text import read_text
+from md2dist.storage.addresses import public_address
 
-_MAX_BYTES = 1 << 20  # of a settings file
-_MAX_DEPTH = 20  # nested lists and sections; the schema has 3
-_MAX_LENGTH = 3500  # of a value, characters; Python prints no number of more than 4300 digits
-# Of values and keys that Python cannot represent, and of a file that is a single value, the others.
-_YAML_ERRORS = (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, OSError)
+_MAX_NAMES = 8  # in a dotted key
+_PLACEHOLDER = "'$VALUE' of type '$VALUE_TYPE' "  # which OmegaConf leaves unfilled
 
 
 class ConfigMerge:
@@ -57,19 +54,20 @@ class ConfigMerge:
             ConfigError: if it is malformed, its key unknown or its value of the wrong type.
         """
         key, equals, text = override.partition("=")
-        if not equals or key.count(".") > _MAX_DEPTH:
-            raise ConfigError(f"override {override!r}: expected section.key=value")
+        if not equals:
+            raise ConfigError(f"override {shorten(repr(override))}: expected section.key=value")
         is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         if self._is_text(key) and not is_quoted:
             self._set(key, None if text in ("", "null") else text, override)
             return
-        try:
-            _check_bounds(text)
-            addition = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
-        except _YAML_ERRORS as error:
-            raise _refuse(override, error) from None
-        for inner, value in self._walk(cast(dict[str, Any], addition)):
-            self._set(inner, value, override)
+        value = parse_value(text, shorten(override))
+        names = key.split(".")
+        if len(names) > _MAX_NAMES:
+            raise ConfigError(f"{shorten(override)}: unknown setting; expected section.key=value")
+        for name in reversed(names):
+            value = {name: value}
+        for inner, innermost in self._walk(cast(dict[str, Any], value)):
+            self._set(inner, innermost, override)
 
     def finish(self) -> Any:
         """Returns the merged settings as an object of the schema.
@@ -80,7 +78,9 @@ class ConfigMerge:
         try:
             return OmegaConf.to_object(self._tree)
         except OmegaConfBaseException as error:
-            raise ConfigError(" ".join(str(error).split())) from None
+            raise ConfigError(shorten(error)) from None
+        except RecursionError:
+            raise ConfigError("an interpolation ${...} refers to itself; write its value") from None
 
     def _walk(self, addition: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
         """Yields dotted keys and values of a mapping, including those of unknown sections."""
@@ -96,11 +96,15 @@ class ConfigMerge:
         return self._types.get(key) in (str, str | None)
 
     def _set(self, key: str, value: Any, origin: str) -> None:
+        if isinstance(value, str):
+            public_address(value)  # errors may quote it
+        origin = shorten(origin)
         if key not in self._types:
             raise ConfigError(f"{origin}: unknown setting; {self._suggest(key)}")
         if self._is_text(key) and not isinstance(value, str | None):
             raise ConfigError(
-                f"{origin}: expected text, but YAML parses it as {value!r}; put it in quotes"
+                f"{origin}: expected text, but YAML parses it as {reprlib.repr(value)}; put it "
+                "in quotes"
             )
         if isinstance(value, str) and value.startswith("~/"):
             try:
@@ -111,7 +115,7 @@ class ConfigMerge:
                 ) from None
         try:
             OmegaConf.update(self._tree, key, value)
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, RecursionError) as error:
             raise _refuse(origin, error) from None
 
     def _suggest(self, key: str) -> str:
@@ -165,21 +169,14 @@ def _find_file(path: Path) -> Path:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = read_text(_find_file(path), str(path), ConfigError, _MAX_BYTES)
+        content = read_yaml(_find_file(path), str(path))
     except FileNotFoundError:
         places = (Path("configs", f"{path}.yaml"), Path("configs", path), Path(f"{path}.yaml"))
         found = next((place for place in places if place.is_file()), None)
         remedy = f"did you mean {found}?" if found else "see configs/ for examples"
         raise ConfigError(f"configuration file {path} not found; {remedy}") from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        _check_bounds(text)
-        content = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
-    except _YAML_ERRORS as error:
-        raise ConfigError(
-            f"{path} cannot be parsed as YAML: {' '.join(str(error).split())}"
-        ) from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
     if not isinstance(content, dict):
         raise ConfigError(
             f"{path} holds a {type(content).__name__}; expected sections such as `optim:`"
@@ -187,22 +184,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
-def _check_bounds(text: str) -> None:
-    """Refuses YAML that would exhaust the stack, or take PyYAML minutes.
-
-    Raises:
-        YAMLError: if it is nested too deep, has a value that is too long, or is no YAML.
-    """
-    depth = 0
-    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            raise yaml.YAMLError(f"expected at most {_MAX_DEPTH} nested lists and sections")
-        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MAX_LENGTH:
-            raise yaml.YAMLError(f"expected values of at most {_MAX_LENGTH} characters")
-
-
 def _refuse(origin: str, error: Exception) -> ConfigError:
-    reason = str(error).splitlines()[0].replace("'$VALUE' of type '$VALUE_TYPE' ", "")
-    return ConfigError(f"{origin}: {reason}")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ConfigError(f"{origin}: {shorten(reason.replace(_PLACEHOLDER, ''))}")

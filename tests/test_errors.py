@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from md2dist.console import describe_file_error
+from md2dist.console import describe_system_error
 from md2dist.errors import ConfigError, ShardError
 
 
@@ -21,7 +21,8 @@ from md2dist.errors import ConfigError, ShardError
 def test_a_message_is_one_printable_line_whatever_it_names(name, shown):
     assert str(ShardError(f"{name} is damaged")) == f"{shown} is damaged"
     assert (
-        describe_file_error(FileNotFoundError(2, "No such file", name)) == f"{shown}: No such file"
+        describe_system_error(FileNotFoundError(2, "No such file", name))
+        == f"{shown}: No such file"
     )
 
 

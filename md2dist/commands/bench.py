@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from md2dist.commands.options import HelpFormatter
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser
+from md2dist.console import run_command, write_line
 from md2dist.storage.results import prepare_file, write_json
 
 Row = dict[str, Any]
@@ -15,14 +15,12 @@ Row = dict[str, Any]
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
 
     def add_benchmark(name: str, run: Callable, repeats: int, repeated: str) -> ArgumentParser:
         text = run.__doc__ or ""
-        benchmark = benchmarks.add_parser(
-            name, help=text, description=text, formatter_class=HelpFormatter
-        )
+        benchmark = benchmarks.add_parser(name, help=text, description=text)
         benchmark.set_defaults(run=run)
         help_text = f"number of timed {repeated}"
         benchmark.add_argument("--repeats", type=int, default=repeats, help=help_text)
@@ -98,11 +96,11 @@ def main() -> None:
         prepare_file(arguments.output)
     figures = arguments.run(arguments)
     rows = figures if isinstance(figures, list) else [figures]
-    print("|", " | ".join(rows[0]), "|")
-    print("|", " | ".join("---" for _ in rows[0]), "|")
+    write_line(f"| {' | '.join(rows[0])} |")
+    write_line(f"| {' | '.join('---' for _ in rows[0])} |")
     for row in rows:
         values = [f"{value:.4g}" if isinstance(value, float) else value for value in row.values()]
-        print("|", " | ".join(map(str, values)), "|")
+        write_line(f"| {' | '.join(map(str, values))} |")
     if arguments.output:
         write_json(arguments.output, figures)
 

@@ -8,7 +8,6 @@ different world than the training drives.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import subprocess
@@ -18,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from md2dist.commands.options import HelpFormatter
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser
+from md2dist.console import run_command, write_lines
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import EvaluationError
 from md2dist.storage.typed_json import Number, read_json
@@ -42,7 +41,7 @@ class Figures:
 
 def main() -> None:
     """Runs all stages and prints a summary."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--output", type=Path, default=Path("demo_output"), help="folder for all results"
     )
@@ -78,7 +77,7 @@ def main() -> None:
         "seconds": round(time.monotonic() - start, 1),
     }
     (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n" + "\n".join(f"{name:20} {value}" for name, value in summary.items()))
+    write_lines("\n" + "\n".join(f"{name:20} {value}" for name, value in summary.items()))
 
 
 def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) -> None:
@@ -131,7 +130,7 @@ def shorten() -> list[str]:
 
     if torch.cuda.is_available() or choose_dtype("auto") != torch.float32:
         return []
-    print(
+    write_lines(
         "\nThis CPU has no bf16 instructions: training two epochs, for a ratio of about 0.65. "
         "optim.num_epochs=7 trains all, for about 0.55, in a quarter of an hour."
     )
@@ -162,7 +161,8 @@ def call(command: str, *words: object) -> None:
 def run_program(program: str, *words: object) -> None:
     """Prints a command line and runs it; exits with its code if it fails."""
     command = [program, *map(str, words)]
-    print("\n$ " + shlex.join(command), flush=True)
+    write_lines("\n$ " + shlex.join(command))
+    sys.stdout.flush()
     # The program of this environment, regardless of PATH.
     executable = Path(sys.executable).with_name(program)
     result = subprocess.run([executable, *command[1:]], check=False)

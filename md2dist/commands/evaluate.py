@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import HelpFormatter, add_checkpoint, add_dtype, add_local_rank
-from md2dist.console import print_error, run_command
+from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_local_rank
+from md2dist.console import print_error, run_command, write_line, write_lines
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
@@ -44,7 +44,7 @@ class EvaluationTitle(NamedTuple):
     checkpoint: str  # as passed
     checkpoint_folder: str
     step: int | None  # None for published weights
-    shards: str  # as passed
+    shards: str  # as passed, without secrets
     shard_digest: str
 
     def __str__(self) -> str:
@@ -68,7 +68,8 @@ def main() -> None:
             check_agreement(world, REMEDY, **title._asdict())
             report = evaluate(arguments, model, dataset, title, world, watchdog)
     if world.is_main:
-        print(f"{title}\n\n{report.as_markdown()}")
+        write_line(title)
+        write_lines(f"\n{report.as_markdown()}")
         if arguments.output:
             write_json(arguments.output, title._asdict() | report.as_dict())
 
@@ -107,7 +108,7 @@ def prepare(
         checkpoint=str(arguments.checkpoint),
         checkpoint_folder=folder.name,
         step=step,
-        shards=arguments.shards,
+        shards=dataset.place,
         shard_digest=dataset.manifest.digest,
     )
     return model, dataset, title
@@ -154,7 +155,7 @@ def evaluate(
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     add_checkpoint(parser)
     parser.add_argument(
         "--shards", required=True, help="folder or URL of shards packed with --ground-truth"

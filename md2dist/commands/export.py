@@ -10,8 +10,8 @@ network.init_from.
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import HelpFormatter, add_checkpoint
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser, add_checkpoint
+from md2dist.console import run_command, write_line
 from md2dist.storage.results import refuse_address
 
 
@@ -25,14 +25,14 @@ def main() -> None:
     refuse_address(arguments.output)
     model = load_model(arguments.checkpoint)
     for path in export_published(model, arguments.output):
-        print(path)
+        write_line(path)
     for omission in describe_omissions(model):
-        print(omission)
+        write_line(omission)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     add_checkpoint(parser)
     parser.add_argument(
         "--output",

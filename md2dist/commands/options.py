@@ -2,6 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any, NoReturn
+
+from md2dist.console import make_presentable
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -23,6 +26,22 @@ class HelpFormatter(argparse.HelpFormatter):
             return action.help
         shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
         return f"{text} (default: {shown.replace('%', '%%')})"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of a command line, which quotes no secrets and no control characters of it.
+
+    Args:
+        description: paragraphs and examples of the help.
+        **options: as for `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, description: str | None = None, **options: Any):
+        super().__init__(description=description, formatter_class=HelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the error and exits with code 2."""
+        super().error(make_presentable(message))
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

@@ -9,8 +9,8 @@ and NAME_picture.png (the image beside its disparity).
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import HelpFormatter, add_checkpoint, add_dtype
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype
+from md2dist.console import run_command, write_line
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.prediction.image_files import find_images
 
@@ -30,9 +30,9 @@ def main() -> None:
     model = load_model(arguments.checkpoint, device, arguments.dtype)
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
-        print("This model was trained without stereo: its depth is relative, not in metres.")
+        write_line("This model was trained without stereo: its depth is relative, not in metres.")
         if arguments.format == "png":
-            print(
+            write_line(
                 "Values may be tens of times smaller than metres, and the PNG's step of 1/256 is "
                 "coarse for them: use --format npy, or --scale FACTOR, for example the median "
                 "ratio that `md2dist evaluate` prints."
@@ -40,12 +40,12 @@ def main() -> None:
     for path in predict_files(
         model, images, arguments.output, factor=factor, depth_format=arguments.format
     ):
-        print(path)
+        write_line(path)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     add_checkpoint(parser)
     parser.add_argument(
         "--input", type=Path, required=True, help="image, or folder of PNG and JPEG images"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from md2dist.errors import ImageError
+from md2dist.storage.addresses import public_address
 from md2dist.storage.atomic import atomic_open
 
 
@@ -30,7 +31,7 @@ def refuse_address(path: Path) -> None:
         ImageError: if it is one.
     """
     if re.match(r"[\w+.-]+:/", str(path)):  # a path keeps one slash of the two
-        address = str(path).replace(":/", "://", 1)
+        address = public_address(str(path).replace(":/", "://", 1))
         raise ImageError(
             f"{address} is an address; expected a local path, from which results can be copied"
         )

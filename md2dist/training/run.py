@@ -3,12 +3,13 @@
 import dataclasses
 import logging
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from md2dist.config import Config, DataConfig, load_words
+from md2dist.config import Config, DataConfig, load_words, public_settings
 from md2dist.data.loading.read_plan import plan_reading
 from md2dist.data.loading.worker_limits import check_workers
 from md2dist.data.shards.recipe import view_names
@@ -23,6 +24,7 @@ from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.runs.wandb_mode import choose_mode
+from md2dist.storage.addresses import public_setting
 from md2dist.storage.open_store import is_url
 from md2dist.training.engine import make_engine
 from md2dist.training.loop import choose_workers, train
@@ -51,6 +53,7 @@ def run(arguments: Sequence[str]) -> bool:
 
 def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) -> bool:
     """Checks everything that can be checked before the first step, then trains; see `run`."""
+    sys.argv[1:] = public_setting(sys.argv[1:])  # which W&B stores
     with exit_on_all_ranks(world):
         config = load_words(arguments)
         run_dir = Path(config.log.run_dir)
@@ -167,6 +170,6 @@ def describe_end(config: Config, step: int, *, is_finished: bool) -> str:
 
 
 def _open_wandb(config: Config, setup: RunSetup, mode: str) -> WandbLog:
-    settings = dataclasses.asdict(config) | {"resolved": setup.state.resolved}
+    settings = public_settings(config) | {"resolved": setup.state.resolved}
     run_dir = Path(config.log.run_dir)
     return WandbLog(mode, config.log.wandb_project, run_dir, setup.state.wandb_id, settings)

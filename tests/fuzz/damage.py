@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 
-from md2dist.console import describe_file_error
+from md2dist.console import describe_system_error
 from md2dist.errors import Md2distError
 
 # `MD2DIST_FUZZ=100` tries so many times as many examples, other ones each time.
@@ -165,7 +165,7 @@ def outcome_of(action: Callable[[], Any], *names: str) -> Any:
         return action()
     except (Md2distError, OSError) as error:
         is_ours = isinstance(error, Md2distError)
-        text = str(error) if is_ours else describe_file_error(error)
+        text = str(error) if is_ours else describe_system_error(error)
         assert text.isprintable(), f"not a line for a terminal: {text!r}"
         assert any(name in text for name in names), f"none of {names} in: {text}"
         assert len(text) < 3000, f"a message of {len(text)} characters: {text[:300]}"
