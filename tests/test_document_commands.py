@@ -13,7 +13,7 @@ import torch.distributed.run
 from deepspeed.launcher import runner
 from helpers.documents import ROOT, SPLITS, TEXTS, blocks_of
 
-from md2dist.commands.main import COMMANDS
+from md2dist.commands.main import COMMANDS, module_of
 from md2dist.config import load_words
 
 
@@ -63,7 +63,7 @@ def script_and_arguments(command):
         program, *words = words[words.index("-n") + 2 :]
     if program == "md2dist":
         assert words[0] in COMMANDS, command
-        return [f"md2dist/commands/{words[0]}.py", *words[1:]]
+        return [f"md2dist/commands/{module_of(words[0])}.py", *words[1:]]
     if program == "deepspeed":
         options = runner.parse_args(words)
         return [file_of(options.user_script, options.module), *options.user_args]
@@ -118,7 +118,7 @@ def test_an_installation_names_files_and_extras_that_exist(command):
 
 
 def test_every_command_of_the_program_is_shown_in_a_document():
-    shown = {re.match(r"md2dist (\w+)", command) for command in PROGRAM_COMMANDS.values()}
+    shown = {re.match(r"md2dist ([\w-]+)", command) for command in PROGRAM_COMMANDS.values()}
     assert {match[1] for match in shown if match} == {*COMMANDS} - {"train", "demo"}
     assert any("launch/train.py" in command for command in PROGRAM_COMMANDS.values())
     assert "make demo" in ALL_COMMANDS.values()

@@ -100,8 +100,11 @@ def next_command(recipe: Recipe, shards: Path) -> str:
         return f"from md2dist.data.shards import ShardDataset; {opening}"
     if min(recipe.height, recipe.width or 0) < SMALLEST_SIZE:
         return f"the networks need height and width >= {SMALLEST_SIZE}; pack larger images to train"
+    evaluation = ["--checkpoint", "RUN", "--shards", str(shards)]
     if not config:
-        return shlex.join(["md2dist", "evaluate", "--checkpoint", "RUN", "--shards", str(shards)])
+        return shlex.join(["md2dist", "evaluate", *evaluation])
+    if (recipe.order, recipe.frame_offsets, recipe.use_stereo) == ("sequential", (1,), False):
+        return shlex.join(["md2dist", "evaluate-odometry", *evaluation, "--poses", "POSES"])
     settings = [f"data.train_shards={shards}"]
     settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
     if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs

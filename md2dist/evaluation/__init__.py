@@ -2,6 +2,6 @@
 
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.evaluation.depth_metrics import evaluate_image
-from md2dist.evaluation.odometry import snippet_ate
+from md2dist.evaluation.snippets import snippet_ate
 
 __all__ = ["evaluate_depth", "evaluate_image", "snippet_ate"]

@@ -32,8 +32,27 @@ def frames_predictor(model: MonodepthModel) -> Callable[[torch.Tensor], torch.Te
     device = next(model.parameters()).device
 
     def predict(frames: torch.Tensor) -> torch.Tensor:
-        images = frames.to(device).permute(0, 3, 1, 2).float() / 255
-        return model.predict_scaled_disparity(images)
+        return model.predict_scaled_disparity(_to_images(frames, device))
+
+    return predict
+
+
+def motion_predictor(
+    model: MonodepthModel,
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Wraps a model for `predict_motions`.
+
+    Args:
+        model: in eval mode, on any device.
+
+    Returns:
+        A function from frames (B, H, W, 3) uint8, of the model's size and on any device, and the
+        next ones to point transforms (B, 4, 4) float32 on the model's device.
+    """
+    device = next(model.parameters()).device
+
+    def predict(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return model.predict_transform(_to_images(first, device), _to_images(second, device))
 
     return predict
 
@@ -76,6 +95,11 @@ def predict_files(
         write_picture(output / f"{path.stem}_disparity.png", coloured)
         write_picture(output / f"{path.stem}_picture.png", np.hstack([np.array(image), coloured]))
         yield depth_path
+
+
+def _to_images(frames: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Converts frames (B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1] on a device."""
+    return frames.to(device).permute(0, 3, 1, 2).float() / 255
 
 
 def _scale(disparity: NDArray[np.float32], factor: float) -> NDArray[np.float32]:

@@ -26,17 +26,18 @@ def first_line(path):
 
 def test_every_command_of_the_folder_is_listed_with_its_description():
     files = {path.stem: path for path in COMMANDS.glob("*.py")}
-    assert {*program.COMMANDS, "main", "options", "__init__"} == set(files)
+    modules = {program.module_of(name): name for name in program.COMMANDS}
+    assert {*modules, "main", "options", "__init__"} == set(files)
     listed = program.describe_commands()
-    for name in program.COMMANDS:
-        assert f"  {name:12}{first_line(files[name])}\n" in listed
+    for module, name in modules.items():
+        assert f"  {name:19}{first_line(files[module])}\n" in listed
 
 
 @pytest.mark.parametrize("program_file", PROGRAMS, ids=lambda path: path.name)
 def test_a_program_of_launch_or_shard_tools_only_calls_its_command(program_file):
     tree = ast.parse(program_file.read_text())
     command = tree.body[1].module.removeprefix("md2dist.commands.")
-    assert command in program.COMMANDS
+    assert command in map(program.module_of, program.COMMANDS)
     expected = f'''"""{first_line(COMMANDS / f"{command}.py")}"""
 
 from md2dist.commands.{command} import main
@@ -50,8 +51,8 @@ if __name__ == "__main__":
 
 def test_every_command_has_a_program_of_its_own():
     texts = [path.read_text() for path in PROGRAMS]
-    for name in program.COMMANDS:
-        assert sum(f"md2dist.commands.{name} import main" in text for text in texts) == 1
+    for module in map(program.module_of, program.COMMANDS):
+        assert sum(f"md2dist.commands.{module} import main" in text for text in texts) == 1
 
 
 def test_a_command_gets_the_arguments_after_its_name(tmp_path):
