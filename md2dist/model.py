@@ -229,10 +229,9 @@ class MonodepthModel(nn.Module):
         sizes = check_shape(first, "B 3 H W", "first", H=self.height, W=self.width)
         check_shape(second, "B 3 H W", "second", **sizes)
         with self._autocast(first):
+            pair = first, second
             if self._pose_type == "shared":
-                pair = (self.encoder(self._arrange(frame))[-1] for frame in (first, second))
-            else:
-                pair = first, second
+                pair = (self.encoder(self._arrange(frame))[-1] for frame in pair)
             transform = self._estimate_motion(*pair)
         if self._pose_type == "posecnn":  # in units of the mean depth
             inverse_depth = self.predict_scaled_disparity(first).mean(dim=(1, 2, 3))
@@ -254,10 +253,10 @@ class MonodepthModel(nn.Module):
             self.pose = PoseCNN()
 
     def _encode(self, batch: Batch) -> tuple[Sequence[torch.Tensor], list[torch.Tensor]]:
-        """Returns the target's features, and what the pose network sees of target and neighbours.
+        """Returns the target's five features, and what the pose network sees of each frame.
 
-        A shared encoder sees all frames together: in training mode, batch norm uses their common
-        statistics.
+        That is (B, 3, H, W), or with a shared encoder, the last feature (B, C, H / 32, W / 32). It
+        encodes all frames together: in training mode, batch norm uses their common statistics.
         """
         frames = [batch.target_aug, *batch.sources_aug.unbind(1)[: len(self.frame_offsets)]]
         if self._pose_type != "shared" or not self.frame_offsets:
@@ -279,8 +278,7 @@ class MonodepthModel(nn.Module):
     ) -> torch.Tensor:
         """Returns T_source_target (B, S, 4, 4): predicted, and for stereo, known.
 
-        The pose network gets each pair in temporal order, one pair at a time: in training mode,
-        batch norm uses the statistics of each neighbour separately.
+        Each pair is in temporal order; in training, batch norm uses its own statistics for each.
         """
         (target, *neighbours), transforms = frames, []
         for offset, source in zip(self.frame_offsets, neighbours, strict=True):

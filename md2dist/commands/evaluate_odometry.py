@@ -89,7 +89,7 @@ def evaluate(
     frames: FrameRange,
     poses: NDArray[np.float64],
 ) -> tuple[OdometryTitle, OdometryResult]:
-    """Loads the model, predicts all motions and compares them with the poses."""
+    """Loads the model, predicts all motions and compares them with the poses (N, 4, 4)."""
     import torch
 
     from md2dist.evaluation.depth_metrics import read_scaling

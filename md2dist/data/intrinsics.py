@@ -65,6 +65,7 @@ def _check_size(
     size: tuple[int, int],
     native_size: tuple[int, int],
 ) -> Iterator[str]:
+    """Yields what is implausible for the size, of fx, fy (2,) and cx, cy (2,)."""
     width_height = np.array(size[::-1], np.float64)
     edge = 0.5  # from the centre of the first pixel to the edge of the image
     for name, value, bounds in (

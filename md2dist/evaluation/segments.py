@@ -74,5 +74,6 @@ def _segment_error(
 
 
 def _mean_drift(errors: NDArray[np.float64]) -> Drift:
+    """Averages errors (num_segments, 2) per metre."""
     translation, rotation = errors.mean(0)
     return Drift(float(100 * translation), float(np.degrees(100 * rotation)), len(errors))

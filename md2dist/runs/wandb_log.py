@@ -166,7 +166,7 @@ class WandbLog:
 
 
 def _make_picture(picture: np.ndarray, step: int) -> Any:
-    """Returns a W&B image whose file is named by our step instead of W&B's own."""
+    """Returns a W&B image of (H, W, 3) whose file is named by our step instead of W&B's own."""
     import wandb
 
     class Picture(wandb.Image):

@@ -15,7 +15,7 @@ from md2dist.data.kitti.places import Folder, explain_fault
 from md2dist.data.kitti.zip_files import FAULTS, Archive
 from md2dist.errors import KittiDataError, Md2distError
 from md2dist.storage.bounded import read_bounded
-from md2dist.storage.text import decode_text
+from md2dist.storage.bounded import decode_text
 
 _MAX_BYTES = 64 << 20  # KITTI's longest file has 0.7 MB
 _MAX_LINE = 1000  # characters; KITTI's have 170
@@ -94,6 +94,7 @@ def _find_name(place: Folder | Archive, source: Path, drive: str) -> str:
 
 
 def _parse_pose(line: str, place: str) -> NDArray[np.float64]:
+    """Returns the pose (3, 4) of a line of 12 numbers."""
     try:
         pose = np.array([float(word) for word in line[:_MAX_LINE].split()])
     except ValueError:
