@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import add_checkpoint, add_dtype
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype
+from md2dist.console import run_command, write_lines
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.data.kitti.poses import format_poses, read_poses
 from md2dist.data.shards.compatibility import check_recipe
@@ -59,7 +59,7 @@ def main() -> None:
     frames = find_frames(dataset)
     poses = read_poses_of(frames, arguments.poses)
     title, result = evaluate(arguments, dataset, frames, poses)
-    print(f"{describe(title, frames)}\n\n{result.report.as_markdown()}")
+    write_lines(f"{describe(title, frames)}\n\n{result.report.as_markdown()}")
     write_files(arguments, title, result, str(frames))
 
 
@@ -155,9 +155,7 @@ def write_files(
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     add_checkpoint(parser)
     parser.add_argument(
         "--shards",

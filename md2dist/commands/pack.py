@@ -109,15 +109,9 @@ def next_command(recipe: Recipe, shards: Path) -> str:
     settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
     if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs
         settings.append(f"data.frame_offsets={list(recipe.frame_offsets)}".replace(" ", ""))
-    command = [
-        "deepspeed",
-        "-q",
-        "launch/train.py",
-        "--config",
-        f"configs/{config}.yaml",
-        *settings,
-    ]
-    return shlex.join(command)
+    program = Path("launch", "train.py")  # of a checkout
+    train = [str(program)] if program.is_file() else ["--module", "md2dist.commands.train"]
+    return shlex.join(["deepspeed", "-q", *train, "--config", f"configs/{config}.yaml", *settings])
 
 
 def make_plan(options: argparse.Namespace) -> Plan:

@@ -13,7 +13,7 @@ from md2dist.errors import EvaluationError, PredictionError, ShardError
 
 MotionPredictor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _REMEDY = (
-    "expected a whole sequence, for example packed with `python shard_tools/make_shards.py "
+    "expected a whole sequence, for example packed with `md2dist pack "
     "--kitti-root DIR --split odom/test_09 --output DIR --frame-offsets 1 --no-stereo "
     "--order sequential`"
 )

@@ -43,7 +43,7 @@ def test_a_protocol_for_other_ground_truth_names_both_and_the_command(
     message = str(caught.value)
     other = {"annotated": "velodyne", "velodyne": "annotated"}[ground_truth]
     assert message.startswith(f"my/shards carries {ground_truth} depth")
-    assert f"for protocol {wanted} pack with `python shard_tools/make_shards.py" in message
+    assert f"for protocol {wanted} pack with `md2dist pack" in message
     assert f"--split {split}" in message
     assert f"--ground-truth {other}" in message
     assert f"--ground-truth {ground_truth}" not in message

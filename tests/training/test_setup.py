@@ -75,8 +75,8 @@ def test_a_resumed_run_keeps_its_global_batch_on_another_number_of_ranks(tmp_pat
 @pytest.mark.parametrize(
     ("words", "messages"),
     [
-        (["data.train_shards=null"], ["data.train_shards is not set", "make_shards.py"]),
-        (["data.train_shards=nowhere"], ["nowhere", "make_shards.py"]),
+        (["data.train_shards=null"], ["data.train_shards is not set", "md2dist pack"]),
+        (["data.train_shards=nowhere"], ["nowhere", "md2dist pack"]),
         (["data.height=96"], ["64x96", "96x96", "--height 96"]),
         (
             ["data.frame_offsets=[-2,-1,1]"],

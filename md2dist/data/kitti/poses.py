@@ -14,8 +14,7 @@ from md2dist.data.kitti.finder import is_archive
 from md2dist.data.kitti.places import Folder, explain_fault
 from md2dist.data.kitti.zip_files import FAULTS, Archive
 from md2dist.errors import KittiDataError, Md2distError
-from md2dist.storage.bounded import read_bounded
-from md2dist.storage.bounded import decode_text
+from md2dist.storage.bounded import decode_text, read_bounded
 
 _MAX_BYTES = 64 << 20  # KITTI's longest file has 0.7 MB
 _MAX_LINE = 1000  # characters; KITTI's have 170
