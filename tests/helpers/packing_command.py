@@ -1,10 +1,12 @@
 """Runs make_shards.py on a small KITTI tree, as users start it, and reads what it packed."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-from md2dist.data.packing.finished import FINISHED_NAME
+from md2dist.data.kitti.splits import SkippedLine
+from md2dist.data.packing.working_names import FINISHED_NAME, SKIPPED_NAME
 
 SCRIPT = Path(__file__).parents[2] / "shard_tools" / "make_shards.py"
 SMALL = ["--height", "32", "--width", "64"]
@@ -36,3 +38,9 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     hidden = [path.name for path in folder.glob(".*")]
     assert hidden in ([], [FINISHED_NAME]), hidden
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+
+
+def skipped_in(folder: Path) -> dict[str, str]:
+    """Returns the reasons for the samples that a packing skipped, by their lines of the split."""
+    objects = map(json.loads, (folder / SKIPPED_NAME).read_text().splitlines())
+    return {str(SkippedLine(**item)): item["reason"] for item in objects}

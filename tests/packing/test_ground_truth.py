@@ -92,7 +92,7 @@ def test_a_frame_without_a_map_stops_the_packing_or_is_listed(roots, tmp_path):
     assert not (tmp_path / "out").exists()
     manifest = pack(roots, tmp_path / "out", skip_bad=True)
     assert manifest.num_samples == 7
-    ((line, reason),) = manifest.skipped
+    ((line, reason, _),) = manifest.skipped
     assert line == f"{DRIVE} 2 r"
     assert "image_03/0000000002.png" in reason
 
