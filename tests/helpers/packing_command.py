@@ -1,12 +1,19 @@
-"""Runs make_shards.py on a small KITTI tree, as users start it, and reads what it packed."""
+"""Packs small KITTI trees, by function or by make_shards.py, and reads what was packed."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from md2dist.data.kitti.splits import SkippedLine
+from md2dist.data.kitti.splits import SkippedLine, SplitLine
+from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.packing.merge import merge_shards
+from md2dist.data.packing.plan import Plan, plan_samples
 from md2dist.data.packing.working_names import FINISHED_NAME, SKIPPED_NAME
+from md2dist.data.packing.writer import pack_shards
+from md2dist.data.shards.manifest import Manifest
+from md2dist.data.shards.recipe import Recipe
 
 SCRIPT = Path(__file__).parents[2] / "shard_tools" / "make_shards.py"
 SMALL = ["--height", "32", "--width", "64"]
@@ -26,6 +33,24 @@ def request(folder: Path, *options: object) -> list[object]:
     """Returns options to pack folder/split.txt from folder/kitti to folder/out, plus `options`."""
     paths = ["--kitti-root", folder / "kitti", "--split", folder / "split.txt"]
     return [*paths, "--output", folder / "out", *SMALL, *options]
+
+
+def pack_plan(plan: Plan, output: Path, *, overwrite: bool = False, **options: int) -> Manifest:
+    """Packs and merges a plan in this process."""
+    pack_shards(plan, output, overwrite=overwrite, **options)
+    return merge_shards(plan, output, overwrite=overwrite)
+
+
+def pack_lines(
+    tree: SourceTree | Path,
+    output: Path,
+    lines: Sequence[SplitLine],
+    recipe: Recipe,
+    **options: bool,
+) -> Manifest:
+    """Plans, packs and merges lines of a split; `options` are those of `plan_samples`."""
+    tree = tree if isinstance(tree, SourceTree) else SourceTree(tree)
+    return pack_plan(plan_samples(tree, lines, recipe, **options), output)
 
 
 def finished_names(folder: Path) -> set[str]:

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from helpers.kitti_tree import DRIVE, image_path, write_kitti_tree
-from helpers.packing_command import finished_names
+from helpers.packing_command import finished_names, pack_plan
 
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.kitti.splits import SplitLine
@@ -83,11 +83,6 @@ def contents(folder, names=None):
     }
 
 
-def pack(plan, output, *, overwrite=False):
-    pack_shards(plan, output, overwrite=overwrite)
-    return merge_shards(plan, output, overwrite=overwrite)
-
-
 def stop_merge(plan, output, step, **options):
     """Merges up to a step of the working folder."""
     with pytest.MonkeyPatch.context() as patch:
@@ -106,13 +101,13 @@ def stop_before_removal(plan, output, **options):
 
 def test_overwriting_leaves_the_users_files_and_links(plan, other, tmp_path, elsewhere):
     output = tmp_path / "out"
-    pack(plan, output)
+    pack_plan(plan, output)
     write(output, USERS_NAMES)
     (output / "folder").symlink_to(elsewhere)
     (output / "shard-000008.tar").symlink_to(elsewhere / "shard-000000.tar")
     names = [*USERS_NAMES, "folder", "shard-000008.tar"]
     before = contents(output, names), contents(elsewhere)
-    pack(other, output, overwrite=True)
+    pack_plan(other, output, overwrite=True)
     assert (contents(output, names), contents(elsewhere)) == before
     assert not {SHARDS[2], SHARDS[3]} & finished_names(output)
     found = {fault.place for fault in verify_shards(output).faults}  # they are in no manifest
@@ -136,10 +131,10 @@ def test_what_has_the_name_of_a_result_is_refused_or_kept_under_another(
     before = contents(elsewhere), contents(output)
     if not overwrite and name in (MANIFEST_NAME, SHARDS[1]):
         with pytest.raises(ShardError, match=r"already holds shards; .*--overwrite"):
-            pack(plan, output)
+            pack_plan(plan, output)
         assert (contents(elsewhere), contents(output)) == before
         return
-    pack(plan, output, overwrite=overwrite)
+    pack_plan(plan, output, overwrite=overwrite)
     assert verify_shards(output).faults == []
     kept = output / f"{name}.before-1"
     assert (kept.is_symlink(), kept.is_dir()) == (kind == "link", kind == "folder")
@@ -150,20 +145,20 @@ def test_what_has_the_name_of_a_result_is_refused_or_kept_under_another(
 
 def test_a_damaged_data_set_is_set_aside_not_deleted(plan, other, tmp_path):
     output = tmp_path / "out"
-    pack(plan, output)
+    pack_plan(plan, output)
     shards = contents(output, SHARDS)
     (output / MANIFEST_NAME).write_text("{")
-    pack(other, output, overwrite=True)
+    pack_plan(other, output, overwrite=True)
     assert set(contents(output).values()) >= {b"{", *shards.values()}
 
 
 @pytest.mark.parametrize("version", [1, 99])
 def test_shards_of_another_format_version_are_replaced(plan, other, tmp_path, version):
     output = tmp_path / "out"
-    pack(plan, output)
+    pack_plan(plan, output)
     path = output / MANIFEST_NAME
     path.write_text(path.read_text().replace('"format_version":2', f'"format_version":{version}'))
-    pack(other, output, overwrite=True)
+    pack_plan(other, output, overwrite=True)
     assert finished_names(output) == {MANIFEST_NAME, *SHARDS[:2]}
 
 
@@ -185,7 +180,7 @@ def test_the_working_folder_is_removed_but_for_the_users_files(
         stop_merge(plan, output, "finish")
     elif step == "removal":
         stop_before_removal(plan, output)
-    pack(plan, output)
+    pack_plan(plan, output)
     kept = output / PACKING_NAME
     assert {path.name for path in kept.rglob("*") if not path.is_dir()} == {
         "notes.txt", "x.png", "plan.json", "000000.tar.bak", "000000.tar"
@@ -202,7 +197,7 @@ def test_an_unfinished_packing_is_discarded_but_for_the_users_files(plan, other,
     pack_shards(plan, output)
     (folder,) = (path for path in (output / PACKING_NAME).iterdir() if path.is_dir())
     write(folder, ["notes.txt"])
-    pack(other, output, overwrite=True)
+    pack_plan(other, output, overwrite=True)
     assert list(contents(output / PACKING_NAME)) == [Path(folder.name, "notes.txt")]
 
 
@@ -217,7 +212,7 @@ def test_the_final_name_of_the_working_folder_may_be_taken(plan, tmp_path, elsew
         write(output, [PACKED_NAME + inside[kind]])
     before = contents(elsewhere), list(contents(output).values())
     assert find_finished(plan, output) is None
-    pack(plan, output)
+    pack_plan(plan, output)
     aside = output / f"{PACKED_NAME}.before-1"
     assert os.path.lexists(aside)
     assert before[1][0] in contents(output).values()
@@ -250,14 +245,14 @@ def test_a_publication_that_was_stopped_is_completed_among_the_users_files(
 ):
     output = tmp_path / "out"
     if overwrite:
-        pack(plan, output)
+        pack_plan(plan, output)
     names = [name for name in USERS_NAMES if overwrite or name != "shard-000009.tar"]
     write(output, names)
     before = contents(output, names)
     pack_shards(other, output, overwrite=overwrite)
     stop_merge(other, output, "finish", overwrite=overwrite)
     assert not (output / MANIFEST_NAME).exists()
-    pack(other, output, overwrite=overwrite)
+    pack_plan(other, output, overwrite=overwrite)
     assert contents(output, names) == before
     expected = {MANIFEST_NAME, *SHARDS[:2], *(name.split("/")[0] for name in names)}
     assert finished_names(output) == {name for name in expected if name[0] != "."}
@@ -268,7 +263,7 @@ def test_shards_of_a_merge_that_was_stopped_and_abandoned_are_replaced(plan, oth
     pack_shards(plan, output)
     stop_merge(plan, output, "finish")
     assert finished_names(output) == set(SHARDS)
-    pack(other, output, overwrite=True)
+    pack_plan(other, output, overwrite=True)
     assert finished_names(output) == {MANIFEST_NAME, *SHARDS[:2]}
     assert not (output / PACKING_NAME).exists()
 
@@ -282,5 +277,5 @@ def test_what_a_killed_packing_left_half_written_is_removed(plan, tmp_path):
         shutil.copy(folder / "000001.tar", folder / name)
     (working / "0123456789abcdef").mkdir()
     (working / "0123456789abcdef" / ".plan.json.0123abcd").write_text("{")
-    pack(plan, output)
+    pack_plan(plan, output)
     assert {path.name for path in output.glob(".*")} == {FINISHED_NAME}

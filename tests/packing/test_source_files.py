@@ -18,7 +18,7 @@ from helpers.kitti_tree import (
     write_archives,
     write_kitti_tree,
 )
-from helpers.packing_command import bytes_of, skipped_in
+from helpers.packing_command import bytes_of, pack_plan, skipped_in
 from PIL import Image
 
 from md2dist.data.kitti.archives import list_archives
@@ -55,8 +55,7 @@ def archives(extracted, tmp_path):
 
 def pack(root, output, recipe=RECIPE, lines=LINES, *, skip_bad=False, processes=1):
     plan = plan_samples(SourceTree(root), lines, recipe, skip_bad=skip_bad)
-    pack_shards(plan, output, num_processes=processes)
-    return merge_shards(plan, output)
+    return pack_plan(plan, output, num_processes=processes)
 
 
 def test_archives_give_the_bytes_that_folders_give(extracted, archives, tmp_path):
