@@ -17,7 +17,8 @@ from md2dist.networks.resnet import ResNetEncoder
 from md2dist.storage.download import download
 from md2dist.storage.hashing import hash_file
 from md2dist.storage.retries import INTERACTIVE
-from md2dist.weights.files import check_num_layers, check_state_dict, read_weights
+from md2dist.weights.files import read_weights
+from md2dist.weights.fit import check_num_layers, check_state_dict, is_number, tidy
 
 TORCHVISION_SHA256 = {  # of IMAGENET1K_V1; the files' names end with the first 8 digits
     18: "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
@@ -61,8 +62,10 @@ def _load_encoder(encoder: ResNetEncoder, source: str) -> None:
         )
     state = {
         name: tensor
-        for name, tensor in read_weights(path).items()
-        if name not in ("fc.weight", "fc.bias") and not name.endswith("num_batches_tracked")
+        for name, tensor in tidy(read_weights(path), path).items()
+        if name not in ("fc.weight", "fc.bias")
+        and not name.endswith("num_batches_tracked")
+        and not is_number(tensor)
     }
     check_num_layers(state, encoder.num_layers, path)
     _fill_encoder(encoder, state, path)

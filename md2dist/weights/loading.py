@@ -12,7 +12,13 @@ from md2dist.networks.precision import choose_dtype
 from md2dist.runs.checkpoint_manifest import read_manifest
 from md2dist.runs.checkpoint_names import CONFIG_NAME
 from md2dist.weights.imagenet import load_imagenet
-from md2dist.weights.published import describe_published, import_published, is_published
+from md2dist.weights.published import (
+    describe_published,
+    drop_missing_heads,
+    fill_model,
+    import_published,
+)
+from md2dist.weights.published_source import PublishedWeights, is_published
 from md2dist.weights.run_folder import import_checkpoint, open_checkpoint, resolve_checkpoint
 
 
@@ -23,8 +29,8 @@ def initialise(model: MonodepthModel, weights: str, init_from: str | None = None
         model: a model with random weights.
         weights: ``scratch`` keeps them; otherwise the source of ImageNet weights (see
             `load_imagenet`).
-        init_from: a run, a checkpoint or a folder of the published files; if given, `weights` is
-            ignored.
+        init_from: a run, a checkpoint, or published weights as a folder or file; if given,
+            `weights` is ignored.
 
     Raises:
         WeightsError: if a file is missing, damaged, or of another network.
@@ -46,8 +52,8 @@ def find_model(path: str | Path) -> tuple[Path, int | None]:
         path: as for `load_model`.
 
     Returns:
-        The folder of the checkpoint or of the published files, without links, and the step of the
-        checkpoint, None for published files.
+        The folder of the checkpoint, or the folder or file of published weights, without links; and
+        the step of the checkpoint, None for published weights.
 
     Raises:
         CheckpointError: if there is no model at `path`, or the manifest of the checkpoint is
@@ -68,8 +74,8 @@ def load_model(
     """Loads a trained model for evaluation and prediction.
 
     Args:
-        path: the folder of a run (its newest checkpoint is used), of a checkpoint, or of the
-            published files.
+        path: the folder of a run (its newest checkpoint is used), of a checkpoint, or of
+            published files, of which encoder and depth are needed; or a file with both.
         device: device of the model.
         dtype: type of the networks' computations; auto: that of the run's settings, float32 for
             published files.
@@ -85,13 +91,7 @@ def load_model(
     """
     path = Path(path)
     if is_published(path):
-        try:
-            config = load_config(overrides=describe_published(path))
-        except ConfigError as error:
-            file = path / "encoder.pth"
-            raise WeightsError(f"{file} belongs to no supported model: {error}") from None
-        model = MonodepthModel.from_config(config)
-        import_published(model, path)
+        model = _load_published(PublishedWeights(path))
     else:
         checkpoint = open_checkpoint(path).folder
         model = MonodepthModel.from_config(load_config([checkpoint / CONFIG_NAME]))
@@ -101,6 +101,20 @@ def load_model(
     if model.dtype == torch.float16:
         _check_fp16(model, path)
     return model.to(device).eval()
+
+
+def _load_published(weights: PublishedWeights) -> MonodepthModel:
+    """Builds the model of published weights; no pose network or coarse scale is needed."""
+    try:
+        config = load_config(overrides=describe_published(weights))
+    except ConfigError as error:
+        file = weights.file("encoder")
+        raise WeightsError(f"{file} belongs to no supported model: {error}") from None
+    model = MonodepthModel.from_config(config)
+    model.use_stereo = bool(weights.settings()["use_stereo"])
+    drop_missing_heads(model, weights)
+    fill_model(model, weights)
+    return model
 
 
 def _check_fp16(model: MonodepthModel, path: Path) -> None:
