@@ -143,6 +143,18 @@ def test_what_has_the_name_of_a_result_is_refused_or_kept_under_another(
     assert f"no packing made 1 files; kept as {kept.name}" in caplog.text
 
 
+@pytest.mark.parametrize("name", [SHARDS[0], SHARDS[3]])  # which the other has, and has not
+def test_a_shard_that_the_user_moved_and_linked_stays(plan, other, tmp_path, elsewhere, name):
+    output = tmp_path / "out"
+    pack_plan(plan, output)
+    (output / name).rename(elsewhere / name)
+    (output / name).symlink_to(elsewhere / name)
+    before = contents(elsewhere)
+    pack_plan(other, output, overwrite=True)
+    assert elsewhere / name in contents(output).values()
+    assert contents(elsewhere) == before
+
+
 def test_a_damaged_data_set_is_set_aside_not_deleted(plan, other, tmp_path):
     output = tmp_path / "out"
     pack_plan(plan, output)
@@ -175,6 +187,7 @@ def test_the_working_folder_is_removed_but_for_the_users_files(
     for place in (folder, folder / "images", output / PACKING_NAME):
         (place / "link").symlink_to(elsewhere)
         (place / "fedcba9876543210").symlink_to(elsewhere)
+    (folder / "000099.tar").symlink_to(elsewhere / "shard-000000.tar")
     before = contents(elsewhere)
     if step == "finish":
         stop_merge(plan, output, "finish")
@@ -183,7 +196,7 @@ def test_the_working_folder_is_removed_but_for_the_users_files(
     pack_plan(plan, output)
     kept = output / PACKING_NAME
     assert {path.name for path in kept.rglob("*") if not path.is_dir()} == {
-        "notes.txt", "x.png", "plan.json", "000000.tar.bak", "000000.tar"
+        "notes.txt", "x.png", "plan.json", "000000.tar.bak", "000000.tar", "000099.tar"
     }  # fmt: skip
     assert len(list(kept.rglob("link"))) == len(list(kept.rglob("fedcba9876543210"))) == 3
     assert contents(elsewhere) == before
