@@ -58,6 +58,8 @@ def escape_unprintable() -> None:
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command's ``main``; a user or file error is printed in one line, with exit code 2."""
     escape_unprintable()
+    # Torch then prints no stacks of C++ for a lost connection, which is an exception as well.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         try:
             main()

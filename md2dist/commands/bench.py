@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from md2dist.commands.options import add_local_rank
 from md2dist.console import run_command
 from md2dist.storage.results import prepare_file, write_json
 
@@ -13,6 +14,7 @@ Row = dict[str, Any]
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_local_rank(parser)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
     formats = benchmarks.add_parser("formats", help="time packing and reading in each image format")
     formats.set_defaults(run=time_formats, repeats=5)
