@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options import CommandParser, add_local_rank
 from md2dist.console import run_command, write_line
 from md2dist.storage.results import prepare_file, write_json
 
@@ -16,6 +16,7 @@ Row = dict[str, Any]
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
     parser = CommandParser(description=__doc__)
+    add_local_rank(parser)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
 
     def add_benchmark(name: str, run: Callable, repeats: int, repeated: str) -> ArgumentParser:

@@ -5,6 +5,7 @@ import io
 import pickle
 import struct
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from md2dist.errors import WeightsError
+from md2dist.networks.resnet import ResNetEncoder
 from md2dist.weights import load_imagenet, load_model
 from md2dist.weights.files import read_weights
 
@@ -97,8 +99,9 @@ def test_the_kind_of_a_foreign_file_is_said_in_one_line(tmp_path, kind):
     make, words = KINDS[kind]
     path = tmp_path / "encoder.pth"
     path.write_bytes(make())
+    model = SimpleNamespace(encoders=lambda: [ResNetEncoder(18)])
     readers = [read_weights, load_model, lambda path: load_model(path.parent)]
-    for read in (*readers, lambda path: load_imagenet(nn.Module(), str(path))):
+    for read in (*readers, lambda path: load_imagenet(model, str(path))):
         with pytest.raises(WeightsError, match=rf"encoder\.pth .*{words}") as caught:
             read(path)
         assert "\n" not in str(caught.value)
