@@ -84,6 +84,11 @@ def check_state_dict(state: dict[str, Any], expected: dict[str, torch.Tensor], p
         raise WeightsError(f"{path} is damaged: {list_faults(faults)}; use other weights")
 
 
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Returns whether a tensor is dense, holds its values, and holds them as they are."""
+    return tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+
+
 def list_not_finite(tensors: Mapping[str, Any]) -> list[str]:
     """Lists the names of tensors with a NaN or infinity; a single transfer from their device."""
     floats = {
@@ -151,9 +156,12 @@ def _check_crcs(path: Path) -> None:
 
 def _converts(tensor: torch.Tensor, expected: torch.Tensor) -> bool:
     """Returns whether a tensor of a file holds plain numbers that its network can take over."""
-    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
     is_number = not tensor.is_complex() and tensor.dtype != torch.bool
-    return is_plain and is_number and tensor.is_floating_point() >= expected.is_floating_point()
+    return (
+        is_plain(tensor)
+        and is_number
+        and tensor.is_floating_point() >= expected.is_floating_point()
+    )
 
 
 def _describe(entry: Any) -> str:

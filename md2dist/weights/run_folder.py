@@ -20,11 +20,14 @@ from md2dist.runs.resume_state import ResumeState
 from md2dist.weights.files import (
     check_num_layers,
     check_state_dict,
+    is_plain,
     list_faults,
     list_not_finite,
     read_weights,
     strip_prefix,
 )
+
+_MAX_DEPTH = 20  # of the lists and dictionaries in DeepSpeed's file; it has 5
 
 
 def resolve_checkpoint(path: Path) -> Path:
@@ -93,11 +96,14 @@ def check_states(checkpoint: Checkpoint) -> None:
     """
     path = checkpoint.folder / STATES_NAME
     states = read_weights(path, use_mmap=True)
-    if any(tensor.nbytes > path.stat().st_size for tensor in _tensors_in(states)):
-        raise CheckpointError(f"{path} is damaged: a tensor is larger than the file")
+    for tensor in _tensors_in(states, path):
+        if not is_plain(tensor):
+            raise CheckpointError(f"{path} is damaged: it holds a tensor that is not dense")
+        if tensor.nbytes > path.stat().st_size:
+            raise CheckpointError(f"{path} is damaged: a tensor is larger than the file")
     if faults := list_not_finite(_module_of(states, path)):
         raise WeightsError(f"{path} is damaged: {list_faults({'not finite': faults})}")
-    if any(tensor.isnan().any() for tensor in _tensors_in(states.get("optimizer"))):
+    if any(tensor.isnan().any() for tensor in _tensors_in(states.get("optimizer"), path)):
         raise CheckpointError(f"{path} is damaged: the state of the optimizer has NaN")
     if "step" in states:
         try:
@@ -148,18 +154,20 @@ def _read_module(checkpoint: Path) -> dict[str, Any]:
 
 def _module_of(states: dict[str, Any], path: Path) -> dict[str, Any]:
     state = states.get("module")
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise CheckpointError(f"{path} has no weights under the key `module`; is it complete?")
     return state
 
 
-def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Yields the tensors in nested dictionaries and lists."""
+def _tensors_in(value: Any, path: Path, depth: int = 0) -> Iterator[torch.Tensor]:
+    """Yields the tensors in nested dictionaries and lists, which may contain themselves."""
+    if depth > _MAX_DEPTH:
+        raise CheckpointError(f"{path} is damaged: it is nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict | list | tuple):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors_in(part)
+            yield from _tensors_in(part, path, depth + 1)
 
 
 def _network_of(key: str) -> str:
