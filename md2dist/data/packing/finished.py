@@ -12,8 +12,9 @@ from md2dist.data.packing.source_files import digest_sources, read_source
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, read_manifest
 from md2dist.errors import KittiDataError, ShardError
 from md2dist.storage.atomic import publish
+from md2dist.storage.bounded import read_bounded
 from md2dist.storage.hashing import hash_file
-from md2dist.storage.typed_json import parse_record
+from md2dist.storage.typed_json import MAX_BYTES, parse_json
 
 FINISHED_NAME = ".packed.json"
 PACKED_NAME = ".packed"  # new name of the working folder once only its removal is left
@@ -45,9 +46,9 @@ def digest_stamps(plan: Plan) -> str:
 def read_finished(output: Path) -> FinishedPacking | None:
     """Reads the record of an output folder; None if there is none for the manifest in it."""
     try:
-        finished = parse_record(FinishedPacking, json.loads((output / FINISHED_NAME).read_bytes()))
+        finished = parse_json(read_bounded(output / FINISHED_NAME, MAX_BYTES), FinishedPacking)
         is_of_manifest = hash_file(output / MANIFEST_NAME) == finished.manifest
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return None
     return finished if is_of_manifest else None
 
