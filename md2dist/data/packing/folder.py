@@ -150,7 +150,7 @@ class PackingFolder:
         return self.path / f"{number:06d}.tar"
 
     def read_record(self, number: int) -> ShardRecord | None:
-        """Reads the record of a shard; None if it is not packed yet, or its record is damaged."""
+        """Reads the record of a shard; None if it is not packed yet, or cut off, or damaged."""
         path = self.shard_path(number)
         record = path.with_suffix(".json")
         remedy = "the shard is packed again"
@@ -161,7 +161,8 @@ class PackingFolder:
         except ShardError as error:
             logger.warning("%s", error)
             return None
-        if not self.is_publishing and not path.is_file():
+        size = path.stat().st_size if path.is_file() else None
+        if not self.is_publishing and size != stored.entry.num_bytes:
             return None
         return ShardRecord(ShardEntry.from_stored(stored.entry), stored.skipped, stored.sources)
 
