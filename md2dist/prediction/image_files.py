@@ -48,11 +48,16 @@ def find_images(path: str | Path) -> list[Path]:
 
 
 def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
-    """Writes depth (H, W) in m as 16-bit PNG in units of 1/256 m; it saturates at 255.996 m."""
+    """Writes depth (H, W) in m as 16-bit PNG, see `depth_levels`."""
+    write_picture(path, depth_levels(depth))
+
+
+def depth_levels(depth: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Converts depth in m to units of 1/256 m; it saturates at 255.996 m."""
     levels = depth * DEPTH_UNITS_PER_METRE
     np.round(levels, out=levels)  # in place, since an image may have millions of pixels
     np.clip(levels, 1, 2**16 - 1, out=levels)
-    write_picture(path, levels.astype(np.uint16))
+    return levels.astype(np.uint16)
 
 
 def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:

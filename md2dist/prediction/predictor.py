@@ -90,7 +90,7 @@ def predict_files(
         image = read_image(path)
         disparity = model.predict_image(image)
         depth_path = output / f"{path.stem}_depth.{depth_format}"
-        write_depth(depth_path, _scale(disparity, factor))
+        write_depth(depth_path, scaled_depth(disparity, factor))
         coloured = colour_disparity(disparity)
         write_picture(output / f"{path.stem}_disparity.png", coloured)
         write_picture(output / f"{path.stem}_picture.png", np.hstack([np.array(image), coloured]))
@@ -102,8 +102,12 @@ def _to_images(frames: torch.Tensor, device: torch.device) -> torch.Tensor:
     return frames.to(device).permute(0, 3, 1, 2).float() / 255
 
 
-def _scale(disparity: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    """Converts scaled disparity in 1/m to depth."""
+def scaled_depth(disparity: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """Converts scaled disparity in 1/m to depth.
+
+    Raises:
+        PredictionError: if a depth is not positive and finite.
+    """
     with np.errstate(over="ignore"):
         depth = factor / disparity
     if not (np.isfinite(depth) & (depth > 0)).all():
