@@ -48,7 +48,7 @@ class NetworkConfig:
 
     num_layers: Literal[18, 34, 50, 101, 152] = 18  # depth of both ResNet encoders (published: 18)
     weights: str = "imagenet"  # encoder weights: scratch, imagenet (torchvision), path or URL
-    init_from: str | None = None  # initial model: our checkpoint, or folder of the published files
+    init_from: str | None = None  # initial model: run, checkpoint, weights, or a published name
     use_sync_batchnorm: bool = False  # batch norm statistics over all ranks (published: one GPU)
     freeze_batchnorm: bool = False  # keep batch norm in eval mode (published: false)
 
