@@ -54,7 +54,7 @@ class NetworkConfig:
     pose_type: PoseType = "separate_resnet"  # pose network; shared: uses the depth encoder
     pose_num_layers: NumLayers | None = None  # depth of the pose encoder; null: num_layers
     weights: str = "imagenet"  # encoder weights: scratch, imagenet (torchvision), path or URL
-    init_from: str | None = None  # initial model: our checkpoint, or folder of the published files
+    init_from: str | None = None  # initial model: run, checkpoint, weights, or a published name
     use_sync_batchnorm: bool = False  # batch norm statistics over all ranks (published: one GPU)
     freeze_batchnorm: bool = False  # keep batch norm in eval mode (published: false)
 

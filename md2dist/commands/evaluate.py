@@ -85,7 +85,7 @@ def prepare(
 
     if world.is_main and arguments.output:
         prepare_file(arguments.output)
-    folder, step = find_model(arguments.checkpoint)
+    folder, step = find_model(arguments.checkpoint, arguments.weights_dir)
     model = load_model(folder, world.device, arguments.dtype)
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb

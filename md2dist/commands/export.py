@@ -23,7 +23,7 @@ def main() -> None:
     from md2dist.weights.published import describe_omissions
 
     refuse_address(arguments.output)
-    model = load_model(arguments.checkpoint)
+    model = load_model(arguments.checkpoint, weights_dir=arguments.weights_dir)
     for path in export_published(model, arguments.output):
         write_line(path)
     for omission in describe_omissions(model):

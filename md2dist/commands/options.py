@@ -45,13 +45,20 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Adds `--checkpoint`, a path for `load_model`."""
+    """Adds `--checkpoint` and `--weights-dir`, paths for `load_model`."""
     parser.add_argument(
         "--checkpoint",
         type=Path,
         required=True,
         help="run folder (its newest checkpoint), checkpoint folder such as "
-        "RUN/checkpoints/best, or folder of published weights",
+        "RUN/checkpoints/best, folder or file of weights, or name of a published model such as "
+        "mono+stereo_640x192, which is downloaded once (docs/model_zoo.md)",
+    )
+    parser.add_argument(
+        "--weights-dir",
+        type=Path,
+        help="folder with the archives or extracted folders of published models, used instead of "
+        "the network",
     )
 
 

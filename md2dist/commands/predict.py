@@ -27,7 +27,7 @@ def main() -> None:
 
     images = find_images(arguments.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(arguments.checkpoint, device, arguments.dtype)
+    model = load_model(arguments.checkpoint, device, arguments.dtype, arguments.weights_dir)
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
         write_line("This model was trained without stereo: its depth is relative, not in metres.")

@@ -20,6 +20,7 @@ from md2dist.weights.published import (
 )
 from md2dist.weights.published_source import PublishedWeights, is_published
 from md2dist.weights.run_folder import import_checkpoint, open_checkpoint, resolve_checkpoint
+from md2dist.weights.zoo_cache import locate
 
 
 def initialise(model: MonodepthModel, weights: str, init_from: str | None = None) -> None:
@@ -29,27 +30,31 @@ def initialise(model: MonodepthModel, weights: str, init_from: str | None = None
         model: a model with random weights.
         weights: ``scratch`` keeps them; otherwise the source of ImageNet weights (see
             `load_imagenet`).
-        init_from: a run, a checkpoint, or published weights as a folder or file; if given,
-            `weights` is ignored.
+        init_from: a run, a checkpoint, or published weights as a folder, file or name; if
+            given, `weights` is ignored.
 
     Raises:
         WeightsError: if a file is missing, damaged, or of another network.
         CheckpointError: if there is no checkpoint at `init_from`, or it is damaged.
     """
     if init_from is not None:
-        if is_published(Path(init_from)):
-            import_published(model, init_from)
+        path = locate(init_from)
+        if is_published(path):
+            import_published(model, path)
         else:
-            import_checkpoint(model, open_checkpoint(Path(init_from)).folder)
+            import_checkpoint(model, open_checkpoint(path).folder)
     elif weights != "scratch":
         load_imagenet(model, weights)
+    if model.dtype == torch.float16:
+        _check_fp16(model, init_from or weights, "set precision.dtype=bf16")
 
 
-def find_model(path: str | Path) -> tuple[Path, int | None]:
+def find_model(path: str | Path, weights_dir: Path | None = None) -> tuple[Path, int | None]:
     """Finds the weights that a path refers to now; for a run in training, they change.
 
     Args:
         path: as for `load_model`.
+        weights_dir: as for `load_model`.
 
     Returns:
         The folder of the checkpoint, or the folder or file of published weights, without links; and
@@ -59,7 +64,7 @@ def find_model(path: str | Path) -> tuple[Path, int | None]:
         CheckpointError: if there is no model at `path`, or the manifest of the checkpoint is
             damaged.
     """
-    path = Path(path)
+    path = locate(path, weights_dir)
     if is_published(path):
         return path.resolve(), None
     checkpoint = resolve_checkpoint(path).resolve()
@@ -70,15 +75,18 @@ def load_model(
     path: str | Path,
     device: str | torch.device = "cpu",
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    weights_dir: Path | None = None,
 ) -> MonodepthModel:
     """Loads a trained model for evaluation and prediction.
 
     Args:
         path: the folder of a run (its newest checkpoint is used), of a checkpoint, or of
-            published files, of which encoder and depth are needed; or a file with both.
+            published files, of which encoder and depth are needed; or a file with both;
+            or the name of a published model, such as mono_640x192, which is downloaded once.
         device: device of the model.
         dtype: type of the networks' computations; auto: that of the run's settings, float32 for
             published files.
+        weights_dir: folder of published archives, instead of the network; see `locate`.
 
     Returns:
         The model in eval mode.
@@ -89,7 +97,7 @@ def load_model(
         CheckpointError: if there is no model at `path`, or the checkpoint is damaged.
         ConfigError: if the settings of the run are not valid.
     """
-    path = Path(path)
+    path = locate(path, weights_dir)
     if is_published(path):
         model = _load_published(PublishedWeights(path))
     else:
@@ -99,7 +107,7 @@ def load_model(
     if dtype != "auto":  # an override to fp16 would be refused if the run uses zero_stage
         model.dtype = choose_dtype(dtype)
     if model.dtype == torch.float16:
-        _check_fp16(model, path)
+        _check_fp16(model, path, "compute in fp32 or bf16 (--dtype)")
     return model.to(device).eval()
 
 
@@ -117,11 +125,10 @@ def _load_published(weights: PublishedWeights) -> MonodepthModel:
     return model
 
 
-def _check_fp16(model: MonodepthModel, path: Path) -> None:
+def _check_fp16(model: MonodepthModel, source: str | Path, remedy: str) -> None:
     largest = torch.finfo(torch.float16).max
     for name, weight in model.named_parameters():
         if weight.abs().max() > largest:
             raise WeightsError(
-                f"{name} of {path} exceeds {largest:g}, the range of fp16; compute in fp32 or bf16 "
-                "(--dtype)"
+                f"{name} of {source} exceeds {largest:g}, the range of fp16; {remedy}"
             )
