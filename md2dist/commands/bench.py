@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options import CommandParser, add_overwrite
 from md2dist.console import run_command, write_line
-from md2dist.storage.results import prepare_file, write_json
+from md2dist.storage.results import holds_figures, prepare_file, write_json
 
 Row = dict[str, Any]
 
@@ -38,6 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         add = benchmark.add_argument
         add("--repeats", type=int, help="number of timed packings, batches or steps")
         add("--output", type=Path, help="JSON file for the figures")
+        add_overwrite(benchmark)
     return parser.parse_args()
 
 
@@ -88,7 +89,10 @@ def main() -> None:
     """Runs one benchmark and prints a Markdown table."""
     arguments = parse_arguments()
     if arguments.output:
-        prepare_file(arguments.output)
+        prepare_file(
+            arguments.output,
+            lambda path: arguments.overwrite or holds_figures(path, "benchmark"),
+        )
     figures = arguments.run(arguments)
     rows = figures if isinstance(figures, list) else [figures]
     write_line(f"| {' | '.join(rows[0])} |")
