@@ -4,6 +4,7 @@ A configuration starts from the defaults below; YAML files, then `key=value` ove
 The comment of a field states its meaning, its unit and, where there is one, the published value.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 
 from md2dist.config_merge import ConfigMerge
 from md2dist.errors import ConfigError
+from md2dist.storage.addresses import public_setting, public_text
 
 SMALLEST_SIZE = 64  # rows or columns; below, features of size 1 cannot be reflection-padded
 
@@ -172,14 +174,19 @@ def load_words(words: Sequence[str]) -> Config:
     return load_config([word for word in words if "=" not in word], overrides)
 
 
+def public_settings(config: Config) -> dict[str, Any]:
+    """Returns all settings by section and name, addresses in their public form."""
+    return public_setting(dataclasses.asdict(config))
+
+
 def dump_config(config: Config) -> str:
-    """Returns all settings as YAML that `load_config` reads back."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """Returns all settings as YAML that `load_config` reads back; addresses lose their secrets."""
+    return OmegaConf.to_yaml(OmegaConf.create(public_settings(config)))
 
 
 def save_config(config: Config, path: str | Path) -> None:
-    """Writes all settings to a YAML file that `load_config` reads back."""
-    Path(path).write_text(dump_config(config))
+    """Writes `dump_config` to a file."""
+    Path(path).write_text(dump_config(config), encoding="utf-8")
 
 
 def _check(config: Config) -> None:
@@ -256,4 +263,4 @@ def _check(config: Config) -> None:
 
 
 def _refuse(key: str, expected: str, value: Any) -> None:
-    raise ConfigError(f"{key}={value}: expected {expected}")
+    raise ConfigError(public_text(f"{key}={value}: expected {expected}"))

@@ -1,6 +1,6 @@
 """Merging of YAML files and `key=value` overrides into a typed schema."""
 
-import io
+import reprlib
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from difflib import get_close_matches
@@ -8,14 +8,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from md2dist.config_yaml import parse_value, read_yaml, shorten
 from md2dist.errors import ConfigError
-from md2dist.storage.text import read_text
+from md2dist.storage.addresses import public_address
 
-_MAX_BYTES = 1 << 20  # of a settings file
+_MAX_NAMES = 8  # in a dotted key
+_PLACEHOLDER = "'$VALUE' of type '$VALUE_TYPE' "  # which OmegaConf leaves unfilled
 
 
 class ConfigMerge:
@@ -54,17 +55,19 @@ class ConfigMerge:
         """
         key, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"override {override!r}: expected section.key=value")
+            raise ConfigError(f"override {shorten(repr(override))}: expected section.key=value")
         is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         if self._is_text(key) and not is_quoted:
             self._set(key, None if text in ("", "null") else text, override)
             return
-        try:
-            addition = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
-            raise _refuse(override, error) from None
-        for inner, value in self._walk(cast(dict[str, Any], addition)):
-            self._set(inner, value, override)
+        value = parse_value(text, shorten(override))
+        names = key.split(".")
+        if len(names) > _MAX_NAMES:
+            raise ConfigError(f"{shorten(override)}: unknown setting; expected section.key=value")
+        for name in reversed(names):
+            value = {name: value}
+        for inner, innermost in self._walk(cast(dict[str, Any], value)):
+            self._set(inner, innermost, override)
 
     def finish(self) -> Any:
         """Returns the merged settings as an object of the schema.
@@ -75,7 +78,9 @@ class ConfigMerge:
         try:
             return OmegaConf.to_object(self._tree)
         except OmegaConfBaseException as error:
-            raise ConfigError(" ".join(str(error).split())) from None
+            raise ConfigError(shorten(error)) from None
+        except RecursionError:
+            raise ConfigError("an interpolation ${...} refers to itself; write its value") from None
 
     def _walk(self, addition: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
         """Yields dotted keys and values of a mapping, including those of unknown sections."""
@@ -91,11 +96,15 @@ class ConfigMerge:
         return self._types.get(key) in (str, str | None)
 
     def _set(self, key: str, value: Any, origin: str) -> None:
+        if isinstance(value, str):
+            public_address(value)  # errors may quote it
+        origin = shorten(origin)
         if key not in self._types:
             raise ConfigError(f"{origin}: unknown setting; {self._suggest(key)}")
         if self._is_text(key) and not isinstance(value, str | None):
             raise ConfigError(
-                f"{origin}: expected text, but YAML parses it as {value!r}; put it in quotes"
+                f"{origin}: expected text, but YAML parses it as {reprlib.repr(value)}; put it "
+                "in quotes"
             )
         if isinstance(value, str) and value.startswith("~/"):
             try:
@@ -106,7 +115,7 @@ class ConfigMerge:
                 ) from None
         try:
             OmegaConf.update(self._tree, key, value)
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, RecursionError) as error:
             raise _refuse(origin, error) from None
 
     def _suggest(self, key: str) -> str:
@@ -160,17 +169,14 @@ def _find_file(path: Path) -> Path:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = read_text(_find_file(path), str(path), ConfigError, _MAX_BYTES)
-        content = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+        content = read_yaml(_find_file(path), str(path))
     except FileNotFoundError:
         places = (Path("configs", f"{path}.yaml"), Path("configs", path), Path(f"{path}.yaml"))
         found = next((place for place in places if place.is_file()), None)
         remedy = f"did you mean {found}?" if found else "see configs/ for examples"
         raise ConfigError(f"configuration file {path} not found; {remedy}") from None
-    except (OmegaConfBaseException, yaml.YAMLError, OSError) as error:
-        raise ConfigError(
-            f"{path} cannot be parsed as YAML: {' '.join(str(error).split())}"
-        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
     if not isinstance(content, dict):
         raise ConfigError(
             f"{path} holds a {type(content).__name__}; expected sections such as `optim:`"
@@ -179,5 +185,5 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _refuse(origin: str, error: Exception) -> ConfigError:
-    reason = str(error).splitlines()[0].replace("'$VALUE' of type '$VALUE_TYPE' ", "")
-    return ConfigError(f"{origin}: {reason}")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ConfigError(f"{origin}: {shorten(reason.replace(_PLACEHOLDER, ''))}")

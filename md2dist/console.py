@@ -1,4 +1,8 @@
-"""Output and exit codes of commands."""
+"""Output and exit codes of commands.
+
+Whatever is printed is harmless to a terminal and holds no secrets: control characters, as file
+names may have them, are escaped, and addresses are in their public form.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,41 @@ import io
 import logging
 import os
 import sys
+import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from unicodedata import category
 
 from md2dist.errors import Md2distError
+from md2dist.storage.addresses import public_text, remember_addresses
 
 _ERASE = "\r\x1b[K"  # the line that a progress bar, of this or another process, has begun
+
+
+def make_presentable(text: str) -> str:
+    """Masks secrets in a text of any origin, and escapes control characters, tabs aside."""
+    text = public_text(text)
+    return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
+
+
+def write_line(text: object) -> None:
+    """Prints a result in one line on standard output.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    write_lines(str(text).replace("\n", "\\n"))
+
+
+def write_lines(text: str) -> None:
+    """Prints a result of any number of lines on standard output.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    if sys.stdout is not None:  # closed by the parent process
+        sys.stdout.write(f"{make_presentable(text)}\n")
 
 
 def print_line(text: str) -> None:
@@ -22,13 +55,14 @@ def print_line(text: str) -> None:
     if sys.stderr is None:  # closed by the parent process
         return
     with suppress(OSError):
-        sys.stderr.write(f"{_ERASE if sys.stderr.isatty() else ''}{text}\n")
+        erase = _ERASE if sys.stderr.isatty() else ""
+        sys.stderr.write(f"{erase}{make_presentable(text)}\n")
         sys.stderr.flush()
 
 
 def print_error(message: str) -> None:
     """Prints an error in one line on standard error."""
-    print_line(f"error: {message}")
+    print_line("error: " + message.replace("\n", "\\n"))
 
 
 def describe_file_error(error: OSError) -> str:
@@ -44,16 +78,32 @@ class LineHandler(logging.Handler):
         print_line(self.format(record))
 
 
-def escape_unprintable() -> None:
-    """Makes standard output and error escape characters that their encoding lacks."""
+class PresentableFormatter(logging.Formatter):
+    """Formats log records without secrets and control characters, for files as well."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Formats a record."""
+        return make_presentable(super().format(record))
+
+
+def prepare_output() -> None:
+    """Makes all output of this process presentable, and able to show any file name.
+
+    Standard output and error escape characters that their encoding lacks; uncaught exceptions and
+    records of loggers without a handler are masked.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    remember_addresses(sys.argv[1:])
+    logging.lastResort = LineHandler(logging.WARNING)
+    sys.excepthook = lambda kind, error, trace: _print_exception(error)
+    threading.excepthook = lambda failure: _print_exception(failure.exc_value)
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command's ``main``; a user or file error is printed in one line, with exit code 2."""
-    escape_unprintable()
+    prepare_output()
     try:
         try:
             main()
@@ -73,6 +123,16 @@ def run_command(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print_line("interrupted")
         sys.exit(130)
+
+
+def _print_exception(error: BaseException | None) -> None:
+    if error is not None:
+        print_line("".join(traceback.format_exception(error)).rstrip())
+
+
+def _escape(letter: str) -> str:
+    is_harmless = letter in "\n\t" or category(letter) == "Zs"  # e.g. no-break spaces
+    return letter if is_harmless else letter.encode("unicode_escape").decode()
 
 
 def _flush_output() -> None:

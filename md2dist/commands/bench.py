@@ -4,15 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from md2dist.console import run_command
-from md2dist.storage.results import prepare_file, write_json
+from md2dist.commands.options import CommandParser, add_overwrite
+from md2dist.console import run_command, write_line
+from md2dist.storage.results import holds_figures, prepare_file, write_json
 
 Row = dict[str, Any]
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
     formats = benchmarks.add_parser("formats", help="time packing and reading in each image format")
     formats.set_defaults(run=time_formats, repeats=5)
@@ -37,6 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         add = benchmark.add_argument
         add("--repeats", type=int, help="number of timed packings, batches or steps")
         add("--output", type=Path, help="JSON file for the figures")
+        add_overwrite(benchmark)
     return parser.parse_args()
 
 
@@ -87,14 +89,17 @@ def main() -> None:
     """Runs one benchmark and prints a Markdown table."""
     arguments = parse_arguments()
     if arguments.output:
-        prepare_file(arguments.output)
+        prepare_file(
+            arguments.output,
+            lambda path: arguments.overwrite or holds_figures(path, "benchmark"),
+        )
     figures = arguments.run(arguments)
     rows = figures if isinstance(figures, list) else [figures]
-    print("|", " | ".join(rows[0]), "|")
-    print("|", " | ".join("---" for _ in rows[0]), "|")
+    write_line(f"| {' | '.join(rows[0])} |")
+    write_line(f"| {' | '.join('---' for _ in rows[0])} |")
     for row in rows:
         values = [f"{value:.4g}" if isinstance(value, float) else value for value in row.values()]
-        print("|", " | ".join(map(str, values)), "|")
+        write_line(f"| {' | '.join(map(str, values))} |")
     if arguments.output:
         write_json(arguments.output, figures)
 

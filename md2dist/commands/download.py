@@ -1,18 +1,19 @@
 """Downloads the KITTI raw archives: all 66 (175 GB), or those of selected drives."""
 
 import shlex
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from argparse import ArgumentDefaultsHelpFormatter
 from pathlib import Path
 
 from tqdm import tqdm
 
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser
+from md2dist.console import run_command, write_line
 from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, plan_download
 
 
 def main() -> None:
     """Requests all sizes, then downloads the archives one by one."""
-    parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for the zip files")
     parser.add_argument(
         "--drives",
@@ -29,8 +30,8 @@ def main() -> None:
         for archive in archives:
             bar.set_description(archive.path.stem)
             fetch_archive(archive, on_bytes=bar.update)
-    print(f"{len(archives)} archives, {total / 1e9:.1f} GB, in {options.output}")
-    print(
+    write_line(f"{len(archives)} archives, {total / 1e9:.1f} GB, in {options.output}")
+    write_line(
         f"next: python shard_tools/make_shards.py --kitti-root {shlex.quote(str(options.output))} "
         "--split NAME --output DIR"
     )

@@ -13,13 +13,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import add_checkpoint, add_dtype, add_local_rank
-from md2dist.console import print_error, run_command
+from md2dist.commands.options import (
+    CommandParser,
+    add_checkpoint,
+    add_dtype,
+    add_local_rank,
+    add_overwrite,
+)
+from md2dist.console import print_error, run_command, write_line, write_lines
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.storage.results import prepare_file, write_json
+from md2dist.storage.results import holds_figures, prepare_file, write_json
 
 if TYPE_CHECKING:  # the functions import torch late: it takes seconds
     from md2dist.distributed.watchdog import Watchdog
@@ -44,7 +50,7 @@ class EvaluationTitle(NamedTuple):
     checkpoint: str  # as passed
     checkpoint_folder: str
     step: int | None  # None for published weights
-    shards: str  # as passed
+    shards: str  # as passed, without secrets
     shard_digest: str
 
     def __str__(self) -> str:
@@ -68,7 +74,8 @@ def main() -> None:
             check_agreement(world, REMEDY, **title._asdict())
             report = evaluate(arguments, model, dataset, title, world, watchdog)
     if world.is_main:
-        print(f"{title}\n\n{report.as_markdown()}")
+        write_line(title)
+        write_lines(f"\n{report.as_markdown()}")
         if arguments.output:
             write_json(arguments.output, title._asdict() | report.as_dict())
 
@@ -83,7 +90,10 @@ def prepare(
     from md2dist.weights import find_model, load_model
 
     if world.is_main and arguments.output:
-        prepare_file(arguments.output)
+        prepare_file(
+            arguments.output,
+            lambda path: arguments.overwrite or holds_figures(path, "shard_digest"),
+        )
     folder, step = find_model(arguments.checkpoint)
     model = load_model(folder, world.device, arguments.dtype)
     dataset = ShardDataset(
@@ -107,7 +117,7 @@ def prepare(
         checkpoint=str(arguments.checkpoint),
         checkpoint_folder=folder.name,
         step=step,
-        shards=arguments.shards,
+        shards=dataset.place,
         shard_digest=dataset.manifest.digest,
     )
     return model, dataset, title
@@ -154,7 +164,7 @@ def evaluate(
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_checkpoint(parser)
@@ -174,6 +184,7 @@ def parse_arguments() -> argparse.Namespace:
         "stereo, else median",
     )
     parser.add_argument("--output", type=Path, help="JSON file for the metrics")
+    add_overwrite(parser)
     parser.add_argument(
         "--flip-postprocess",
         action="store_true",

@@ -1,23 +1,23 @@
 """Prints a dataset card of a folder of shards; draws a contact sheet of random samples."""
 
-import argparse
 from pathlib import Path
 
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser
+from md2dist.console import run_command, write_line, write_lines
 from md2dist.data.inspection.data_card import describe_shards
 from md2dist.data.shards.dataset import ShardDataset
 
 
 def main() -> None:
     """Prints the card; draws the contact sheet if --picture is given."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     add = parser.add_argument
     add("folder", help="folder of index.json and shards, or its URL (http, https, s3, pipe)")
     add("--picture", type=Path, metavar="OUT.png", help="file for a contact sheet of samples")
     add("--samples", type=int, default=4, help="number of samples on the sheet")
     add("--seed", type=int, default=0, help="seed of the choice of samples")
     options = parser.parse_args()
-    print(describe_shards(options.folder))
+    write_lines(describe_shards(options.folder))
     if options.picture:
         # Imported here: only drawing needs torch, whose import takes a second.
         from md2dist.prediction.contact_sheet import draw_random_samples
@@ -25,7 +25,8 @@ def main() -> None:
 
         dataset = ShardDataset(options.folder)
         write_picture(options.picture, draw_random_samples(dataset, options.samples, options.seed))
-        print(f"\n{options.picture}")
+        write_lines("")
+        write_line(options.picture)
 
 
 if __name__ == "__main__":

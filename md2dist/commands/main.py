@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from md2dist.console import escape_unprintable, run_command
+from md2dist.console import prepare_output, print_line, run_command
 
 COMMANDS = (
     "download", "synthesize", "pack", "verify", "inspect",
@@ -16,13 +16,13 @@ COMMANDS = (
 
 def main() -> None:
     """Runs the command named by the first argument, with the remaining arguments."""
-    escape_unprintable()
+    prepare_output()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         sys.stdout.write(describe_commands())
         return
     if name not in COMMANDS:
-        sys.stderr.write(f"error: md2dist has no command {name}\n\n{describe_commands()}")
+        print_line(f"error: md2dist has no command {name}\n\n{describe_commands()}".rstrip())
         sys.exit(2)
     sys.argv = [f"md2dist {name}", *sys.argv[2:]]
     run_command(importlib.import_module(f"md2dist.commands.{module_of(name)}").main)

@@ -2,6 +2,17 @@
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
+
+from md2dist.console import make_presentable
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of a command line, which quotes no secrets and no control characters of it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the error and exits with code 2."""
+        super().error(make_presentable(message))
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +34,15 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="data type of the networks; auto: precision.dtype of the run (if auto: bf16 if "
         "this machine has bf16 instructions, else fp32), fp32 for published weights",
+    )
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Adds `--overwrite`, which lets results replace files that md2dist did not write."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace existing files of the same names, also those that md2dist did not write",
     )
 
 

@@ -12,8 +12,9 @@ import shlex
 from pathlib import Path
 from typing import get_args
 
+from md2dist.commands.options import CommandParser
 from md2dist.config import SMALLEST_SIZE
-from md2dist.console import run_command
+from md2dist.console import run_command, write_line
 from md2dist.data.images import ImageFormat
 from md2dist.data.kitti.named_splits import load_split, name_split
 from md2dist.data.kitti.roots import open_kitti
@@ -27,7 +28,7 @@ from md2dist.data.shards.recipe import Recipe
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=(__doc__ or "").splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -66,25 +67,27 @@ def parse_arguments() -> argparse.Namespace:
 
 def print_progress(progress: Progress, options: argparse.Namespace) -> None:
     """Prints the number of shards and images that a task has packed."""
-    print(
+    write_line(
         f"task {options.task_index} of {options.num_tasks}: {progress.num_shards} shards packed, "
         f"{progress.num_kept} of them earlier"
     )
     if progress.num_images:
         rate = progress.num_images / progress.image_seconds
-        print(f"{progress.num_images} distinct images encoded, {rate:.1f} images/s per process")
+        write_line(
+            f"{progress.num_images} distinct images encoded, {rate:.1f} images/s per process"
+        )
 
 
 def print_summary(manifest: Manifest, shards: Path) -> None:
     """Prints a summary of the packed shards and the next command."""
     megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
     for line, reason in manifest.skipped:
-        print(f"skipped {line}: {reason}")
-    print(
+        write_line(f"skipped {line}: {reason}")
+    write_line(
         f"{manifest.num_samples} samples in {len(manifest.shards)} shards, {megabytes:.1f} MB, "
         f"{len(manifest.skipped)} skipped"
     )
-    print(f"next: {next_command(manifest.recipe, shards)}")
+    write_line(f"next: {next_command(manifest.recipe, shards)}")
 
 
 def next_command(recipe: Recipe, shards: Path) -> str:
@@ -144,7 +147,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         splits_dir=options.splits_dir,
         skip_bad=options.skip_bad,
     )
-    print(f"split {split.origin}")
+    write_line(f"split {split.origin}")
     return plan_samples(tree, split.lines, recipe, skip_bad=options.skip_bad, skipped=split.skipped)
 
 
@@ -153,7 +156,7 @@ def main() -> None:
     options = parse_arguments()
     plan, output = make_plan(options), Path(options.output)
     if not options.overwrite and (finished := find_finished(plan, output)):
-        print(
+        write_line(
             f"{output} holds this packing already, complete and unchanged: "
             f"{finished.num_samples} samples in {len(finished.shards)} shards, "
             f"{len(finished.skipped)} skipped"
@@ -176,7 +179,9 @@ def main() -> None:
         )
         print_summary(manifest, output)
     else:
-        print("next: run the other tasks, then this command with --merge and without --task-index")
+        write_line(
+            "next: run the other tasks, then this command with --merge and without --task-index"
+        )
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ and NAME_picture.png (the image beside its disparity).
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import add_checkpoint, add_dtype
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_overwrite
+from md2dist.console import print_error, run_command, write_line
 from md2dist.conventions import STEREO_FACTOR
-from md2dist.prediction.image_files import find_images
+from md2dist.errors import ImageError
+from md2dist.prediction.image_files import find_images, refuse_foreign_results
 
 
 def main() -> None:
@@ -26,26 +27,44 @@ def main() -> None:
     from md2dist.weights import load_model
 
     images = find_images(arguments.input)
+    if not arguments.overwrite:
+        refuse_foreign_results(images, arguments.output, arguments.format)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(arguments.checkpoint, device, arguments.dtype)
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
-        print("This model was trained without stereo: its depth is relative, not in metres.")
+        write_line("This model was trained without stereo: its depth is relative, not in metres.")
         if arguments.format == "png":
-            print(
+            write_line(
                 "Values may be tens of times smaller than metres, and the PNG's step of 1/256 is "
                 "coarse for them: use --format npy, or --scale FACTOR, for example the median "
                 "ratio that evaluate.py prints."
             )
+    unread: list[str] = []
+
+    def skip(error: ImageError) -> None:
+        print_error(str(error))
+        unread.append(str(error))
+
     for path in predict_files(
-        model, images, arguments.output, factor=factor, depth_format=arguments.format
+        model,
+        images,
+        arguments.output,
+        factor=factor,
+        depth_format=arguments.format,
+        on_unreadable=skip if len(images) > 1 else None,
     ):
-        print(path)
+        write_line(path)
+    if unread:
+        raise ImageError(
+            f"{len(unread)} of {len(images)} images could not be read and have no results; the "
+            "others are predicted"
+        )
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_checkpoint(parser)
@@ -53,6 +72,7 @@ def parse_arguments() -> argparse.Namespace:
         "--input", type=Path, required=True, help="image, or folder of png and jpg images"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    add_overwrite(parser)
     parser.add_argument(
         "--format", choices=["png", "npy"], default="png", help="depth file format (default: png)"
     )

@@ -1,15 +1,16 @@
 """Renders synthetic drives with exact geometry in the layout of KITTI raw."""
 
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from argparse import ArgumentDefaultsHelpFormatter
 from pathlib import Path
 
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser
+from md2dist.console import run_command, write_line
 from md2dist.synthetic.drives import DriveSettings, render_drives
 
 
 def main() -> None:
     """Parses the command line and renders the drives."""
-    parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="root of the KITTI tree")
     parser.add_argument(
         "--drives", type=int, default=2, help="number of drives, each in its own street"
@@ -46,7 +47,7 @@ def main() -> None:
     drives = render_drives(
         options.output, settings, processes=options.processes, overwrite=options.overwrite
     )
-    print(f"{len(drives)} drives of {options.frames} stereo frames: {drives[0].parent}")
+    write_line(f"{len(drives)} drives of {options.frames} stereo frames: {drives[0].parent}")
 
 
 if __name__ == "__main__":

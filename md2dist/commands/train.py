@@ -1,16 +1,15 @@
 """Trains a model, under the deepspeed launcher or as a single process."""
 
-import argparse
 import sys
 
-from md2dist.commands.options import add_local_rank
+from md2dist.commands.options import CommandParser, add_local_rank
 from md2dist.console import run_command
 from md2dist.distributed.signals import EXIT_PREEMPTED
 
 
 def parse_arguments() -> list[str]:
     """Returns the configuration files and overrides of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     # --config takes all arguments that follow it, so overrides may appear anywhere.
     parser.add_argument(
         "--config",

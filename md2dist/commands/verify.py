@@ -1,18 +1,18 @@
 """Checks a folder of shards and lists all faults; exit code 1 if there are any."""
 
-import argparse
 import sys
 
 from tqdm import tqdm
 
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser
+from md2dist.console import run_command, write_line
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.manifest import read_manifest
 
 
 def main() -> None:
     """Checks the shards and prints the faults."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     add = parser.add_argument
     add("folder", help="folder of index.json and shards, or its URL (http, https, s3, pipe)")
     add("--decode", choices=["all", "sample", "none"], default="all", help="images to decode")
@@ -24,15 +24,15 @@ def main() -> None:
     with tqdm(total=num_bytes, unit="B", unit_scale=True) as bar:
         report = verify_shards(**vars(options), on_shard=bar.update)
     for fault in report.faults:
-        print(fault)
+        write_line(fault)
     manifest = report.manifest
-    print(
+    write_line(
         f"{options.folder}: {report.num_found} of {manifest.num_samples} samples found in "
         f"{len(manifest.shards)} shards, {len(report.faults)} faults"
     )
     gaps = [length for lengths in report.gaps.values() for length in lengths]
     if gaps:
-        print(
+        write_line(
             f"note: {len(gaps)} gaps between frames of a drive, the longest of {max(gaps)} frames"
         )
     if report.faults:

@@ -21,7 +21,7 @@ from typing import NoReturn, Self, TextIO
 
 import torch.distributed as dist
 
-from md2dist.console import describe_file_error, print_error, print_line
+from md2dist.console import describe_file_error, make_presentable, print_error, print_line
 from md2dist.distributed.channel import Channel
 from md2dist.distributed.failure import (
     Failure,
@@ -79,7 +79,8 @@ class Watchdog:
             log_path: file for the stacks of this rank's threads, beside the terminal.
             on_failure: called with the reason on rank 0, or on all others if rank 0 is dead.
         """
-        self._log_file, self._on_failure = log_path.open("a"), on_failure
+        self._log_file = log_path.open("a", encoding="utf-8", errors="backslashreplace")
+        self._on_failure = on_failure
 
     def set_hang_timeout(self, seconds: float) -> None:
         """Sets the time without progress after which the job ends; 30 minutes before this call."""
@@ -120,7 +121,8 @@ class Watchdog:
         elif isinstance(error, OSError):  # a disk or a limit of the machine
             with suppress(OSError):  # of the log's own disk
                 if self._log_file is not None:
-                    traceback.print_exception(error, file=self._log_file)
+                    stacks = "".join(traceback.format_exception(error))
+                    self._log_file.write(make_presentable(stacks))
                     self._log_file.flush()
             where = f"rank {self._world.rank}: " * (self._world.world_size > 1)
             failure = Failure(where + describe_file_error(error), exit_code=2)

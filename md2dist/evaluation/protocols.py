@@ -5,6 +5,7 @@ from pathlib import Path
 from md2dist.data.shards.recipe import GroundTruth, Recipe
 from md2dist.errors import ShardError
 from md2dist.evaluation.depth_metrics import ProtocolName
+from md2dist.storage.addresses import public_address
 
 _PROTOCOLS: dict[GroundTruth, ProtocolName] = {"velodyne": "eigen", "annotated": "eigen_benchmark"}
 _PACK_COMMAND = (
@@ -40,8 +41,9 @@ def choose_protocol(
         for ground_truth, protocol in _PROTOCOLS.items()
         if wanted in (None, protocol)
     ]
+    place = public_address(str(folder))
     raise ShardError(
-        f"{folder} {found or 'carries no ground truth'}; {remedy or '; '.join(remedies)}"
+        f"{place} {found or 'carries no ground truth'}; {remedy or '; '.join(remedies)}"
     )
 
 

@@ -72,7 +72,7 @@ def save_checkpoint(
         with _writing(folder, world):
             if world.is_main:
                 _check_parts(partial, state)
-                (partial / CONFIG_NAME).write_text(config_text)
+                (partial / CONFIG_NAME).write_text(config_text, encoding="utf-8")
                 publish_checkpoint(partial, state, keep, kept_steps)
     except CheckpointError:
         if world.is_main:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from md2dist.console import LineHandler
+from md2dist.console import LineHandler, PresentableFormatter
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.storage.atomic import atomic_write, set_aside
@@ -91,7 +91,7 @@ def start_logging(run_dir: str, world: World) -> None:
     logger = logging.getLogger("md2dist")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    formatter = logging.Formatter(f"%(asctime)s rank {world.rank} %(levelname)s %(message)s")
+    formatter = PresentableFormatter(f"%(asctime)s rank {world.rank} %(levelname)s %(message)s")
     formatter.default_msec_format = ""
     for handler in (terminal, file):
         handler.setFormatter(formatter)

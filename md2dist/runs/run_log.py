@@ -17,6 +17,7 @@ from md2dist.runs.deleted_files import belongs_to_another_run, list_missing
 from md2dist.runs.metrics_file import drop_lines_after
 from md2dist.runs.progress import Progress
 from md2dist.runs.wandb_log import WandbLog
+from md2dist.storage.addresses import public_text
 from md2dist.storage.atomic import atomic_open, atomic_write
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class RunLog:
             "time": round(time.time(), 3),
         }
         if message:
-            status["message"] = message
+            status["message"] = public_text(message)
         path = self._run_dir / "status.json"
         if not self._run_dir.is_dir() or (
             self._is_main and belongs_to_another_run(self._run_dir, self._file)

@@ -13,6 +13,7 @@ from typing import BinaryIO, TypeVar
 from urllib.error import HTTPError, URLError
 
 from md2dist.errors import DownloadError
+from md2dist.storage.addresses import mask_secrets, public_address
 from md2dist.storage.atomic import publish
 from md2dist.storage.hashing import hash_file
 from md2dist.storage.locks import is_same_file, lock, try_lock
@@ -90,7 +91,7 @@ def download(
                     fault = str(error)
                 if fault:
                     part.unlink()
-                    raise DownloadError(f"{url} is not the expected file: {fault}")
+                    raise DownloadError(f"{public_address(url)} is not the expected file: {fault}")
                 publish(part, path)
                 return
         if not wait:
@@ -139,7 +140,9 @@ def remote_size(url: str, retry_policy: RetryPolicy = INTERACTIVE) -> int:
 
     size = parse_number(_with_retries(request_headers, url, retry_policy)["Content-Length"])
     if size is None:
-        raise DownloadError(f"{url}: the server does not report the size; use another --base-url")
+        raise DownloadError(
+            f"{public_address(url)}: the server does not report the size; use another --base-url"
+        )
     return size
 
 
@@ -188,25 +191,28 @@ def _with_retries(
         "expected http:// or https://, with spaces and non-ASCII letters percent-encoded (%20, "
         "%C3%A9)"
     )
+    shown = public_address(url)
     if not is_address(url):
-        raise DownloadError(f"{url} is not a valid address; {expected}")
+        raise DownloadError(f"{shown} is not a valid address; {expected}")
     try:
         attempt = partial(run_transfer, request, retry_policy.timeout)
-        return retry(attempt, is_transient, retry_policy, progress, what=url)
+        return retry(attempt, is_transient, retry_policy, progress, what=shown)
     except (TooManyBytesError, DownloadError):
         raise
     except NETWORK_ERRORS as error:
         if isinstance(error, HTTPError) and not is_transient(error):
-            reason = make_printable(error.reason)[:100]
+            reason = mask_secrets(make_printable(error.reason)[:100], url)
             raise DownloadError(
-                f"{url}: the server responds {error.code} {reason}; check the address"
+                f"{shown}: the server responds {error.code} {reason}; check the address"
             ) from None
         raise DownloadError(
-            f"{url} cannot be downloaded, tried {retry_policy.num_tries} times: "
-            f"{make_printable(str(error))}; repeat the command later"
+            f"{shown} cannot be downloaded, tried {retry_policy.num_tries} times: "
+            f"{mask_secrets(make_printable(str(error)), url)}; repeat the command later"
         ) from None
     except ValueError as error:  # its host cannot be encoded, or the server redirects to such a one
-        raise DownloadError(f"{url} leads to an invalid address ({error}); {expected}") from None
+        raise DownloadError(
+            f"{shown} leads to an invalid address ({mask_secrets(str(error), url)}); {expected}"
+        ) from None
 
 
 class _Receiver:

@@ -7,6 +7,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
 from md2dist.errors import ShardError
+from md2dist.storage.addresses import mask_secrets, public_address
 from md2dist.storage.download import is_transient
 from md2dist.storage.store import CHUNK, ByteRange, StoreError
 from md2dist.storage.typed_json import make_printable
@@ -14,6 +15,7 @@ from md2dist.storage.web import is_address, open_web, parse_number
 
 _PARTIAL = 206  # status
 _MISSING = (404, 410)  # statuses
+_ACCESS_REFUSED = (401, 403)  # statuses
 _METHOD_REFUSED = (403, 405, 501)  # statuses; 403 if a signature is valid for another method only
 
 
@@ -33,12 +35,13 @@ class HttpStore:
     """
 
     def __init__(self, url: str, timeout: float):
+        self.url = public_address(url)
         if not is_address(url):
             raise ShardError(
-                f"{url} is not a valid address; expected https://host/folder, with spaces and "
+                f"{self.url} is not a valid address; expected https://host/folder, with spaces and "
                 "non-ASCII letters percent-encoded (%20)"
             )
-        self.url = url
+        self._address = url
         self._timeout = timeout
 
     def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
@@ -75,7 +78,7 @@ class HttpStore:
     def _request(
         self, name: str, byte_range: ByteRange | None = None, method: str = "GET"
     ) -> Iterator[HTTPResponse]:
-        address = urlsplit(self.url)
+        address = urlsplit(self._address)
         address = address._replace(path=f"{address.path.rstrip('/')}/{quote(name)}").geturl()
         headers = {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"} if byte_range else {}
         try:
@@ -84,7 +87,13 @@ class HttpStore:
             ) as response:
                 yield response
         except HTTPError as error:
-            reason = f"the server responds {error.code} {make_printable(error.reason)[:100]}"
+            said = mask_secrets(make_printable(error.reason)[:100], self._address)
+            reason = f"the server responds {error.code} {said}"
+            if error.code in _ACCESS_REFUSED and self._address == self.url:
+                reason += (
+                    "; a password or signature is part of the address, and is not stored with a "
+                    "run: give the whole address again"
+                )
             if method == "HEAD" and error.code in _METHOD_REFUSED:
                 raise _RefusedError(reason, is_transient=False) from None
             is_missing = error.code in _MISSING
@@ -93,6 +102,8 @@ class HttpStore:
             ) from None
         except (InvalidURL, ValueError) as error:
             # Some addresses are invalid, and a server can redirect to one.
-            raise StoreError(f"invalid address ({error})", is_transient=False) from None
+            raise StoreError(
+                f"invalid address ({mask_secrets(str(error), self._address)})", is_transient=False
+            ) from None
         except (OSError, HTTPException) as error:
             raise StoreError(error, is_transient=True) from None

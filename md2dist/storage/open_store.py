@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from md2dist.errors import ShardError
+from md2dist.storage.addresses import public_address
 from md2dist.storage.bounded import open_regular
 from md2dist.storage.http_store import HttpStore
 from md2dist.storage.pipe_store import PipeStore
@@ -41,7 +42,10 @@ def open_store(place: str | Path, timeout: float) -> Store:
         if str(place).startswith(prefix):
             return kind(str(place), timeout)
     if is_url(place):
-        raise ShardError(f"{place} has an unknown scheme; expected a folder, {', '.join(_KINDS)}")
+        raise ShardError(
+            f"{public_address(str(place))} has an unknown scheme; expected a folder, "
+            f"{', '.join(_KINDS)}"
+        )
     return FolderStore(Path(place))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from md2dist.errors import ShardError
+from md2dist.storage.addresses import is_masked, mask_secrets, public_address
 from md2dist.storage.store import CHUNK, ByteRange, StoreError
 from md2dist.storage.typed_json import make_printable
 
@@ -25,17 +26,23 @@ class PipeStore:
         timeout: s without a byte before the command counts as hanging.
 
     Raises:
-        ShardError: if the command has no ``{}``.
+        ShardError: if the command has no ``{}``, or was stored without its secrets.
     """
 
     def __init__(self, url: str, timeout: float):
-        self.url = url
+        self.url = public_address(url)
+        self._address = url
         self._command = url.removeprefix("pipe:").strip()
         self._timeout = timeout
         if "{}" not in self._command:
             raise ShardError(
-                f"{url} has no {{}} for the name of the file; expected, for example, "
+                f"{self.url} has no {{}} for the name of the file; expected, for example, "
                 "'pipe:ssh store cat /data/{}'"
+            )
+        if is_masked(url):
+            raise ShardError(
+                f"{url} was stored without its secrets (***); give the whole command again, or "
+                "let it read them from the environment, as $TOKEN"
             )
 
     def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
@@ -75,7 +82,7 @@ class PipeStore:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
             if code:
-                reason = _last_line(errors)
+                reason = mask_secrets(_last_line(errors), self._address)
                 raise StoreError(
                     f"the command fails with exit code {code}{reason and ': ' + reason}",
                     is_transient=code not in _NO_COMMAND,

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from md2dist.errors import ShardError
+from md2dist.storage.addresses import public_address
 from md2dist.storage.store import NUM_AT_ONCE, ByteRange, StoreError
 
 _CHUNK = 1 << 15  # bytes, which boto3 waits for: at the lowest accepted speed, half a minute
@@ -27,15 +28,15 @@ class S3Store:
     """
 
     def __init__(self, url: str, timeout: float):
-        self.url = url
-        self._bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        self.url = public_address(url)
+        self._bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
         self._prefix = prefix.strip("/")
         self._timeout = timeout
         self._was_answered = False  # then missing credentials are a transient fault
         if not self._bucket:
-            raise ShardError(f"{url} names no bucket; expected s3://bucket/prefix")
+            raise ShardError(f"{self.url} names no bucket; expected s3://bucket/prefix")
         if importlib.util.find_spec("boto3") is None:
-            raise ShardError(f"{url} needs boto3; install it with pip install boto3")
+            raise ShardError(f"{self.url} needs boto3; install it with pip install boto3")
 
     def read(self, name: str, byte_range: ByteRange | None = None) -> Iterator[bytes]:
         """Yields the bytes of an object, or of a part of it."""

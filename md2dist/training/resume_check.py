@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from md2dist.config import Config, OptimConfig, load_config
+from md2dist.config import Config, OptimConfig, load_config, public_settings
 from md2dist.errors import CheckpointError, ConfigError
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint_folder import Checkpoint, find_checkpoint, read_validation
@@ -157,8 +157,8 @@ def describe_changes(checkpoint: Checkpoint, config: Config, resolved: dict[str,
 def _find_changes(
     checkpoint: Path, config: Config, resolved_before: dict[str, Any], resolved_now: dict[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    before = _flatten(dataclasses.asdict(load_config([checkpoint / "config.yaml"])))
-    now = _flatten(dataclasses.asdict(config))
+    before = _flatten(public_settings(load_config([checkpoint / "config.yaml"])))
+    now = _flatten(public_settings(config))
     before |= resolved_before
     now |= {key: value for key, value in resolved_now.items() if key in resolved_before}
     return {key: (before[key], now[key]) for key in now if before[key] != now[key]}

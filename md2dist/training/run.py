@@ -3,12 +3,13 @@
 import dataclasses
 import logging
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from md2dist.config import Config, load_words
+from md2dist.config import Config, load_words, public_settings
 from md2dist.data.loading.read_plan import plan_reading
 from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
 from md2dist.distributed.devices import describe_devices, has_unusable_gpu
@@ -20,6 +21,7 @@ from md2dist.runs.checkpoint import load_checkpoint
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.wandb_log import WandbLog, check_account
+from md2dist.storage.addresses import public_setting
 from md2dist.storage.open_store import is_url
 from md2dist.training.engine import make_engine
 from md2dist.training.loop import train
@@ -48,6 +50,7 @@ def run(arguments: Sequence[str]) -> bool:
 
 def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) -> bool:
     """Checks everything that can be checked before the first step, then trains; see `run`."""
+    sys.argv[1:] = public_setting(sys.argv[1:])  # which W&B stores
     with exit_on_all_ranks(world):
         config = load_words(arguments)
         run_dir = Path(config.log.run_dir)
@@ -154,6 +157,6 @@ def describe_end(config: Config, step: int, *, is_finished: bool) -> str:
 
 def _open_wandb(config: Config, setup: RunSetup, world: World) -> WandbLog:
     mode = config.log.wandb_mode if world.is_main else "disabled"
-    settings = dataclasses.asdict(config) | {"resolved": setup.state.resolved}
+    settings = public_settings(config) | {"resolved": setup.state.resolved}
     run_dir = Path(config.log.run_dir)
     return WandbLog(mode, config.log.wandb_project, run_dir, setup.state.wandb_id, settings)

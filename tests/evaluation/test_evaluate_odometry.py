@@ -181,6 +181,22 @@ def write_poses(folder, name, edit):
     return folder / name
 
 
+@pytest.mark.parametrize("option", ["--output", "--trajectory", "--plot"])
+def test_only_results_are_replaced(sequence, weights, tmp_path, run, option):
+    """The true poses of KITTI have fewer digits than a trajectory of ours."""
+    poses, output = read_poses(sequence / "short.txt", "09"), tmp_path / "09.txt"
+    rows = [" ".join(f"{value:e}" for value in row) for row in poses.reshape(4, 12)]
+    output.write_text("\n".join(rows))
+    before = output.read_bytes()
+    words = ["--checkpoint", weights, "--shards", sequence / "short", "--poses", output]
+    code, _, err = run(*words, option, output)
+    assert (code, output.read_bytes()) == (2, before)
+    assert f"{output} exists" in err
+    words[-1] = sequence / "short.txt"
+    assert run(*words, option, output, "--overwrite")[0] == 0
+    assert run(*words, option, output)[0] == 0  # its own result
+
+
 def check_refused(done, message, outputs):
     code, out, err = done
     assert (code, out) == (2, "")

@@ -13,6 +13,7 @@ from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.shards.manifest import Manifest, read_manifest
 from md2dist.data.shards.recipe import view_names
 from md2dist.errors import ShardError
+from md2dist.storage.addresses import public_address
 
 
 def describe_shards(folder: str | Path) -> str:
@@ -24,10 +25,16 @@ def describe_shards(folder: str | Path) -> str:
     manifest = read_manifest(folder)
     infos = list(read_descriptions(folder))
     if not infos:
-        raise ShardError(f"{folder} holds no samples; pack again with another split")
+        raise ShardError(
+            f"{public_address(str(folder))} holds no samples; pack again with another split"
+        )
     facts = {**_manifest_facts(manifest), **_camera_facts(infos)}
     width = max(map(len, facts))
-    lines = [str(folder), "", *(f"{name:<{width}}  {text}" for name, text in facts.items())]
+    lines = [
+        public_address(str(folder)),
+        "",
+        *(f"{name:<{width}}  {text}" for name, text in facts.items()),
+    ]
     return "\n".join([*lines, "", *_drive_table([split_line_of(info) for info in infos])])
 
 

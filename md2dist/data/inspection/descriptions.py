@@ -11,6 +11,7 @@ from md2dist.data.shards.manifest import MANIFEST_NAME, read_manifest
 from md2dist.data.shards.sample_info import parse_info
 from md2dist.data.shards.tar_sample import SampleBytes, find_member
 from md2dist.errors import ShardError
+from md2dist.storage.addresses import public_address
 from md2dist.storage.open_store import is_url, map_file, open_store
 from md2dist.storage.retries import INTERACTIVE
 from md2dist.storage.store import NUM_AT_ONCE, Store, fetch_bytes, with_retries
@@ -50,9 +51,10 @@ def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
                     content = map_file(folder, entry.name, entry.num_bytes)
                     yield from (describe(content[start:stop]) for start, stop in byte_ranges)
             except (OSError, ShardError) as error:
+                place = public_address(str(folder))
                 raise ShardError(
-                    f"{folder}/{entry.name} is missing or damaged ({error}); find all damage with "
-                    f"`python shard_tools/verify_shards.py {folder}`"
+                    f"{place}/{entry.name} is missing or damaged ({error}); find all damage with "
+                    f"`python shard_tools/verify_shards.py {place}`"
                 ) from None
 
 

@@ -17,7 +17,7 @@ from md2dist.data.kitti.calibration_file import CalibrationFile
 from md2dist.data.kitti.layout import RAW_CALIBRATION, calibration_files, is_odometry
 from md2dist.data.kitti.tree import SourceTree, naming_the_roots
 from md2dist.errors import KittiDataError
-from md2dist.storage.text import decode_text
+from md2dist.storage.bounded import decode_text
 
 _SCAN_RANGE = 1000.0  # m; KITTI's scanner reaches 120 m
 

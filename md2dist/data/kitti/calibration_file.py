@@ -6,7 +6,7 @@ import numpy as np
 
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.errors import KittiDataError
-from md2dist.storage.text import decode_text
+from md2dist.storage.bounded import decode_text
 
 
 class CalibrationFile:

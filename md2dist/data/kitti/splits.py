@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 from md2dist.data.kitti.layout import Side
 from md2dist.errors import SplitError
-from md2dist.storage.text import read_text
+from md2dist.storage.bounded import read_text
 
 EXPECTED_LINE = (
     "DATE/DRIVE FRAME SIDE of KITTI raw, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l, "

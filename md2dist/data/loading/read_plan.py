@@ -69,7 +69,7 @@ def check_cache(dataset: ShardDataset, window_shards: int) -> None:
         return
     if min(window_shards, len(dataset.manifest.shards)) > MOST_OPEN_SHARDS:
         raise ShardError(
-            f"{dataset.folder} serves whole shards only, and at most {MOST_OPEN_SHARDS} can be "
+            f"{dataset.place} serves whole shards only, and at most {MOST_OPEN_SHARDS} can be "
             f"open at the same time, but data.window_shards={window_shards}; lower it, or pack "
             "again with more --samples-per-shard"
         )
@@ -77,7 +77,7 @@ def check_cache(dataset: ShardDataset, window_shards: int) -> None:
     needed = 2 * sum(sizes[-window_shards:])
     if needed > dataset.cache_bytes:
         raise ShardError(
-            f"{dataset.folder} serves whole shards only, and two windows of {window_shards} "
+            f"{dataset.place} serves whole shards only, and two windows of {window_shards} "
             f"shards take {needed / 1e9:.3f} GB, more than data.cache_gb="
             f"{dataset.cache_bytes / 1e9:g}; raise it, or lower data.window_shards"
         )

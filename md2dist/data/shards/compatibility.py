@@ -6,6 +6,7 @@ from pathlib import Path
 from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import PACK_COMMAND
 from md2dist.errors import ShardError
+from md2dist.storage.addresses import public_address
 
 
 def check_recipe(
@@ -31,7 +32,7 @@ def check_recipe(
         ShardError: if the images have another size or different sizes, or an offset or the stereo
                 view is missing.
     """
-    recipe = manifest.recipe
+    recipe, folder = manifest.recipe, public_address(str(folder))
     if recipe.height is None:
         raise ShardError(
             f"{folder} is packed at native size, but the run needs images of one size: "

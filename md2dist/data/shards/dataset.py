@@ -21,6 +21,7 @@ from md2dist.data.shards.sample_info import parse_info
 from md2dist.data.shards.sparse_depth import decode_sparse_depth
 from md2dist.data.shards.tar_sample import sample_members
 from md2dist.errors import ShardError
+from md2dist.storage.addresses import public_address
 from md2dist.storage.cache import OpenFile
 from md2dist.storage.open_store import is_url, open_store
 from md2dist.storage.read_ahead import read_ahead
@@ -58,6 +59,7 @@ class ShardDataset:
 
     Attributes:
         folder: as passed in.
+        place: the folder for messages, an address without its secrets.
         manifest: manifest of the shards.
 
     Raises:
@@ -87,6 +89,7 @@ class ShardDataset:
 
     def __setstate__(self, state: tuple[str | Path, Manifest, ShardFiles]) -> None:
         self.folder, self.manifest, self._files = state
+        self.place = public_address(str(self.folder))
         sizes = np.array(self.manifest.shard_sizes, np.int64)
         self._starts = np.cumsum(sizes) - sizes
         self._open = lru_cache(_OPEN_FILES)(self._files.open)
@@ -108,7 +111,7 @@ class ShardDataset:
         recipe = self.manifest.recipe
         views = " ".join(view_names(recipe.frame_offsets, recipe.use_stereo))
         return (
-            f"ShardDataset({str(self.folder)!r}: {len(self)} samples of {recipe.split} in "
+            f"ShardDataset({self.place!r}: {len(self)} samples of {recipe.split} in "
             f"{len(self.manifest.shards)} shards, {recipe.size_name} "
             f"{recipe.image_format}, views {views}, ground truth {recipe.ground_truth})"
         )
@@ -208,7 +211,7 @@ class ShardDataset:
             faults = [fault for fault in pool.map(find_fault, entries) if fault]
         if faults:
             raise ShardError(
-                f"{len(faults)} of {len(entries)} shards in {self.folder} are missing or differ "
+                f"{len(faults)} of {len(entries)} shards in {self.place} are missing or differ "
                 f"in size from index.json, first: {faults[0]}; copy them again, or pack again"
             )
 
@@ -219,9 +222,9 @@ class ShardDataset:
         if isinstance(reason, KeyError):
             reason = f"lacks {reason}"
         return ShardError(
-            f"sample {index} at byte {entry.offsets[place]} of {self.folder}/{entry.name} is "
+            f"sample {index} at byte {entry.offsets[place]} of {self.place}/{entry.name} is "
             f"damaged ({reason}); find all damaged shards with "
-            f"`python shard_tools/verify_shards.py {self.folder}`, then copy or pack them again"
+            f"`python shard_tools/verify_shards.py {self.place}`, then copy or pack them again"
         )
 
     def _locate(self, index: int) -> tuple[int, int]:

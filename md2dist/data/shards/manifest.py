@@ -86,7 +86,7 @@ def read_manifest(folder: str | Path, retry_policy: RetryPolicy = INTERACTIVE) -
         store = open_store(folder, retry_policy.timeout)
         warning = retry_policy._replace(warns=True)  # nothing else has been said yet
         content = fetch_bytes(store, MANIFEST_NAME, warning, max_bytes=MAX_BYTES)
-        return parse_manifest(content, f"{folder}/{MANIFEST_NAME}")
+        return parse_manifest(content, f"{store.url}/{MANIFEST_NAME}")
     path = Path(folder) / MANIFEST_NAME
     try:
         content = read_bounded(path, MAX_BYTES)

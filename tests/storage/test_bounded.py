@@ -1,10 +1,11 @@
 import codecs
+import os
 from pathlib import Path
 
 import pytest
 
 from md2dist.errors import SplitError
-from md2dist.storage.text import decode_text, read_text
+from md2dist.storage.bounded import decode_text, read_text
 
 TEXT = "a: 1\nb: ä\n"
 
@@ -38,6 +39,10 @@ def test_what_is_no_text_is_refused_in_one_line(content, words):
     assert "\n" not in str(caught.value)
 
 
-def test_an_endless_file_is_refused():
-    with pytest.raises(SplitError, match="zero has more than 1000 bytes; expected a text file"):
-        read_text(Path("/dev/zero"), "zero", SplitError, 1000)
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_a_file_that_may_not_end_is_refused(tmp_path, kind):
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "pipe"
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(OSError, match="no regular file"):
+        read_text(path, "it", SplitError, 1000)
