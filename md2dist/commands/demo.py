@@ -8,6 +8,7 @@ different world than the training drives.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import subprocess
 import sys

@@ -111,6 +111,7 @@ def _is_submission(path: Path) -> bool:
 def _predict_maps(
     model: MonodepthModel, images: Sequence[Path], factor: float
 ) -> Iterator[tuple[str, NDArray[np.uint16]]]:
+    """Yields the name of each image and its depth (H, W) in units of 1/256 m."""
     for path in images:
         depth = scaled_depth(model.predict_image(read_image(path)), factor)
         yield path.name, depth_levels(np.minimum(depth, MAX_DEPTH))

@@ -97,7 +97,7 @@ def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
 
 
 def depth_levels(depth: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Converts depth in m to units of 1/256 m; it saturates at 255.996 m."""
+    """Converts depth (H, W) in m to units of 1/256 m; it saturates at 255.996 m."""
     levels = depth * DEPTH_UNITS_PER_METRE
     np.round(levels, out=levels)  # in place, since an image may have millions of pixels
     np.clip(levels, 1, 2**16 - 1, out=levels)

@@ -113,7 +113,7 @@ def _to_images(frames: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def scaled_depth(disparity: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    """Converts scaled disparity in 1/m to depth.
+    """Converts scaled disparity (H, W) in 1/m to depth.
 
     Raises:
         PredictionError: if a depth is not positive and finite.
