@@ -45,6 +45,7 @@ class WandbLog:
         self._row: dict[str, Any] = {}
         self._step = -1  # of the row
         self._last_step: int | None = None  # that earlier starts have logged, if there are any
+        self._last_names: frozenset[str] = frozenset()  # of that step
         self._is_online = mode == "online"
         if mode != "disabled":
             self._guard(lambda: self._start(mode, project, run_dir.name, run_id, settings))
@@ -101,6 +102,9 @@ class WandbLog:
             logger.info("W&B run: %s", self._run.url)
         parts = [part for part in parts if part.run_id == self._run.id]
         self._last_step = _last_step(parts, self._run.summary if self._is_online else None)
+        rows = [read_part(part) for part in parts]
+        names = (row.last_names for row in rows if row.last_step == self._last_step)
+        self._last_names = frozenset().union(*names)
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
 
@@ -129,11 +133,18 @@ class WandbLog:
 
     def _add(self, values: dict[str, Any], step: int) -> None:
         if self._last_step is not None and step <= self._last_step:
+            values = {name: values[name] for name in values if self._is_owed(name, step)}
+        if not values:
             return
         if step != self._step:
             self._send()
         self._step = step
         self._row |= values
+
+    def _is_owed(self, name: str, step: int) -> bool:
+        """Whether it is from the validation that a stop left to the next start."""
+        is_new = step == self._last_step and name not in self._last_names
+        return is_new and name.startswith("val/")
 
     def _send(self) -> None:
         """Sends the row, complete: W&B would lose an incomplete one if this process is killed."""

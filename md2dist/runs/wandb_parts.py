@@ -37,6 +37,7 @@ class Contents(NamedTuple):
     """The records of a part that a later start needs."""
 
     last_step: int  # of the history; -1 if that is empty
+    last_names: frozenset[str]  # metrics and pictures of that step
     settings: dict[str, Any]  # the configuration that was logged
     is_closed: bool  # whether the end of the run is in it
 
@@ -63,21 +64,22 @@ def read_part(part: Part) -> Contents:
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
-    last_step, settings, is_closed = -1, {}, False
+    last_step, last_names, settings, is_closed = -1, frozenset(), {}, False
     with open_regular(part.path) as stream:
         for content in _read_records(stream):
             try:
                 record = Record.FromString(content)
                 is_closed |= record.HasField("exit")
-                for item in record.history.item:
-                    if STEP in (item.key, *item.nested_key):
-                        last_step = max(last_step, int(json.loads(item.value_json)))
+                row = {item.key or item.nested_key[0]: item for item in record.history.item}
+                if STEP in row and (step := int(json.loads(row[STEP].value_json))) >= last_step:
+                    last_names = frozenset(row) | (last_names if step == last_step else frozenset())
+                    last_step = step
                 for item in record.run.config.update:
                     settings[item.key] = json.loads(item.value_json)
-            except (DecodeError, ValueError, TypeError, OverflowError, RecursionError):
+            except (DecodeError, LookupError, ValueError, TypeError, OverflowError, RecursionError):
                 break
     settings.pop("_wandb", None)
-    return Contents(last_step, settings, is_closed)
+    return Contents(last_step, last_names, settings, is_closed)
 
 
 def _read_records(stream: BinaryIO) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ TRAINING = """
 import logging, os, signal, sys, time
 from pathlib import Path
 from md2dist.runs.wandb_log import WandbLog
+from md2dist.runs.wandb_parts import find_parts, read_part
 
 mode, run_dir, run_id, first, last, is_killed = sys.argv[1:]
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -25,7 +26,13 @@ for step in range(int(first) + 1, int(last) + 1):
     log.log({"train/loss": 1 / step}, step)
     log.log({"val/abs_rel": 1 / step}, step)
 if is_killed == "killed":
-    time.sleep(3)  # W&B's process writes and sends what it has
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:  # until W&B's process has written the complete rows
+        parts = find_parts(Path(run_dir, "logs", "wandb"))
+        if parts and read_part(parts[-1]).last_step == int(last) - 1:
+            break
+        time.sleep(0.1)
+    time.sleep(1)  # until it has sent them
     os.kill(os.getpid(), signal.SIGKILL)
 log.finish(exit_code=0)
 """
@@ -120,6 +127,18 @@ def test_the_offline_parts_of_a_crashed_run_become_one_run_with_each_step_once(
         ]
         upload(train("offline", run_dir, (14, 16)), server)
         assert steps_of(server.rows_of("run7")) == list(range(1, 17))
+
+
+@pytest.mark.slow
+def test_a_validation_that_a_stop_left_to_the_next_start_is_logged(no_account, tmp_path):
+    for number in range(3):  # the third start repeats what the second has logged
+        log = WandbLog("offline", "test", tmp_path, "run7", {})
+        log.log({"train/loss": 0.5}, 8)
+        if number:
+            log.log({"val/abs_rel": 0.25}, 8)
+        log.finish(exit_code=0)
+    names = [{name for name in row if name[0] != "_"} for row in rows_of(tmp_path)]
+    assert names == [{"step", "train/loss"}, {"step", "val/abs_rel"}]
 
 
 @pytest.mark.slow
