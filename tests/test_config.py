@@ -64,6 +64,8 @@ def test_a_config_cannot_be_changed():
         ("data.frame_offsets=[]", ["no source image", "data.use_stereo=true"]),
         ("network.pose_type=resnet", ["network.pose_type", "separate_resnet"]),
         ("network.num_layers=19", ["network.num_layers", "18, 34, 50"]),
+        ("network.init_networks=[depth]", ["needs network.init_from"]),
+        ("network.init_networks=[decoder]", ["init_networks=decoder: expected names among enc"]),
         ("network={pose_type: shared, pose_num_layers: 34}", ["has none of its own; remove one"]),
         ("log.run_dir=s3://bucket/run", ["log.run_dir=s3://bucket/run: expected a local folder"]),
         ("data.cache_dir=pipe:cat", ["data.cache_dir=pipe:cat: expected a local folder"]),

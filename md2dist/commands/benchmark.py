@@ -8,8 +8,8 @@ Speed is measured by the command `bench`.
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import add_checkpoint, add_dtype
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype
+from md2dist.console import run_command, write_line
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.errors import ConfigError
 from md2dist.storage.results import prepare_file, refuse_address
@@ -41,14 +41,12 @@ def main() -> None:
         )
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR})
     write_submission(model, images, arguments.output, factor)
-    print(f"{len(images)} depth maps in {arguments.output}")
+    write_line(f"{len(images)} depth maps in {arguments.output}")
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     add_checkpoint(parser)
     parser.add_argument(
         "--input",

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser
+from md2dist.console import run_command, write_line
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, ShardError
 from md2dist.storage.results import prepare_file, write_result
@@ -30,7 +31,7 @@ def main() -> None:
     check_order(dataset)
     maps = collect_maps(dataset)
     write_result(arguments.output, lambda file: np.savez_compressed(file, data=maps))
-    print(f"{len(maps)} depth maps of {dataset.manifest.recipe.split} in {arguments.output}")
+    write_line(f"{len(maps)} depth maps of {dataset.manifest.recipe.split} in {arguments.output}")
 
 
 def check_order(dataset: ShardDataset) -> None:
@@ -53,7 +54,7 @@ def check_order(dataset: ShardDataset) -> None:
             f"--ground-truth {recipe.ground_truth}"
         )
     if skipped:
-        print(
+        write_line(
             f"{len(skipped)} lines of {recipe.split} were skipped at packing, first "
             f"{skipped[0][0]}; predictions of all lines do not match these maps"
         )
@@ -69,9 +70,7 @@ def collect_maps(dataset: ShardDataset) -> NDArray[np.object_]:
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--shards", required=True, help="folder or URL of shards packed with --ground-truth"
     )

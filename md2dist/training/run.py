@@ -109,7 +109,8 @@ def build_model(config: Config, setup: RunSetup, is_main: bool) -> MonodepthMode
     torch.manual_seed(config.seed)
     model = MonodepthModel.from_config(config)
     if is_main and setup.checkpoint is None:
-        initialise(model, config.network.weights, config.network.init_from)
+        network = config.network
+        initialise(model, network.weights, network.init_from, network.init_networks)
     elif is_main and setup.checkpoint is not None:
         # DeepSpeed's own loading would not report which weights do not fit.
         check_networks(model, setup.checkpoint.folder)

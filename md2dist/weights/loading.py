@@ -1,5 +1,6 @@
 """Models with weights: initial ones for training, trained ones for evaluation and prediction."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,12 @@ from md2dist.weights.run_folder import import_checkpoint, open_checkpoint, resol
 from md2dist.weights.zoo_cache import locate
 
 
-def initialise(model: MonodepthModel, weights: str, init_from: str | None = None) -> None:
+def initialise(
+    model: MonodepthModel,
+    weights: str,
+    init_from: str | None = None,
+    init_networks: Sequence[str] = (),
+) -> None:
     """Loads the initial weights of a training.
 
     Args:
@@ -32,19 +38,28 @@ def initialise(model: MonodepthModel, weights: str, init_from: str | None = None
             `load_imagenet`).
         init_from: a run, a checkpoint, or published weights as a folder, file or name; if
             given, `weights` is ignored.
+        init_networks: the networks that `init_from` initialises, such as encoder and depth; the
+            others are initialised by `weights`. Empty: all.
 
     Raises:
+        ConfigError: if the model has none of these networks.
         WeightsError: if a file is missing, damaged, or of another network.
         CheckpointError: if there is no checkpoint at `init_from`, or it is damaged.
     """
+    own = [name for name, _ in model.named_children()]
+    if lacking := [name for name in init_networks if name not in own]:
+        raise ConfigError(
+            f"network.init_networks has {lacking[0]}, but the networks of this model are "
+            f"{', '.join(own)}"
+        )
+    if weights != "scratch" and (init_from is None or init_networks):
+        load_imagenet(model, weights)
     if init_from is not None:
         path = locate(init_from)
         if is_published(path):
-            import_published(model, path)
+            import_published(model, path, init_networks)
         else:
-            import_checkpoint(model, open_checkpoint(path).folder)
-    elif weights != "scratch":
-        load_imagenet(model, weights)
+            import_checkpoint(model, open_checkpoint(path).folder, init_networks)
     if model.dtype == torch.float16:
         _check_fp16(model, init_from or weights, "set precision.dtype=bf16")
 

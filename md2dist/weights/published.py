@@ -1,5 +1,6 @@
 """Published weights: import, export, and the model that they belong to."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from md2dist.weights.layout import (
 from md2dist.weights.published_source import PublishedWeights
 
 
-def import_published(model: MonodepthModel, path: str | Path) -> None:
+def import_published(model: MonodepthModel, path: str | Path, networks: Sequence[str] = ()) -> None:
     """Loads the published weights of all networks of the model, or none of them if one fails.
 
     Args:
@@ -32,18 +33,27 @@ def import_published(model: MonodepthModel, path: str | Path) -> None:
             mask, a pose network other than the separate one.
         path: as for `PublishedWeights`; has encoder and depth, and pose_encoder and pose if the
             model has a pose network.
+        networks: the networks of the model to load; empty: all.
 
     Raises:
         WeightsError: if a file is missing, damaged, or of another network.
     """
-    fill_model(model, PublishedWeights(Path(path)))
+    fill_model(model, PublishedWeights(Path(path)), networks)
 
 
-def fill_model(model: MonodepthModel, weights: PublishedWeights) -> None:
+def fill_model(
+    model: MonodepthModel, weights: PublishedWeights, networks: Sequence[str] = ()
+) -> None:
     """Loads weights that are open already; see `import_published`."""
-    _check_pose_files(model, weights)
+    found = networks_of(model)
+    if without_file := [name for name in networks if name not in found]:
+        raise WeightsError(f"{weights.path} has no {without_file[0]}: it is not published")
+    if not networks:
+        _check_pose_files(model, weights)
     states = {}
-    for name, network in networks_of(model).items():
+    for name, network in found.items():
+        if networks and name not in networks:
+            continue
         path, own, state = weights.file(name), network.state_dict(), weights.state(name)
         if isinstance(network, ResNetEncoder):
             check_num_layers(strip_prefix(state, "encoder."), network.num_layers, path)
@@ -168,7 +178,8 @@ def _check_pose_files(model: MonodepthModel, weights: PublishedWeights) -> None:
         raise WeightsError(
             f"{weights.path} has no pose network (as after training on stereo alone), but this "
             f"model has one: expected {' and '.join(f'{name}.pth' for name in POSE_NETWORKS)}; set "
-            "data.frame_offsets=[] data.use_stereo=true, or use other weights"
+            "data.frame_offsets=[] data.use_stereo=true, or train from the other networks with "
+            "network.init_networks=[encoder,depth], or use other weights"
         )
 
 

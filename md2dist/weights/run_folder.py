@@ -1,5 +1,6 @@
 """Weights in the checkpoints of a run, as DeepSpeed writes them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +125,15 @@ def list_networks(checkpoint: Path) -> list[str]:
     return list(dict.fromkeys(map(_network_of, _read_module(checkpoint))))
 
 
-def import_checkpoint(model: MonodepthModel, checkpoint: Path) -> None:
+def import_checkpoint(
+    model: MonodepthModel, checkpoint: Path, networks: Sequence[str] = ()
+) -> None:
     """Loads the weights of the model's networks; others in the checkpoint are ignored.
 
     Args:
         model: receives the weights.
         checkpoint: the checkpoint's folder.
+        networks: the networks of the model to load; empty: all.
 
     Raises:
         WeightsError: if the file is damaged, or of another network.
@@ -138,10 +142,11 @@ def import_checkpoint(model: MonodepthModel, checkpoint: Path) -> None:
     path = checkpoint / STATES_NAME
     state = _read_module(checkpoint)
     check_num_layers(strip_prefix(state, "encoder."), model.encoder.num_layers, path)
-    networks = [name for name, _ in model.named_children()]
+    networks = networks or [name for name, _ in model.named_children()]
+    own = model.state_dict()
     state = {key: state[key] for key in state if _network_of(key) in networks}
-    check_state_dict(state, model.state_dict(), path)
-    model.load_state_dict(model.state_dict() | state)
+    check_state_dict(state, {key: own[key] for key in own if _network_of(key) in networks}, path)
+    model.load_state_dict(own | state)
 
 
 def _read_module(checkpoint: Path) -> dict[str, Any]:
