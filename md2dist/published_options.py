@@ -72,7 +72,9 @@ TRAINING = {
         "`network.init_from` (or `--checkpoint` to evaluate)",
         "starts anew with these weights; the same command resumes a run, optimizer included",
     ),
-    "models_to_load": PublishedOption("", "all networks of the model are loaded"),
+    "models_to_load": PublishedOption(
+        "`network.init_networks`", "names: `[encoder,depth]`; all networks by default"
+    ),
     "log_frequency": PublishedOption(
         "`log.every_steps`", "pictures have their own, `log.pictures_every_steps`"
     ),
