@@ -19,6 +19,7 @@ from md2dist.storage.addresses import public_setting, public_text
 
 SMALLEST_SIZE = 64  # rows or columns; below, features of size 1 cannot be reflection-padded
 NETWORK_NAMES = ("encoder", "depth", "pose_encoder", "pose", "mask")
+MAX_PIXELS = 1 << 21  # of the networks' images, which bounds the memory of a stranger's run
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 NumLayers = Literal[18, 34, 50, 101, 152]
@@ -204,6 +205,9 @@ def _check(config: Config) -> None:
             lower = max(SMALLEST_SIZE, size // 32 * 32)
             expected = f"a multiple of 32, >= {SMALLEST_SIZE}, e.g. {lower} or {lower + 32}"
             _refuse(key, expected, size)
+    if data.height * data.width > MAX_PIXELS:
+        expected = f"at most {MAX_PIXELS:,} pixels, e.g. 1088x1920"
+        _refuse("data.height", f"{expected}, with data.width={data.width}", data.height)
     offsets = data.frame_offsets
     if 0 in offsets or list(offsets) != sorted(set(offsets)):
         expected = "ascending distinct offsets without 0, e.g. [-1,1]"

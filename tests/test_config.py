@@ -57,6 +57,7 @@ def test_a_config_cannot_be_changed():
         ("data=3", ["DataConfig"]),
         ("data.height=100", ["data.height=100", "multiple of 32", "96 or 128"]),
         ("data.width=32", ["data.width=32", "64 or 96"]),
+        ("data.width=32000", ["data.height=192", "at most 2,097,152 pixels"]),
         ("checkpoint.keep_epochs=[9,20]", ["keep_epochs=[9,20]", "from 0 to 19"]),
         ("checkpoint.keep_epochs=[-1]", ["keep_epochs=[-1]", "from 0 to 19"]),
         ("data.frame_offsets=[1,-1]", ["data.frame_offsets=[1,-1]:", "ascending"]),

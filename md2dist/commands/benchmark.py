@@ -8,28 +8,24 @@ Speed is measured by the command `bench`.
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype
+from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.errors import ConfigError
-from md2dist.storage.results import prepare_file, refuse_address
 
 
 def main() -> None:
     """Predicts the images and writes a folder of depth maps, or an archive of them."""
     arguments = parse_arguments()
-    if arguments.output.suffix.lower() == ".zip":
-        prepare_file(arguments.output)
-    else:
-        refuse_address(arguments.output)
     # Late: they import torch, for seconds.
     import torch
 
     from md2dist.evaluation.depth_metrics import read_scaling
-    from md2dist.prediction.benchmark import find_benchmark_images, write_submission
+    from md2dist.prediction.benchmark import find_benchmark_images, prepare_output, write_submission
     from md2dist.weights import load_model
 
     images = find_benchmark_images(arguments.input)
+    prepare_output(images, arguments.output, overwrite=arguments.overwrite)
     model = load_model(
         arguments.checkpoint, "cuda" if torch.cuda.is_available() else "cpu", arguments.dtype
     )
@@ -60,6 +56,7 @@ def parse_arguments() -> argparse.Namespace:
         required=True,
         help="archive NAME.zip to be uploaded, or a folder for the depth maps",
     )
+    add_overwrite(parser)
     parser.add_argument(
         "--scale",
         default="auto",

@@ -13,13 +13,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_local_rank
+from md2dist.commands.options import (
+    CommandParser,
+    add_checkpoint,
+    add_dtype,
+    add_local_rank,
+    add_overwrite,
+)
 from md2dist.console import print_error, run_command, write_line, write_lines
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.storage.results import prepare_file, write_json
+from md2dist.storage.results import holds_figures, prepare_file, write_json
 
 if TYPE_CHECKING:  # the functions import torch late: it takes seconds
     from md2dist.distributed.watchdog import Watchdog
@@ -84,7 +90,10 @@ def prepare(
     from md2dist.weights import find_model, load_model
 
     if world.is_main and arguments.output:
-        prepare_file(arguments.output)
+        prepare_file(
+            arguments.output,
+            lambda path: arguments.overwrite or holds_figures(path, "shard_digest"),
+        )
     folder, step = find_model(arguments.checkpoint, arguments.weights_dir)
     model = load_model(folder, world.device, arguments.dtype)
     dataset = ShardDataset(
@@ -173,6 +182,7 @@ def parse_arguments() -> argparse.Namespace:
         "stereo, else median",
     )
     parser.add_argument("--output", type=Path, help="JSON file for the metrics")
+    add_overwrite(parser)
     parser.add_argument(
         "--flip-postprocess",
         action="store_true",

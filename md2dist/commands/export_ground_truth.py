@@ -6,12 +6,13 @@ The file has one key, `data`: an array of objects, each a float32 depth map in m
 """
 
 import argparse
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options import CommandParser, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, ShardError
@@ -23,7 +24,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.output.suffix != ".npz":
         raise ConfigError(f"--output {arguments.output}: expected a name that ends with .npz")
-    prepare_file(arguments.output)
+    prepare_file(arguments.output, lambda path: arguments.overwrite or is_export(path))
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
     )
@@ -44,12 +45,12 @@ def check_order(dataset: ShardDataset) -> None:
     options = f"--split {recipe.split} --frame-offsets --no-stereo --order sequential"
     if recipe.ground_truth == "none":
         raise ShardError(
-            f"{dataset.folder} carries no ground truth; pack again with {options} "
+            f"{dataset.place} carries no ground truth; pack again with {options} "
             "--ground-truth velodyne or annotated"
         )
     if recipe.order != "sequential":
         raise ShardError(
-            f"{dataset.folder} is packed in {recipe.order} order, but the maps are matched with "
+            f"{dataset.place} is packed in {recipe.order} order, but the maps are matched with "
             f"predictions by their position; pack again with {options} "
             f"--ground-truth {recipe.ground_truth}"
         )
@@ -58,6 +59,15 @@ def check_order(dataset: ShardDataset) -> None:
             f"{len(skipped)} lines of {recipe.split} were skipped at packing, first "
             f"{skipped[0][0]}; predictions of all lines do not match these maps"
         )
+
+
+def is_export(path: Path) -> bool:
+    """Returns whether a file is an archive of NumPy that holds `data` alone."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist() == ["data.npy"]
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def collect_maps(dataset: ShardDataset) -> NDArray[np.object_]:
@@ -75,6 +85,7 @@ def parse_arguments() -> argparse.Namespace:
         "--shards", required=True, help="folder or URL of shards packed with --ground-truth"
     )
     parser.add_argument("--output", type=Path, required=True, help="file NAME.npz for the maps")
+    add_overwrite(parser)
     parser.add_argument("--cache-dir", help="cache folder for remote shards, as data.cache_dir")
     parser.add_argument(
         "--cache-gb", type=float, default=50.0, help="cache size limit in GB, as data.cache_gb"

@@ -80,6 +80,15 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Adds `--overwrite`, which lets results replace files that md2dist did not write."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace existing files of the same names, also those that md2dist did not write",
+    )
+
+
 def add_local_rank(parser: argparse.ArgumentParser) -> None:
     """Adds the option that launchers pass to each process, whose variables say the same."""
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)

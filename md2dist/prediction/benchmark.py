@@ -13,12 +13,13 @@ from PIL import Image
 from md2dist.data.image_reader import read_image
 from md2dist.errors import ImageError
 from md2dist.model import MonodepthModel
-from md2dist.prediction.image_files import depth_levels, write_picture
+from md2dist.prediction.image_files import depth_levels, is_marked, write_picture
 from md2dist.prediction.predictor import scaled_depth
-from md2dist.storage.results import write_result
+from md2dist.storage.results import prepare_file, write_result
 
 NUM_IMAGES = 500
 MAX_DEPTH = 80.0  # m
+_NAME = r"\d{10}\.png"
 _IMAGES = "depth_selection/test_depth_prediction_anonymous/image"  # in data_depth_selection.zip
 
 
@@ -40,7 +41,7 @@ def find_benchmark_images(folder: Path) -> list[Path]:
             f"{folder} has no test images {expected[0]} to {expected[-1]}; extract "
             f"data_depth_selection.zip, and pass its folder {_IMAGES}"
         )
-    found = {path.name for path in place.iterdir() if re.fullmatch(r"\d{10}\.png", path.name)}
+    found = {path.name for path in place.iterdir() if re.fullmatch(_NAME, path.name)}
     if found != set(expected):
         wrong = sorted(found ^ set(expected))
         raise ImageError(
@@ -49,6 +50,19 @@ def find_benchmark_images(folder: Path) -> list[Path]:
             "data_depth_selection.zip"
         )
     return [place / name for name in expected]
+
+
+def prepare_output(images: Sequence[Path], output: Path, *, overwrite: bool) -> None:
+    """Checks that the results replace only earlier ones, unless `overwrite` allows all.
+
+    Raises:
+        ImageError: if a path is a URL, or a file of another origin is there.
+    """
+    if _is_archive(output):
+        prepare_file(output, lambda path: overwrite or _is_submission(path))
+        return
+    for image in images:
+        prepare_file(output / image.name, lambda path: overwrite or is_marked(path))
 
 
 def write_submission(
@@ -67,7 +81,7 @@ def write_submission(
         PredictionError: if a depth is not positive and finite.
     """
     maps = _predict_maps(model, images, factor)
-    if output.suffix.lower() != ".zip":
+    if not _is_archive(output):
         for name, levels in maps:
             write_picture(output / name, levels)
         return
@@ -81,9 +95,23 @@ def write_submission(
     write_result(output, write)
 
 
+def _is_archive(output: Path) -> bool:
+    return output.suffix.lower() == ".zip"
+
+
+def _is_submission(path: Path) -> bool:
+    """Returns whether a file is an archive of depth maps alone."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(re.fullmatch(_NAME, name) for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def _predict_maps(
     model: MonodepthModel, images: Sequence[Path], factor: float
 ) -> Iterator[tuple[str, NDArray[np.uint16]]]:
+    """Yields the name of each image and its depth (H, W) in units of 1/256 m."""
     for path in images:
         depth = scaled_depth(model.predict_image(read_image(path)), factor)
         yield path.name, depth_levels(np.minimum(depth, MAX_DEPTH))

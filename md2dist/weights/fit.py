@@ -58,7 +58,7 @@ def check_state_dict(
 
     Args:
         state: weights of a file; plain values beside them are ignored, such as an epoch.
-        expected: weights of the network, under the file's names.
+        expected: weights of the network, of any shape, under the file's names.
         path: the file, for messages.
         optional: names that may be missing, beside the counters of batch norm.
 
@@ -187,7 +187,7 @@ def strip_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _converts(tensor: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Returns whether a tensor of a file holds plain numbers that its network can take over."""
+    """Returns whether a tensor of any shape holds plain numbers that its network can take over."""
     is_number = not tensor.is_complex() and tensor.dtype != torch.bool
     is_wide = tensor.is_floating_point() >= expected.is_floating_point()
     is_dense = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta

@@ -86,7 +86,7 @@ def check_optimizer(
     Args:
         checkpoint: the checkpoint.
         states: content of its states file.
-        module: the weights and buffers in it.
+        module: the weights and buffers in it, of any shape.
 
     Raises:
         WeightsError: if the file of a rank is missing or damaged, or refers to code.
@@ -127,8 +127,8 @@ def check_moments(
         path: its file, for messages.
 
     Returns:
-        `step`, `exp_avg` and `exp_avg_sq` by number of the parameter; parameters that have not been
-        updated may be missing.
+        By number of the parameter: `step` (), and `exp_avg` and `exp_avg_sq` of its shape.
+        Parameters that have not been updated may be missing.
 
     Raises:
         CheckpointError: naming the first tensor that is missing, has another shape, type or layout,

@@ -76,6 +76,17 @@ def test_what_cannot_be_exported_ends_with_code_2_and_no_file(
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_only_results_are_replaced(tmp_path, run):
+    shards, output = write_shards(tmp_path / "shards"), tmp_path / "gt_depths.npz"
+    np.savez(output, data=np.arange(3), mine=np.arange(3))
+    before = output.read_bytes()
+    code, _, err = run("--shards", shards, "--output", output)
+    assert (code, output.read_bytes()) == (2, before)
+    assert f"{output} exists" in err
+    assert run("--shards", shards, "--output", output, "--overwrite")[0] == 0
+    assert run("--shards", shards, "--output", output)[0] == 0  # its own result
+
+
 def test_a_damaged_sample_ends_with_code_2_and_no_file(tmp_path, run):
     shards = write_shards(tmp_path / "shards")
     shard = sorted(shards.glob("*.tar"))[1]

@@ -57,7 +57,7 @@ def save(state, **options):
 
 
 @pytest.mark.parametrize("is_zip", [True, False])
-@fuzzed(100)
+@fuzzed(40)
 @given(data=st.data())
 def test_a_damaged_weight_file_is_refused_by_name_or_right(folder, is_zip, data):
     path = folder / "encoder.pth"
@@ -74,7 +74,7 @@ def test_a_damaged_weight_file_is_refused_by_name_or_right(folder, is_zip, data)
         assert all(torch.equal(state[name], WEIGHTS[name]) for name in WEIGHTS)
 
 
-@fuzzed(60)
+@fuzzed(40)
 @given(data=st.data())
 def test_entries_of_other_kinds_in_weights_are_refused_by_name(folder, data):
     path = folder / "encoder.pth"
@@ -85,7 +85,7 @@ def test_entries_of_other_kinds_in_weights_are_refused_by_name(folder, data):
     outcome_of(lambda: describe_published(folder), path.name)
 
 
-@fuzzed(60)
+@fuzzed(40)
 @given(data=st.data())
 def test_a_checkpoint_of_other_content_is_refused_or_resumed_from(folder, data):
     place = folder / "checkpoints" / "step-00000004"
@@ -121,7 +121,7 @@ def test_damaged_published_files_change_nothing_in_a_model(folder, model, name, 
 
 
 @pytest.mark.parametrize("name", PICTURES)
-@fuzzed(60)
+@fuzzed(40)
 @given(data=st.data())
 def test_a_damaged_picture_is_refused_or_predicted_at_its_size(folder, model, name, data):
     image_format, options = PICTURES[name]

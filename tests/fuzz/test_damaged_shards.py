@@ -55,7 +55,7 @@ def use(folder):
     return faults, results[:4]
 
 
-@fuzzed(25)
+@fuzzed(12)
 @given(data=st.data())
 def test_a_damaged_shard_is_found_and_its_samples_are_right_or_refused(folder, data):
     right = [ShardDataset(folder).raw(i) for i in range(10)[SAMPLE]]
@@ -68,7 +68,7 @@ def test_a_damaged_shard_is_found_and_its_samples_are_right_or_refused(folder, d
             assert isinstance(read, ShardError) or read == members
 
 
-@fuzzed(30)
+@fuzzed(20)
 @given(data=st.data())
 def test_a_member_that_the_manifest_vouches_for_is_refused_or_usable(folder, data):
     manifest, shard = folder / MANIFEST_NAME, folder / NAME
@@ -84,7 +84,7 @@ def test_a_member_that_the_manifest_vouches_for_is_refused_or_usable(folder, dat
         use(folder)
 
 
-@fuzzed(25)
+@fuzzed(12)
 @given(data=st.data())
 def test_headers_that_the_manifest_vouches_for_are_refused_or_usable(folder, data):
     manifest, shard = folder / MANIFEST_NAME, folder / NAME
@@ -99,7 +99,7 @@ def test_headers_that_the_manifest_vouches_for_are_refused_or_usable(folder, dat
         use(folder)
 
 
-@fuzzed(150)
+@fuzzed(60)
 @given(data=st.data())
 def test_a_damaged_image_of_a_shard_is_refused_or_has_its_size(folder, data):
     name, content = read_members(folder / NAME)[0]
@@ -109,7 +109,7 @@ def test_a_damaged_image_of_a_shard_is_refused_or_has_its_size(folder, data):
         assert isinstance(image, Md2distError) or image.shape == (32, 64, 3)
 
 
-@fuzzed(100)
+@fuzzed(40)
 @given(data=st.data())
 def test_damaged_sparse_depth_is_refused_or_has_its_size(folder, data):
     content = dict(read_members(folder / NAME))[f"{KEYS[4]}.velodyne.npz"]

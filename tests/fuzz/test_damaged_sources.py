@@ -74,7 +74,7 @@ def pack(plan, output):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@fuzzed(30)
+@fuzzed(20)
 @given(data=st.data())
 def test_a_damaged_source_is_refused_by_name_or_what_is_packed_verifies(folder, name, data):
     path, output = folder / name, folder / "out"
@@ -91,7 +91,7 @@ def test_a_damaged_source_is_refused_by_name_or_what_is_packed_verifies(folder, 
 
 
 @pytest.mark.parametrize("name", RECORDS)
-@fuzzed(12)
+@fuzzed(8)
 @given(data=st.data())
 def test_damage_to_a_packing_does_no_harm_or_is_found(folder, name, data):
     output = folder / "out"
@@ -115,7 +115,7 @@ def test_damage_to_a_packing_does_no_harm_or_is_found(folder, name, data):
     assert packed == right or verify_shards(output).faults
 
 
-@fuzzed(60)
+@fuzzed(40)
 @given(data=st.data())
 def test_damaged_navigation_records_are_refused_by_name_or_read(folder, data):
     path = folder / "kitti" / DRIVE / "oxts" / "data" / "0000000001.txt"

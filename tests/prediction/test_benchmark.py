@@ -148,4 +148,26 @@ def test_other_images_end_with_code_2_one_line_and_no_archive(
     code, out, err = run("--checkpoint", weights, "--input", images, "--output", output)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
-    assert list(output.parent.iterdir()) == []
+    assert list(tmp_path.glob("new/*")) == []
+
+
+def write_foreign_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "mine")
+
+
+@pytest.mark.parametrize(("name", "blocked"), [("a.zip", "a.zip"), ("maps", f"maps/{NAMES[1]}")])
+def test_only_results_are_replaced(images, weights, tmp_path, run, name, blocked):
+    words = ["--checkpoint", weights, "--input", images, "--output", tmp_path / name]
+    (tmp_path / "maps").mkdir()
+    if name.endswith(".zip"):
+        write_foreign_zip(tmp_path / blocked)
+    else:
+        Image.open(images / NAMES[1]).save(tmp_path / blocked)
+    before = (tmp_path / blocked).read_bytes()
+    code, _, err = run(*words)
+    assert code == 2
+    assert f"{tmp_path / blocked} exists" in err
+    assert (tmp_path / blocked).read_bytes() == before
+    assert run(*words, "--overwrite")[0] == 0
+    assert run(*words)[0] == 0  # its own results

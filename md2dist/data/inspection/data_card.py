@@ -97,6 +97,7 @@ def _drive_table(lines: Sequence[SplitLine]) -> list[str]:
 
 
 def _format_range(values: Sequence[float] | np.ndarray, digits: int) -> str:
+    """Formats the range of values of any shape."""
     low, high = f"{np.min(values):.{digits}f}", f"{np.max(values):.{digits}f}"
     return low if low == high else f"{low} to {high}"
 
