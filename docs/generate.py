@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documents: the table of settings and the list of files.
+"""Writes the generated parts of the documents: tables of settings and options, list of files.
 
     python docs/generate.py
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from md2dist import config as schema
+from md2dist.published_options import GROUPS
 
 ROOT = Path(__file__).parent.parent
 LISTED_FOLDERS = ("md2dist", "launch", "shard_tools", "configs", "docs")
@@ -70,6 +71,19 @@ def _as_yaml(value: str) -> str:
     return words.get(value, value.strip('"').replace("(", "[").replace(")", "]"))
 
 
+def make_options_table() -> str:
+    """Lists the options of the published code and of GluonCV with what takes their place."""
+    parts = []
+    for title, options in GROUPS.items():
+        head = f"### {title}\n\n| option | here | difference |\n| --- | --- | --- |\n"
+        rows = [
+            f"| `{name}` | {option.ours or 'none'} | {option.difference} |\n"
+            for name, option in options.items()
+        ]
+        parts.append(head + "".join(rows))
+    return "\n".join(parts)
+
+
 def make_file_list() -> str:
     """Lists all files of the program by folder, each with the first line of its docstring."""
     lines, folder = [], None
@@ -77,7 +91,7 @@ def make_file_list() -> str:
         if path.parent != folder:
             folder = path.parent
             lines.append(f"{folder.relative_to(ROOT)}/")
-        lines.append(f"  {path.name:<30}{first_sentence(path)}")
+        lines.append(f"  {path.name:<29} {first_sentence(path)}")
     return "```text\n" + "".join(f"{line}\n" for line in lines) + "```\n"
 
 
@@ -104,6 +118,7 @@ def first_sentence(path: Path) -> str:
 
 PARTS = {
     "docs/training.md": ("settings", make_settings_table),
+    "docs/coming_from.md": ("options", make_options_table),
     "docs/architecture.md": ("files", make_file_list),
 }
 

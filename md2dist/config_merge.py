@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from md2dist.config_yaml import parse_value, read_yaml, shorten
 from md2dist.errors import ConfigError
+from md2dist.published_options import find_published_option
 from md2dist.storage.addresses import public_address
 
 _MAX_NAMES = 8  # in a dotted key
@@ -119,13 +120,19 @@ class ConfigMerge:
             raise _refuse(origin, error) from None
 
     def _suggest(self, key: str) -> str:
-        """Suggests similar settings; without any, lists those of the section, or all sections."""
+        """Suggests similar settings, or explains an option of the published code.
+
+        Without either, lists the settings of the section, or all sections.
+        """
         section, _, name = key.rpartition(".")
         settings = {
             known: known.rpartition(".")[2] for known in self._types if known not in self._sections
         }
         inside = {known: leaf for known, leaf in settings.items() if known == f"{section}.{leaf}"}
         alike = [known for known, leaf in settings.items() if leaf == name]
+        published = None if alike else find_published_option(name)
+        if published:
+            return published
         alike = alike or _find_alike(name, inside, cutoff=1.0)
         if not alike:
             alike = _find_alike(name, inside or settings)
@@ -155,15 +162,12 @@ def _parts(leaf: str) -> set[str]:
 
 
 def _find_file(path: Path) -> Path:
-    """Returns the file, or the packaged one for a missing ``configs/NAME.yaml``."""
+    """Returns the file, or the packaged one for a missing ``configs/.../NAME.yaml``."""
     package = Path(__file__).parent
-    if path.parent == Path("configs") and not path.exists():
-        for folder in (
-            package / "configs",
-            package.parent / "configs",
-        ):  # wheel, checkout
-            if (folder / path.name).is_file():
-                return folder / path.name
+    if path.parts[:1] == ("configs",) and ".." not in path.parts and not path.exists():
+        for folder in (package, package.parent):  # wheel, checkout
+            if (folder / path).is_file():
+                return folder / path
     return path
 
 
@@ -171,8 +175,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = read_yaml(_find_file(path), str(path))
     except FileNotFoundError:
-        places = (Path("configs", f"{path}.yaml"), Path("configs", path), Path(f"{path}.yaml"))
-        found = next((place for place in places if place.is_file()), None)
+        folders = ("", "configs", "configs/experiments")
+        places = [Path(folder, f"{path}{end}") for folder in folders for end in ("", ".yaml")]
+        found = next((place for place in places if _find_file(place).is_file()), None)
         remedy = f"did you mean {found}?" if found else "see configs/ for examples"
         raise ConfigError(f"configuration file {path} not found; {remedy}") from None
     except OSError as error:

@@ -12,7 +12,7 @@ TRACKED_FOLDERS = ("md2dist", "launch", "shard_tools", "tests")
 FLOORS = {
     "errors": 0, "records": 0, "geometry": 0, "networks": 0, "losses": 0, "conventions": 0,
     "console": 1, "storage": 1, "process_map": 1, "parent_process": 1, "config_merge": 1,
-    "machine_limits": 1, "config_yaml": 1,
+    "machine_limits": 1, "config_yaml": 1, "published_options": 1,
     "data.images": 1, "data.image_reader": 1, "data.intrinsics": 1,
     "data.kitti": 2, "data.shards": 2, "distributed": 2, "synthetic": 2, "config": 2,
     "data.packing": 3, "data.inspection": 3, "data.loading": 3,

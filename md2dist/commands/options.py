@@ -1,10 +1,12 @@
 """Parts of the command line that several commands share: the form of the help, and options."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from md2dist.console import make_presentable
+from md2dist.published_options import find_published_option
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -31,6 +33,8 @@ class HelpFormatter(argparse.HelpFormatter):
 class CommandParser(argparse.ArgumentParser):
     """Parser of a command line, which quotes no secrets and no control characters of it.
 
+    Its errors explain options of the published code.
+
     Args:
         description: paragraphs and examples of the help.
         **options: as for `argparse.ArgumentParser`.
@@ -41,7 +45,10 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints the error and exits with code 2."""
-        super().error(make_presentable(message))
+        options = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")]
+        foreign = [name for name in options if name not in self._option_string_actions]
+        known = [find_published_option(name.removeprefix("--")) for name in foreign]
+        super().error(make_presentable("; ".join([message, *filter(None, known)])))
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
