@@ -5,7 +5,6 @@ anything is built from it.
 """
 
 import io
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from md2dist.storage.bounded import read_text
 _MAX_BYTES = 1 << 20  # of a settings file
 _MAX_DEPTH = 20  # levels; settings have three
 _MAX_VALUES = 100_000  # with those that aliases repeat
+_MAX_LENGTH = 3500  # characters of a value; PyYAML takes minutes to parse a long base-60 number
 _MAX_INT = 2**64
 _MAX_TEXT, _MAX_REASON = 10_000, 300  # letters of a message, before and after it is shortened
 
@@ -101,9 +101,8 @@ def _check_structure(text: str) -> None:
             num_values += 1
             if event.anchor is not None:
                 sizes[event.anchor] = 1
-            digits = event.value.lstrip("+-").replace("_", "")
-            if len(digits) > sys.int_info.str_digits_check_threshold and digits.isdecimal():
-                raise ValueError(f"a number of {len(digits)} digits, {line}")
+            if len(event.value) > _MAX_LENGTH:
+                raise ValueError(f"a value of {len(event.value)} characters, {line}")
         if num_values > _MAX_VALUES:
             raise ValueError(f"more than {_MAX_VALUES:,} values, with repeated ones, {line}")
 

@@ -4,11 +4,14 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from helpers.device import OnDevice, is_numeric
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("suite", deadline=None)  # nothing is timed in a test
+hypothesis.settings.load_profile("suite")
 # Child processes handle Ctrl-C even if a script runs the tests in the background, which ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -17,6 +17,7 @@ HOSTILE = {
     "braces": "seed: " + "{a: " * 20_000,
     "dashes": "seed: " + "- " * 20_000 + "1",
     "digits": "seed: " + "9" * 5_000,
+    "a number of base 60": "seed: " + ":".join(["59"] * 300_000),
     "hexadecimal digits": "seed: 0x" + "f" * 5_000,
     "tagged digits": "seed: !!int '" + "9" * 5_000 + "'",
     "bomb": BOMB,

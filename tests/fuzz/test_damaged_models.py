@@ -19,8 +19,10 @@ from md2dist.prediction.predictor import predict_files
 from md2dist.runs.checkpoint_manifest import write_manifest
 from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.weights import export_published, import_published
-from md2dist.weights.files import check_state_dict, read_weights
+from md2dist.weights.files import read_weights
+from md2dist.weights.fit import check_state_dict
 from md2dist.weights.published import describe_published
+from md2dist.weights.published_source import PublishedWeights
 from md2dist.weights.run_folder import check_states, list_networks, open_checkpoint
 
 WEIGHTS = {
@@ -81,8 +83,9 @@ def test_entries_of_other_kinds_in_weights_are_refused_by_name(folder, data):
     names = st.sampled_from([*WEIGHTS, "height", "", "\n", "module", "state_dict", 7])
     changes = data.draw(st.dictionaries(names, st.sampled_from(VALUES), min_size=1, max_size=2))
     path.write_bytes(save({**WEIGHTS, **changes}))
-    outcome_of(lambda: check_state_dict(read_weights(path), WEIGHTS, path), path.name)
-    outcome_of(lambda: describe_published(folder), path.name)
+    weights = PublishedWeights(folder)
+    outcome_of(lambda: check_state_dict(weights.state("encoder"), WEIGHTS, path), path.name)
+    outcome_of(lambda: describe_published(weights), path.name)
 
 
 @fuzzed(40)

@@ -37,7 +37,8 @@ def test_dot_files_are_none_of_kittis(tmp_path):
     folder.mkdir(parents=True)
     for name in ("._0000000000.png", ".DS_Store", "0000000005.png"):
         (folder / name).write_bytes(b"x")
-    path = tmp_path / "drive.zip"
+    path = tmp_path / "zips" / "drive.zip"
+    path.parent.mkdir()
     with ZipFile(path, "w") as archive:
         for file in folder.iterdir():
             archive.write(file, file.relative_to(tmp_path))
