@@ -63,6 +63,13 @@ def test_only_results_of_predictions_are_left_out_of_the_images(folder, tmp_path
     assert find_images(folder) == images
 
 
+def test_results_of_earlier_versions_without_a_mark_are_no_images(folder):
+    images = find_images(folder)
+    for ending in ("depth", "disparity", "picture"):
+        random_image().save(folder / f"a_{ending}.png")
+    assert find_images(folder) == images
+
+
 @pytest.mark.slow
 def test_the_others_are_predicted_if_an_image_cannot_be_read(weights, folder, tmp_path):
     (folder / "aa.png").write_bytes(b"no image")
@@ -110,9 +117,11 @@ def test_results_replace_results_and_no_other_files(folder, tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(foreign)
     with pytest.raises(ImageError, match=r"b_depth\.png exists, .* pass --overwrite"):
         refuse_foreign_results(images, output, "png")
-    np.save(tmp_path / "a_depth.npy", np.zeros(3))
+    depth = np.load(output / "a_depth.npy")
+    assert (depth.dtype, depth.shape) == (np.float32, Image.open(images[0]).size[::-1])
+    np.save(output / "a_depth.npy", depth)  # also beside marked pictures, and of the same kind
     with pytest.raises(ImageError, match=r"a_depth\.npy exists"):
-        refuse_foreign_results(images, tmp_path, "npy")
+        refuse_foreign_results(images, output, "npy")
 
 
 @pytest.mark.slow
