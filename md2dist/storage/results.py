@@ -93,7 +93,7 @@ def prepare_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True
         raise ImageError(f"{path} is no regular file; expected the name of a file")
     if path.exists() and not is_ours(path):
         raise ImageError(
-            f"{path} exists, and is no such result of md2dist; name another --output, or pass "
+            f"{path} exists, and is no such result of md2dist; name another file, or pass "
             "--overwrite"
         )
     try:
