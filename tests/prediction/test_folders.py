@@ -1,5 +1,7 @@
 """Folders of pictures as people have them: foreign files, odd names, bad images, old results."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -179,3 +181,12 @@ def test_a_locked_folder_of_results_is_refused_to_another_writer(tmp_path):
         pass
     with lock_folder(tmp_path / "new"):
         pass
+
+
+def test_a_folder_that_cannot_be_locked_is_named_and_used(tmp_path, monkeypatch, caplog):
+    def flock(descriptor, operation):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # as NFS does
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock_folder(tmp_path):
+        assert f"{tmp_path} cannot be locked against other processes" in caplog.text
