@@ -1,6 +1,6 @@
 """Predicts the 500 test images of KITTI's depth prediction benchmark, for its server.
 
-    python launch/benchmark.py --checkpoint runs/mono_stereo --input DIR --output submission.zip
+    md2dist benchmark --checkpoint runs/mono_stereo --input DIR --output submission.zip
 
 Speed is measured by the command `bench`.
 """
@@ -26,9 +26,8 @@ def main() -> None:
 
     images = find_benchmark_images(arguments.input)
     prepare_output(images, arguments.output, overwrite=arguments.overwrite)
-    model = load_model(
-        arguments.checkpoint, "cuda" if torch.cuda.is_available() else "cpu", arguments.dtype
-    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(arguments.checkpoint, device, arguments.dtype, arguments.weights_dir)
     if arguments.scale == "auto" and not model.use_stereo:
         raise ConfigError(
             "this model was trained without stereo: its depth has no scale, but the benchmark "

@@ -22,7 +22,7 @@ from md2dist.console import run_command, write_lines
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, EvaluationError
 from md2dist.storage.atomic import atomic_write
-from md2dist.storage.results import lock_folder, write_json
+from md2dist.storage.results import holds_figures, lock_folder, write_json
 from md2dist.storage.typed_json import Number, read_json
 from md2dist.synthetic.drives import split_lines
 
@@ -94,10 +94,11 @@ def claim_folder(output: Path) -> None:
     """Marks the folder of a demo, whose files the next one replaces.
 
     Raises:
-        ConfigError: if it holds files and no demo has marked it.
+        ConfigError: if it holds files, but neither this mark nor the figures of a demo.
     """
     mark = output / MARK_NAME
-    if any(output.iterdir()) and not mark.exists():
+    is_demo = mark.exists() or holds_figures(output / "summary.json", "baseline_abs_rel")
+    if any(output.iterdir()) and not is_demo:
         raise ConfigError(
             f"{output} holds files that are not of a demo and might be replaced; name a new folder "
             "as --output"

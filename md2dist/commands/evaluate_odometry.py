@@ -1,6 +1,6 @@
 """Evaluates a model's motion along a packed odometry sequence.
 
-    python launch/evaluate_odometry.py --checkpoint runs/mono --shards shards/09 --poses poses
+    md2dist evaluate-odometry --checkpoint runs/mono --shards shards/09 --poses poses
 
 It runs as a single process.
 """
@@ -115,7 +115,7 @@ def evaluate(
     from md2dist.prediction.predictor import motion_predictor
     from md2dist.weights import find_model, load_model
 
-    folder, step = find_model(arguments.checkpoint)
+    folder, step = find_model(arguments.checkpoint, arguments.weights_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(folder, device, arguments.dtype)
     check_recipe(

@@ -1,13 +1,13 @@
 """Exports the ground truth of shards as gt_depths.npz, which scripts beside Monodepth2 read.
 
-    python launch/export_ground_truth.py --shards shards/test --output gt_depths.npz
+    md2dist export-ground-truth --shards shards/test --output gt_depths.npz
 
 The file has one key, `data`: an array of objects, each a float32 depth map in m, 0 where unknown.
 """
 
 import argparse
-import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from md2dist.commands.options import CommandParser, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, ShardError
-from md2dist.storage.results import prepare_file, write_result
+from md2dist.storage.results import is_marked_zip, mark_zip, prepare_file, write_result
 
 
 def main() -> None:
@@ -24,14 +24,19 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.output.suffix != ".npz":
         raise ConfigError(f"--output {arguments.output}: expected a name that ends with .npz")
-    prepare_file(arguments.output, lambda path: arguments.overwrite or is_export(path))
+    prepare_file(arguments.output, lambda path: arguments.overwrite or is_marked_zip(path))
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
     )
     dataset.check_files()
     check_order(dataset)
     maps = collect_maps(dataset)
-    write_result(arguments.output, lambda file: np.savez_compressed(file, data=maps))
+
+    def write(file: BinaryIO) -> None:
+        np.savez_compressed(file, data=maps)
+        mark_zip(file)
+
+    write_result(arguments.output, write)
     write_line(f"{len(maps)} depth maps of {dataset.manifest.recipe.split} in {arguments.output}")
 
 
@@ -41,7 +46,7 @@ def check_order(dataset: ShardDataset) -> None:
     Raises:
         ShardError: if the shards have no ground truth, or are shuffled.
     """
-    recipe, skipped = dataset.manifest.recipe, dataset.manifest.skipped
+    recipe = dataset.manifest.recipe
     options = f"--split {recipe.split} --frame-offsets --no-stereo --order sequential"
     if recipe.ground_truth == "none":
         raise ShardError(
@@ -54,20 +59,12 @@ def check_order(dataset: ShardDataset) -> None:
             f"predictions by their position; pack again with {options} "
             f"--ground-truth {recipe.ground_truth}"
         )
-    if skipped:
+    if dataset.manifest.skipped:
+        first = dataset.manifest.skipped[0]
         write_line(
-            f"{len(skipped)} lines of {recipe.split} were skipped at packing, first "
-            f"{skipped[0][0]}; predictions of all lines do not match these maps"
+            f"{dataset.manifest.num_skipped} lines of {recipe.split} were skipped at packing, "
+            f"first {first.name} ({first.reason}); predictions of all lines do not match these maps"
         )
-
-
-def is_export(path: Path) -> bool:
-    """Returns whether a file is an archive of NumPy that holds `data` alone."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist() == ["data.npy"]
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def collect_maps(dataset: ShardDataset) -> NDArray[np.object_]:

@@ -15,7 +15,7 @@ from md2dist.errors import ImageError
 from md2dist.model import MonodepthModel
 from md2dist.prediction.image_files import depth_levels, is_marked, write_picture
 from md2dist.prediction.predictor import scaled_depth
-from md2dist.storage.results import prepare_file, write_result
+from md2dist.storage.results import is_marked_zip, mark_zip, prepare_file, write_result
 
 NUM_IMAGES = 500
 MAX_DEPTH = 80.0  # m
@@ -59,7 +59,7 @@ def prepare_output(images: Sequence[Path], output: Path, *, overwrite: bool) -> 
         ImageError: if a path is a URL, or a file of another origin is there.
     """
     if _is_archive(output):
-        prepare_file(output, lambda path: overwrite or _is_submission(path))
+        prepare_file(output, lambda path: overwrite or is_marked_zip(path))
         return
     for image in images:
         prepare_file(output / image.name, lambda path: overwrite or is_marked(path))
@@ -91,21 +91,13 @@ def write_submission(
             for name, levels in maps:
                 with archive.open(zipfile.ZipInfo(name), "w") as member:  # dated 1980, always
                     Image.fromarray(levels).save(member, format="PNG")
+        mark_zip(file)
 
     write_result(output, write)
 
 
 def _is_archive(output: Path) -> bool:
     return output.suffix.lower() == ".zip"
-
-
-def _is_submission(path: Path) -> bool:
-    """Returns whether a file is an archive of depth maps alone."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return all(re.fullmatch(_NAME, name) for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def _predict_maps(

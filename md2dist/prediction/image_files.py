@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,16 @@ from md2dist.storage.results import refuse_address, write_result
 RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
 _MARK = b"tEXtSoftware\0md2dist"  # chunk of a PNG behind its header
 _HEADER = 33  # bytes
+# Begins our .npy files: NumPy itself pads the header of such an array to 128 bytes, not 512.
+_NPY_FIELDS = b"{'descr': '<f4', 'fortran_order': False, 'shape': "
+_NPY_START = b"\x93NUMPY\x01\x00" + struct.pack("<H", 502) + _NPY_FIELDS
 
 
 def find_images(path: str | Path) -> list[Path]:
     """Lists one image, or the images of a folder sorted by name.
 
-    Subfolders, dot files and results of earlier predictions are skipped.
+    Subfolders, dot files and results of earlier predictions are skipped, such as a file
+    ``NAME_depth.png`` beside an image ``NAME``.
 
     Raises:
         ImageError: if the path does not exist or has no image, or if two images would have the same
@@ -42,7 +46,8 @@ def find_images(path: str | Path) -> list[Path]:
         and not file.name.startswith(".")  # e.g. ._NAME.png of macOS
         and file.is_file()
     )
-    found = [file for file in found if not _is_result(file)]
+    stems = {file.stem for file in found}
+    found = [file for file in found if not (_is_result(file) or _belongs_to(file, stems))]
     if not found:
         raise ImageError(f"{path} has no image; expected files .png, .jpg, .jpeg")
     by_stem: dict[str, Path] = {}
@@ -74,21 +79,26 @@ def refuse_foreign_results(images: Sequence[Path], output: Path, depth_format: s
 
 
 def _is_result(path: Path) -> bool:
-    """Returns whether a prediction wrote a file: a marked PNG, or the depth beside of one."""
-    if not path.stem.endswith(RESULT_ENDINGS):
-        return False
-    if path.suffix == ".npy":
-        path = path.with_name(f"{path.stem.removesuffix('_depth')}_disparity.png")
-    return is_marked(path)
+    """Returns whether a prediction wrote a file."""
+    return path.stem.endswith(RESULT_ENDINGS) and is_marked(path)
+
+
+def _belongs_to(path: Path, stems: Set[str]) -> bool:
+    """Returns whether a file is named as a result of an image; earlier versions marked none."""
+    return path.suffix == ".png" and any(
+        path.stem.endswith(ending) and path.stem.removesuffix(ending) in stems
+        for ending in RESULT_ENDINGS
+    )
 
 
 def is_marked(path: Path) -> bool:
-    """Returns whether a file is a PNG that `write_picture` wrote."""
+    """Returns whether `write_picture` or `write_depth_npy` wrote a file."""
     try:
         with open_regular(path) as file:
-            return _MARK in file.read(_HEADER + 2 * len(_MARK))
+            start = file.read(_HEADER + 2 * len(_MARK))
     except OSError:
         return False
+    return start.startswith(_NPY_START) if path.suffix == ".npy" else _MARK in start
 
 
 def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
@@ -105,8 +115,10 @@ def depth_levels(depth: NDArray[np.floating]) -> NDArray[np.uint16]:
 
 
 def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:
-    """Writes depth (H, W) in m as float32."""
-    write_result(path, lambda file: np.save(file, depth.astype(np.float32)))
+    """Writes depth (H, W) in m as float32, marked as a result of md2dist by its padding."""
+    header = (_NPY_START + f"{depth.shape}}}".encode()).ljust(511) + b"\n"
+    content = np.ascontiguousarray(depth, "<f4")
+    write_result(path, lambda file: file.writelines((header, content.data)))
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

@@ -103,7 +103,7 @@ def predict_files(
         coloured = colour_disparity(disparity)
         write_picture(output / f"{path.stem}_disparity.png", coloured)
         write_picture(output / f"{path.stem}_picture.png", np.hstack([np.array(image), coloured]))
-        write_depth(depth_path, depth)  # last: the pictures say that it is a result
+        write_depth(depth_path, depth)
         yield depth_path
 
 

@@ -1,6 +1,7 @@
 """Result files: checked before the computation, written atomically, replacing only such files."""
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,10 +12,14 @@ from typing import BinaryIO
 from md2dist.errors import ImageError
 from md2dist.storage.addresses import public_address
 from md2dist.storage.atomic import atomic_open
-from md2dist.storage.bounded import read_bounded
+from md2dist.storage.bounded import open_regular, read_bounded
 from md2dist.storage.locks import try_lock
 
+logger = logging.getLogger(__name__)
+
 _MAX_FIGURES = 1 << 24  # bytes
+_ZIP_END = b"PK\5\6"  # begins the last record of an archive, 20 bytes and the mark
+_ZIP_MARK = b"\7\0md2dist"  # size of the archive's comment, and the comment
 
 
 def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
@@ -53,6 +58,23 @@ def holds_figures(path: Path, key: str) -> bool:
     return bool(rows) and all(isinstance(row, dict) and key in row for row in rows)
 
 
+def mark_zip(file: BinaryIO) -> None:
+    """Marks the zip archive, without a comment, that has been written to an open file."""
+    file.seek(-2, os.SEEK_END)
+    file.write(_ZIP_MARK)
+
+
+def is_marked_zip(path: Path) -> bool:
+    """Returns whether a file ends as a zip archive that `mark_zip` marked."""
+    try:
+        with open_regular(path) as file:
+            file.seek(-20 - len(_ZIP_MARK), os.SEEK_END)
+            end = file.read()
+    except OSError:
+        return False
+    return end.startswith(_ZIP_END) and end.endswith(_ZIP_MARK)
+
+
 def prepare_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True) -> None:
     """Checks the path of a result file before the computation, and creates its folder.
 
@@ -71,7 +93,7 @@ def prepare_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True
         raise ImageError(f"{path} is no regular file; expected the name of a file")
     if path.exists() and not is_ours(path):
         raise ImageError(
-            f"{path} exists, and is no such result of md2dist; name another --output, or pass "
+            f"{path} exists, and is no such result of md2dist; name another file, or pass "
             "--overwrite"
         )
     try:
@@ -94,7 +116,14 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ImageError(f"{folder} cannot be written: {error.strerror or error}") from None
     try:
-        if not try_lock(descriptor, required=False):
+        try:
+            is_locked = try_lock(descriptor)
+        except OSError as error:  # e.g. on NFS
+            logger.warning(
+                "%s cannot be locked against other processes: %s", folder, error.strerror
+            )
+            is_locked = True
+        if not is_locked:
             raise ImageError(
                 f"another process is writing to {folder}; wait until it ends, or name another "
                 "--output"

@@ -29,7 +29,9 @@ class S3Store:
 
     def __init__(self, url: str, timeout: float):
         self.url = public_address(url)
-        self._bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
+        # Of the whole address: keys may hold ? and #, which begin a secret elsewhere.
+        server, _, prefix = url.removeprefix("s3://").partition("/")
+        self._bucket = server.rpartition("@")[2]
         self._prefix = prefix.strip("/")
         self._timeout = timeout
         self._was_answered = False  # then missing credentials are a transient fault

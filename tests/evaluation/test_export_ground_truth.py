@@ -7,7 +7,7 @@ from helpers.small_shards import small_depth, write_small_shards
 
 from md2dist.commands.export_ground_truth import main
 from md2dist.console import run_command
-from md2dist.data.shards.manifest import read_manifest, write_manifest
+from md2dist.data.shards.manifest import SkippedDrive, read_manifest, write_manifest
 
 
 def write_shards(folder, order="sequential", skipped=(), **options):
@@ -48,11 +48,15 @@ def test_the_file_is_read_as_scripts_of_the_field_read_it(tmp_path, run, ground_
 
 
 def test_lines_that_were_skipped_at_packing_are_counted(tmp_path, run):
-    lines = (("2011_09_26/2011_09_26_drive_0001_sync 7 l", "no scan"),)
-    shards = write_shards(tmp_path / "shards", skipped=lines)
+    skipped = (
+        SkippedDrive("2011_09_26/2011_09_26_drive_0001_sync", "no scan", count=2),
+        SkippedDrive("2011_09_26/2011_09_26_drive_0002_sync 7 l", "no image"),
+    )
+    shards = write_shards(tmp_path / "shards", skipped=skipped)
     code, out, _ = run("--shards", shards, "--output", tmp_path / "gt_depths.npz")
     assert code == 0
-    assert out.startswith(f"1 lines of small were skipped at packing, first {lines[0][0]}; ")
+    first = f"{skipped[0].name} (no scan)"
+    assert out.startswith(f"3 lines of small were skipped at packing, first {first}; ")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_what_cannot_be_exported_ends_with_code_2_and_no_file(
 
 def test_only_results_are_replaced(tmp_path, run):
     shards, output = write_shards(tmp_path / "shards"), tmp_path / "gt_depths.npz"
-    np.savez(output, data=np.arange(3), mine=np.arange(3))
+    np.savez(output, data=np.arange(3))
     before = output.read_bytes()
     code, _, err = run("--shards", shards, "--output", output)
     assert (code, output.read_bytes()) == (2, before)

@@ -96,6 +96,12 @@ def test_an_archive_to_upload_holds_the_maps_at_its_root(images, weights, tmp_pa
     assert output.read_bytes() == first
 
 
+def test_a_published_model_is_read_from_the_folder_of_the_weights(images, weights, tmp_path, run):
+    weights.rename(tmp_path / "mono+stereo_640x192")
+    words = ["--checkpoint", "mono+stereo_640x192", "--weights-dir", tmp_path]
+    assert run(*words, "--input", images, "--output", tmp_path / "maps")[0] == 0
+
+
 def test_a_folder_holds_the_maps(images, weights, tmp_path, run):
     output = tmp_path / "maps"
     words = ["--checkpoint", weights, "--input", images, "--output", output, "--scale", "400"]
@@ -151,17 +157,26 @@ def test_other_images_end_with_code_2_one_line_and_no_archive(
     assert list(tmp_path.glob("new/*")) == []
 
 
-def write_foreign_zip(path):
+def write_foreign_zip(path, names):
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("notes.txt", "mine")
+        for name in names:
+            archive.writestr(name, "mine")
 
 
-@pytest.mark.parametrize(("name", "blocked"), [("a.zip", "a.zip"), ("maps", f"maps/{NAMES[1]}")])
-def test_only_results_are_replaced(images, weights, tmp_path, run, name, blocked):
+@pytest.mark.parametrize(
+    ("name", "blocked", "names"),
+    [
+        ("a.zip", "a.zip", ["notes.txt"]),
+        ("a.zip", "a.zip", NAMES),
+        ("a.zip", "a.zip", []),
+        ("maps", f"maps/{NAMES[1]}", []),
+    ],
+)
+def test_only_results_are_replaced(images, weights, tmp_path, run, name, blocked, names):
     words = ["--checkpoint", weights, "--input", images, "--output", tmp_path / name]
     (tmp_path / "maps").mkdir()
     if name.endswith(".zip"):
-        write_foreign_zip(tmp_path / blocked)
+        write_foreign_zip(tmp_path / blocked, names)
     else:
         Image.open(images / NAMES[1]).save(tmp_path / blocked)
     before = (tmp_path / blocked).read_bytes()

@@ -85,6 +85,18 @@ def test_the_command_prints_the_card_and_draws_the_sheet(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_sheet_replaces_a_sheet_and_no_other_file(tmp_path):
+    shards, sheet = write_small_shards(tmp_path / "shards", 2), tmp_path / "sheet.png"
+    Image.new("RGB", (9, 9)).save(sheet)
+    before = sheet.read_bytes()
+    done = inspect(shards, "--picture", sheet)
+    assert (done.returncode, sheet.read_bytes()) == (2, before)
+    assert f"{sheet} exists" in done.stderr
+    for words in (["--overwrite"], []):
+        assert inspect(shards, "--picture", sheet, *words).returncode == 0
+
+
+@pytest.mark.slow
 def test_a_folder_without_shards_ends_in_one_line_and_exit_code_2(tmp_path):
     done = inspect(tmp_path)
     assert done.returncode == 2

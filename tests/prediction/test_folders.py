@@ -1,5 +1,7 @@
 """Folders of pictures as people have them: foreign files, odd names, bad images, old results."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -63,6 +65,13 @@ def test_only_results_of_predictions_are_left_out_of_the_images(folder, tmp_path
     assert find_images(folder) == images
 
 
+def test_results_of_earlier_versions_without_a_mark_are_no_images(folder):
+    images = find_images(folder)
+    for ending in ("depth", "disparity", "picture"):
+        random_image().save(folder / f"a_{ending}.png")
+    assert find_images(folder) == images
+
+
 @pytest.mark.slow
 def test_the_others_are_predicted_if_an_image_cannot_be_read(weights, folder, tmp_path):
     (folder / "aa.png").write_bytes(b"no image")
@@ -110,9 +119,11 @@ def test_results_replace_results_and_no_other_files(folder, tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(foreign)
     with pytest.raises(ImageError, match=r"b_depth\.png exists, .* pass --overwrite"):
         refuse_foreign_results(images, output, "png")
-    np.save(tmp_path / "a_depth.npy", np.zeros(3))
+    depth = np.load(output / "a_depth.npy")
+    assert (depth.dtype, depth.shape) == (np.float32, Image.open(images[0]).size[::-1])
+    np.save(output / "a_depth.npy", depth)  # also beside marked pictures, and of the same kind
     with pytest.raises(ImageError, match=r"a_depth\.npy exists"):
-        refuse_foreign_results(images, tmp_path, "npy")
+        refuse_foreign_results(images, output, "npy")
 
 
 @pytest.mark.slow
@@ -170,3 +181,12 @@ def test_a_locked_folder_of_results_is_refused_to_another_writer(tmp_path):
         pass
     with lock_folder(tmp_path / "new"):
         pass
+
+
+def test_a_folder_that_cannot_be_locked_is_named_and_used(tmp_path, monkeypatch, caplog):
+    def flock(descriptor, operation):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # as NFS does
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock_folder(tmp_path):
+        assert f"{tmp_path} cannot be locked against other processes" in caplog.text

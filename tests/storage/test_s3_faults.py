@@ -60,6 +60,13 @@ def test_an_object_store_is_asked_again_that_once(server, folder, tmp_path, faul
     assert len(server.ranges) == before + 3 + 2
 
 
+def test_a_key_may_hold_what_begins_a_secret_in_other_addresses(server, folder, tmp_path):
+    for path in folder.iterdir():
+        server.files[f"bucket/a%3Fb%23c/{path.name}"] = path.read_bytes()
+    dataset = ShardDataset("s3://bucket/a?b#c", cache_dir=tmp_path, retry_policy=HASTY)
+    assert read_all(dataset) == read_folder(folder)
+
+
 def test_a_short_body_is_noticed_by_boto3_where_urllib3_does_not_count(
     server, folder, tmp_path, monkeypatch
 ):

@@ -38,10 +38,10 @@ class StoredImage(NamedTuple):
     file: FileName  # in the folder of the store
     start: Count  # first byte
     stop: Count  # byte after the last one
-    crc32: Count  # of its bytes
     native_height: Count
     native_width: Count
     source: Fingerprint  # the camera's file
+    crc32: Count | None = None  # of its bytes; earlier versions stored none
 
 
 class ImageStore(NamedTuple):
@@ -147,8 +147,8 @@ def _encode_images(job: _Job) -> ImageStore:
                 continue
             encoded = _encode(frame, job.recipe)
             stream.write(encoded)
-            place = start, stream.tell(), zlib.crc32(encoded)
-            images[name] = StoredImage(file, *place, frame.height, frame.width, source)
+            native_size, crc32 = (frame.height, frame.width), zlib.crc32(encoded)
+            images[name] = StoredImage(file, start, stream.tell(), *native_size, source, crc32)
     atomic_write(job.folder / f"{file}.json", json.dumps(images).encode())
     return ImageStore(images, broken, len(images), time.monotonic() - began)
 
