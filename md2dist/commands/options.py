@@ -44,12 +44,12 @@ class CommandParser(argparse.ArgumentParser):
         super().error(make_presentable(message))
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+def add_checkpoint(parser: argparse._ActionsContainer, required: bool = True) -> None:
     """Adds `--checkpoint`, a path for `load_model`."""
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        required=True,
+        required=required,
         help="run folder (its newest checkpoint), checkpoint folder such as "
         "RUN/checkpoints/best, or folder of published weights",
     )
