@@ -15,13 +15,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from md2dist.commands.evaluation_options import check_options, parse_arguments
 from md2dist.commands.evaluation_source import Source, open_source
-from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_local_rank
-from md2dist.console import print_error, run_command, write_line, write_lines
+from md2dist.console import print_error, print_line, run_command, write_line, write_lines
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.errors import ConfigError
-from md2dist.storage.results import prepare_file
 
 if TYPE_CHECKING:  # the functions import torch late: it takes seconds
     from md2dist.distributed.watchdog import Watchdog
@@ -46,13 +44,13 @@ class Work(NamedTuple):
 
 def main() -> None:
     """Evaluates on all ranks; the main rank prints tables and writes files."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(__doc__)
     from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
     from md2dist.distributed.job import join_job
 
     with join_job() as (world, watchdog):
         with exit_on_all_ranks(world):
-            check_outputs(arguments)
+            check_options(arguments)
             source, scalings, works = prepare(arguments, world)
         with exit_on_all_ranks(world):
             check_agreement(
@@ -68,6 +66,9 @@ def main() -> None:
             tables += evaluate(
                 work, scalings, arguments.batch_size, arguments.save_disparities, world, watchdog
             )
+            with exit_on_all_ranks(world):
+                if arguments.worst and world.is_main:
+                    draw_pictures(arguments, work, tables[-len(scalings)], watchdog)
     if world.is_main:
         report(arguments, source, tables)
 
@@ -78,6 +79,7 @@ def prepare(
     """Opens the source and the shards, and selects protocols and scalings."""
     from md2dist.evaluation.protocols import choose_protocol
     from md2dist.evaluation.scalings import choose_scalings
+    from md2dist.evaluation.training_overlap import check_overlap
 
     source = open_source(arguments, world.device)
     scalings = choose_scalings(
@@ -90,6 +92,9 @@ def prepare(
     for folder in arguments.shards:
         dataset = ShardDataset(folder, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb)
         dataset.check_files()
+        warning = check_overlap(source.training, dataset.manifest, is_forced=arguments.force)
+        if warning and world.is_main:
+            print_line(f"warning: {warning}")
         predict = source.predictor_for(dataset)
         protocol = choose_protocol(dataset.manifest.recipe, folder, arguments.protocol)
         works.append(Work(dataset, protocol, predict))
@@ -142,6 +147,20 @@ def evaluate(
     ]
 
 
+def draw_pictures(
+    arguments: argparse.Namespace, work: Work, table: Table, watchdog: Watchdog
+) -> None:
+    """Draws the images with the largest errors."""
+    from md2dist.prediction.error_pictures import draw_worst
+    from md2dist.prediction.image_files import write_picture
+
+    worst = draw_worst(table.scores, arguments.worst, work.predict, work.dataset, work.protocol)
+    for number, (key, picture) in enumerate(worst, start=1):
+        watchdog.report_progress("drawing")
+        name = f"{work.protocol}_worst_{number:02d}_{key}.png"
+        write_picture(arguments.pictures / name, picture)
+
+
 def report(arguments: argparse.Namespace, source: Source, tables: list[Table]) -> None:
     """Prints the tables, and writes the files."""
     from md2dist.evaluation.tables import as_markdown, write_scores, write_tables
@@ -149,126 +168,13 @@ def report(arguments: argparse.Namespace, source: Source, tables: list[Table]) -
     words = list(source.words)
     if len(tables) == 1:
         words = [tables[0].protocol, f"scaling {tables[0].scaling}", *words]
-    write_line(", ".join(words))
+    heading = ", ".join(words)
+    write_line(heading)
     write_lines(f"\n{as_markdown(tables, arguments.per_drive)}")
     for path in arguments.output:
-        write_tables(path, source.title, tables, arguments.per_drive)
+        write_tables(path, heading, source.title, tables, arguments.per_drive)
     if arguments.per_image:
         write_scores(arguments.per_image, tables)
-
-
-def check_outputs(arguments: argparse.Namespace) -> None:
-    """Checks the paths of all results before the computation."""
-    from md2dist.evaluation.tables import check_suffix
-
-    for path in (*arguments.output, arguments.per_image, arguments.save_disparities):
-        if path:
-            prepare_file(path)
-    for path in arguments.output:
-        check_suffix(path)
-    if arguments.save_disparities and len(arguments.shards) > 1:
-        raise ConfigError(
-            f"--save-disparities writes one file, but --shards names {len(arguments.shards)} "
-            "folders; pass one"
-        )
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = CommandParser(description=__doc__)
-    add_source(parser)
-    parser.add_argument(
-        "--shards",
-        required=True,
-        nargs="+",
-        help="folders or URLs of shards packed with --ground-truth, a table for each",
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=["eigen", "eigen_benchmark"],
-        help="evaluation protocol; eigen: projected scans, cropped, below 80 m; eigen_benchmark: "
-        "annotated depth, all valid pixels; default: the one for the shards' ground truth",
-    )
-    parser.add_argument(
-        "--scaling",
-        default="auto",
-        help="depth scaling: median (per image), or a factor; auto: 5.4 for models trained with "
-        "stereo, else median; 1 for saved depth",
-    )
-    parser.add_argument(
-        "--calibrated",
-        action="store_true",
-        help="add a table scaled by the true baseline of each drive's cameras",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="evaluate although the model does not fit"
-    )
-    add_outputs(parser)
-    parser.add_argument(
-        "--flip-postprocess",
-        action="store_true",
-        help="average each prediction with that of the mirrored image",
-    )
-    add_dtype(parser)
-    parser.add_argument(
-        "--batch-size", type=int, default=8, help="number of images per forward pass"
-    )
-    parser.add_argument("--cache-dir", help="cache folder for remote shards, as data.cache_dir")
-    parser.add_argument(
-        "--cache-gb", type=float, default=50.0, help="cache size limit in GB, as data.cache_gb"
-    )
-    add_local_rank(parser)
-    return parser.parse_args()
-
-
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the model or of the saved predictions."""
-    sources = parser.add_mutually_exclusive_group(required=True)
-    add_checkpoint(sources, required=False)
-    sources.add_argument(
-        "--predictions",
-        type=Path,
-        help="saved predictions: array (N, h, w) in a file .npy, in the order of the split, or a "
-        "folder with one file per image",
-    )
-    parser.add_argument(
-        "--predictions-are",
-        dest="quantity",
-        choices=["disparity", "depth"],
-        help="quantity of saved predictions; disparity: scaled disparity in 1/m (the default); "
-        "depth: depth in m, in .npy or in 16-bit PNG / 256",
-    )
-    parser.add_argument(
-        "--predictions-split",
-        dest="predicted_split",
-        metavar="SPLIT",
-        help="split, by name or file, in whose order the array was saved, if not that of the "
-        "shards",
-    )
-    parser.add_argument(
-        "--splits-dir", type=Path, help="folder of named splits, used instead of a download"
-    )
-
-
-def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the results."""
-    parser.add_argument(
-        "--output",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="files for the tables: .json, .csv or .md",
-    )
-    parser.add_argument(
-        "--per-drive", action="store_true", help="add a row for each drive to the tables"
-    )
-    parser.add_argument("--per-image", type=Path, help="CSV file for the metrics of each image")
-    parser.add_argument(
-        "--save-disparities",
-        type=Path,
-        metavar="FILE.npy",
-        help="file for the scaled disparities (N, h, w) in 1/m, in the order of the split",
-    )
 
 
 if __name__ == "__main__":

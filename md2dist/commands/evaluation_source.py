@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the functions import torch late: it takes seconds
 
     from md2dist.evaluation.depth import SamplePredictor
     from md2dist.evaluation.scalings import Origin
+    from md2dist.evaluation.training_overlap import TrainingData
 
 
 class Source(NamedTuple):
@@ -24,6 +25,7 @@ class Source(NamedTuple):
     title: dict[str, Any]  # named as in the JSON file
     words: list[str]  # the same in short, for the terminal
     origin: Origin
+    training: TrainingData
     predictor_for: Callable[[ShardDataset], SamplePredictor]  # checks that the shards fit
 
 
@@ -42,7 +44,7 @@ def open_model(arguments: argparse.Namespace, device: torch.device) -> Source:
     from md2dist.evaluation.flip_postprocess import with_flip_postprocess
     from md2dist.networks.precision import name_dtype
     from md2dist.prediction.predictor import frames_predictor
-    from md2dist.weights import find_model, load_model
+    from md2dist.weights import find_model, find_training_data, load_model
 
     if arguments.predicted_split is not None or arguments.quantity is not None:
         raise ConfigError(
@@ -75,12 +77,14 @@ def open_model(arguments: argparse.Namespace, device: torch.device) -> Source:
     }
     words = [title["dtype"], *["flip post-processing"] * arguments.flip_postprocess]
     words += [title["checkpoint"], *[f"step {step}"] * (step is not None)]
-    return Source(title, words, "stereo" if model.use_stereo else "mono", predictor_for)
+    origin = "stereo" if model.use_stereo else "mono"
+    return Source(title, words, origin, find_training_data(folder), predictor_for)
 
 
 def open_predictions(arguments: argparse.Namespace) -> Source:
     """Opens saved predictions, see `open_source`."""
     from md2dist.evaluation.saved_predictions import saved_predictor
+    from md2dist.evaluation.training_overlap import TrainingData
 
     if arguments.flip_postprocess or arguments.dtype != "auto":
         raise ConfigError(
@@ -103,4 +107,4 @@ def open_predictions(arguments: argparse.Namespace) -> Source:
         "predictions_are": quantity,
         "predictions_split": arguments.predicted_split,
     }
-    return Source(title, [title["predictions"]], quantity, predictor_for)
+    return Source(title, [title["predictions"]], quantity, TrainingData(), predictor_for)

@@ -53,13 +53,14 @@ def check_suffix(path: Path) -> None:
 
 
 def write_tables(
-    path: Path, title: Mapping[str, Any], tables: Sequence[Table], per_drive: bool
+    path: Path, heading: str, title: Mapping[str, Any], tables: Sequence[Table], per_drive: bool
 ) -> None:
     """Writes tables in the format that the suffix of a path names.
 
     Args:
         path: a file .json, .csv or .md.
-        title: what was scored, by name; in JSON and Markdown only.
+        heading: what was scored, for Markdown.
+        title: what was scored, by name, for JSON.
         tables: at least one.
         per_drive: whether to add a row for each drive.
 
@@ -79,7 +80,6 @@ def write_tables(
         )
         _write_csv(path, rows)
     else:
-        heading = ", ".join(f"{name} {value}" for name, value in title.items())
         text = f"{heading}\n\n{as_markdown(tables, per_drive)}\n"
         write_result(path, lambda file: file.write(text.encode()))
 

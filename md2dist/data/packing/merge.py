@@ -103,6 +103,7 @@ def _describe(plan: Plan, records: Sequence[ShardRecord]) -> tuple[Manifest, lis
     if not numbers:
         raise KittiDataError(f"nothing to pack; first reason: {late[0].reason}")
     sources = {name: file.sha256 for record in records for name, file in record.sources.items()}
+    drives = {sample.line.drive.rpartition("/")[2] for sample in plan.samples}
     manifest = Manifest(
         recipe=plan.recipe,
         shards=tuple(
@@ -112,6 +113,7 @@ def _describe(plan: Plan, records: Sequence[ShardRecord]) -> tuple[Manifest, lis
         skipped=(*plan.skipped, *late),
         versions=library_versions(),
         source_digest=digest_sources(sources),
+        drives=tuple(sorted(drives)),
     )
     return manifest, numbers
 

@@ -44,6 +44,7 @@ class _StoredManifest:
     skipped: Items[tuple[Label, Label]]
     versions: Annotated[dict[Label, Label], Field(max_length=100)]
     source_digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
+    drives: Items[Label] = field(default_factory=list)  # absent in those of earlier versions
 
     def __post_init__(self) -> None:
         if (self.recipe.height is None) != (self.recipe.width is None):
@@ -59,6 +60,7 @@ class Manifest:
     skipped: tuple[tuple[str, str], ...] = ()  # (line of the split, reason)
     versions: dict[str, str] = field(default_factory=dict)  # of libraries that affect the bytes
     source_digest: str = ""  # sha256 over all source files
+    drives: tuple[str, ...] = ()  # of the samples, sorted; empty if unknown
     digest: str = ""  # sha256 of index.json itself; set when read, never stored
 
     @cached_property
@@ -117,6 +119,7 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
                 skipped=tuple(stored.skipped),
                 versions=stored.versions,
                 source_digest=stored.source_digest,
+                drives=tuple(stored.drives),
                 digest=hashlib.sha256(content).hexdigest(),
             )
     except ValueError as error:
@@ -152,6 +155,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "recipe": recipe | {"split": make_printable(recipe["split"])},
         "versions": manifest.versions,
         "source_digest": manifest.source_digest,
+        "drives": list(map(make_printable, manifest.drives)),
         "skipped": [tuple(map(make_printable, line)) for line in manifest.skipped],
         "shards": [shard.as_json() for shard in manifest.shards],
     }
