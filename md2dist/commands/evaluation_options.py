@@ -38,7 +38,8 @@ def parse_arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="evaluate although the scaling does not fit the model, or it was trained on test drives",
+        help="evaluate although the scaling does not fit the model, or the model was trained on "
+        "drives of the test",
     )
     add_outputs(parser)
     parser.add_argument(

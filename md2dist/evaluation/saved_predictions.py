@@ -48,6 +48,8 @@ def saved_predictor(
         EvaluationError: if the file is damaged, of another shape or type, or does not fit.
         SplitError: if the list of samples cannot be read.
     """
+    if not path.exists():
+        raise EvaluationError(f"{path} does not exist; expected a file .npy or a folder")
     if path.is_dir():
         if predicted_split is not None:
             raise EvaluationError(
