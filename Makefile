@@ -23,8 +23,11 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 demo: $(READY)  ## Run the demo: render drives, pack, train, evaluate, draw a depth picture
 	python launch/demo.py --output demo_output
 
+STOPS := TERM to worker|all processes|timeout
 drill: $(READY)  ## Run the fault drill: inject faults into a training, report the steps lost
-	python tests/run_drill.py --output drill_output
+	python tests/run_drill.py --output drill_output/all
+	python tests/run_drill.py --output drill_output/stops --only "$(STOPS)" --repeats 5
+	python tests/run_drill.py --output drill_output/stops-4 --only "$(STOPS)" --repeats 5 --accumulation 4
 
 gpu-check: $(READY)  ## Run the numeric tests, a short training and benchmarks on the GPU
 	python tests/gpu_check.py --output gpu_check_output

@@ -18,6 +18,8 @@ from md2dist.errors import ConfigError
 from md2dist.storage.addresses import public_setting, public_text
 
 SMALLEST_SIZE = 64  # rows or columns; below, features of size 1 cannot be reflection-padded
+NETWORK_NAMES = ("encoder", "depth", "pose_encoder", "pose", "mask")
+MAX_PIXELS = 1 << 21  # of the networks' images, which bounds the memory of a stranger's run
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 NumLayers = Literal[18, 34, 50, 101, 152]
@@ -54,7 +56,8 @@ class NetworkConfig:
     pose_type: PoseType = "separate_resnet"  # pose network; shared: uses the depth encoder
     pose_num_layers: NumLayers | None = None  # depth of the pose encoder; null: num_layers
     weights: str = "imagenet"  # encoder weights: scratch, imagenet (torchvision), path or URL
-    init_from: str | None = None  # initial model: our checkpoint, or folder of the published files
+    init_from: str | None = None  # initial model: run, checkpoint, weights, or a published name
+    init_networks: tuple[str, ...] = ()  # networks read from init_from, [encoder,depth]; []: all
     use_sync_batchnorm: bool = False  # batch norm statistics over all ranks (published: one GPU)
     freeze_batchnorm: bool = False  # keep batch norm in eval mode (published: false)
 
@@ -202,6 +205,9 @@ def _check(config: Config) -> None:
             lower = max(SMALLEST_SIZE, size // 32 * 32)
             expected = f"a multiple of 32, >= {SMALLEST_SIZE}, e.g. {lower} or {lower + 32}"
             _refuse(key, expected, size)
+    if data.height * data.width > MAX_PIXELS:
+        expected = f"at most {MAX_PIXELS:,} pixels, e.g. 1088x1920"
+        _refuse("data.height", f"{expected}, with data.width={data.width}", data.height)
     offsets = data.frame_offsets
     if 0 in offsets or list(offsets) != sorted(set(offsets)):
         expected = "ascending distinct offsets without 0, e.g. [-1,1]"
@@ -226,6 +232,10 @@ def _check(config: Config) -> None:
             f"network.pose_num_layers={network.pose_num_layers} needs a pose encoder, but "
             f"network.pose_type={network.pose_type} has none of its own; remove one of the two"
         )
+    if unknown := set(network.init_networks).difference(NETWORK_NAMES):
+        _refuse("network.init_networks", f"names among {', '.join(NETWORK_NAMES)}", min(unknown))
+    if network.init_networks and network.init_from is None:
+        raise ConfigError("network.init_networks needs network.init_from, a checkpoint or weights")
     if config.precision.dtype == "fp16" and config.deepspeed.zero_stage > 0:
         raise ConfigError(
             f"precision.dtype=fp16 excludes deepspeed.zero_stage={config.deepspeed.zero_stage}: "

@@ -106,6 +106,8 @@ def prepare_output() -> None:
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command's ``main``; a user or file error is printed in one line, with exit code 2."""
     prepare_output()
+    # Torch then prints no stacks of C++ for a lost connection, which is an exception as well.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         try:
             main()

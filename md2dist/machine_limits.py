@@ -11,7 +11,7 @@ from md2dist.errors import MachineLimitError
 _SHARED_MEMORY = Path("/dev/shm")
 _CGROUP = Path("/sys/fs/cgroup")
 _MB = 1e6
-_FULL_MEMORY = (
+FULL_MEMORY = (
     "shared memory is full; set data.num_workers=0, or mount more of it at /dev/shm "
     "(docker run --shm-size)"
 )
@@ -22,8 +22,8 @@ _PROCESSES = (
 )
 _ERRORS = {errno.EMFILE: _FILES, errno.ENFILE: _FILES, errno.EAGAIN: _PROCESSES}
 _SIGNS = {  # in the messages of torch and C libraries, which have no exception types of their own
-    "shared memory": _FULL_MEMORY,
-    "unable to mmap": _FULL_MEMORY,
+    "shared memory": FULL_MEMORY,
+    "unable to mmap": FULL_MEMORY,
     "Too many open files": _FILES,
     "Resource temporarily unavailable": _PROCESSES,
     "can't start new thread": _PROCESSES,

@@ -2,14 +2,15 @@
 
     python tests/run_drill.py --output drill_output
 
-The launcher starts a short training, into which a fault is injected from outside at a random step.
-The same command is then started again for the next fault. An undisturbed run with the same settings
-gives the expected losses and final weights. Nothing in the training is patched.
+The launcher starts a short training, into which a fault is injected from outside, at a random
+moment. The same command is then started again for the next fault. An undisturbed run with the same
+settings gives the expected losses and final weights. Nothing in the training is patched.
 """
 
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -19,11 +20,13 @@ from typing import NamedTuple
 import torch
 from helpers.drill_faults import Fault, list_faults
 from helpers.running_job import ROOT, RunningJob
+from helpers.wandb_files import history_of, records_of
 
 from md2dist.runs.checkpoint_folder import find_checkpoint
 
 SAVE_EVERY = 5
 STEPS_PER_FAULT = 4 * SAVE_EVERY  # each start saves a checkpoint and runs until its fault
+LONGEST_STEP_S = 0.5
 SETTINGS = [
     "configs/stereo.yaml", "data.height=64", "data.width=96", "data.num_workers=1",
     "data.prefetch_batches=2", "network.weights=scratch", "precision.dtype=fp32",
@@ -58,17 +61,27 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the order and times of the faults"
     )
-    parser.add_argument("--only", default="", help="run only faults whose name contains this text")
+    parser.add_argument(
+        "--only", default="", help="run only faults whose name matches this regular expression"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="number of times that each fault is injected"
+    )
+    parser.add_argument(
+        "--accumulation", type=int, default=1, help="micro-batches per rank and step"
+    )
     options = parser.parse_args()
     output = options.output.resolve()
     if (output / "disturbed").exists():
         parser.exit(2, f"error: {output} contains an earlier drill; remove it\n")
     generator = random.Random(options.seed)
     shards = make_shards(output)
-    faults = [fault for fault in list_faults(shards) if options.only in fault.name]
+    faults = [fault for fault in list_faults(shards) if re.search(options.only, fault.name)]
+    faults *= options.repeats
     generator.shuffle(faults)
     max_steps = STEPS_PER_FAULT * (len(faults) + 1)
-    words = [*SETTINGS, f"data.train_shards={shards}", f"optim.max_steps={max_steps}"]
+    words = [*SETTINGS, f"data.train_shards={shards}", f"optim.max_steps={max_steps}",
+             f"optim.grad_accum_steps={options.accumulation}"]  # fmt: skip
     print(f"{len(faults)} faults, seed {options.seed}; starting with an undisturbed run")
     undisturbed, disturbed = output / "undisturbed", output / "disturbed"
     finish(RunningJob(undisturbed, [*words, "checkpoint.every_steps=null"]))
@@ -121,7 +134,7 @@ def inject(
     """Starts the run, injects the fault between two checkpoints, and checks the result."""
     start = max(find_position(run_dir), SAVE_EVERY)  # two checkpoints exist before the fault
     started = time.time()
-    job = RunningJob(run_dir, words, **dict(fault.environment))
+    job = RunningJob(run_dir, words, wrapper=fault.wrapper, **dict(fault.environment))
     fault_step = start - start % SAVE_EVERY + SAVE_EVERY + 1 + generator.randrange(SAVE_EVERY - 1)
 
     def has_reached_step() -> bool:
@@ -130,10 +143,11 @@ def inject(
 
     problems = []
     try:
-        job.wait_until(has_reached_step)
+        job.wait_until(has_reached_step, seconds=600)
+        time.sleep(generator.uniform(0, LONGEST_STEP_S))  # anywhere within a step
         injected = time.monotonic()
         fault.inject(job)
-        code, _ = job.wait_for_end(seconds=120)
+        code, _ = job.wait_for_end(seconds=300)
         happened = f"exit code {code} after {time.monotonic() - injected:.0f} s"
     except AssertionError:
         happened = "did not end"
@@ -148,12 +162,42 @@ def inject(
         problems.append(f"expected <= {allowed} lost steps")
     if status["status"] != fault.status:
         problems.append(f"expected status {fault.status}")
+    if was_saved:
+        problems += find_faults_of_output(job, status["step"])
+    if was_saved and fault.has_wandb:
+        problems += find_faults_of_wandb(run_dir, status["step"])
     is_same = now == {step: losses[step] for step in range(1, max(now) + 1)}
     if not is_same:
         problems.append("losses differ from those of the undisturbed run")
     message = f": {status['message']}" if "message" in status else ""
     happened = f"{status['status']}, {happened}{message}".replace(f"{run_dir.parent}/", "")
     return Outcome(fault.name, happened, num_lost, is_same, problems)
+
+
+def find_faults_of_output(job: RunningJob, step: int) -> list[str]:
+    """Lists what is wrong with the terminal output of a run that was stopped and saved."""
+    output, problems = job.output(), []
+    if f"saved at step {step}; the same command resumes" not in output:
+        problems.append("the last line is missing")
+    frames = [line for line in output.splitlines() if line.startswith('  File "')]
+    if any(
+        re.search("/(md2dist|launch|wandb)/", line) for line in frames if "deepspeed" not in line
+    ):
+        problems.append("a traceback of ours or W&B's")
+    return problems
+
+
+def find_faults_of_wandb(run_dir: Path, step: int) -> list[str]:
+    """Lists what is missing in W&B's offline file of the latest start."""
+    path = max((run_dir / "logs" / "wandb").glob("offline-run-*/*.wandb"))
+    records = records_of(path)
+    steps = [row["_step"] for row in history_of(records)]
+    problems = []
+    if not steps or steps != list(range(steps[0], step + 1)):
+        problems.append(f"W&B has steps {steps[:1]} to {steps[-1:]}")
+    if not any(record.HasField("exit") for record in records):
+        problems.append("W&B has no exit code")
+    return problems
 
 
 def find_position(run_dir: Path) -> int:

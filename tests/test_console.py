@@ -121,3 +121,27 @@ class LostTerminal(io.StringIO):
 def test_a_line_that_cannot_be_printed_is_no_error(monkeypatch, stream):
     monkeypatch.setattr(sys, "stderr", stream)
     print_error("shard 3 is damaged")
+
+
+LOSING = """
+import sys
+from datetime import timedelta
+from md2dist.console import run_command
+def main():
+    from torch.distributed import DistError, TCPStore
+    first = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    second = TCPStore("localhost", first.port, is_master=False, timeout=timedelta(seconds=20))
+    del first
+    try:
+        second.get("key")
+    except DistError as error:
+        sys.exit(3)
+run_command(main)
+"""
+
+
+@pytest.mark.slow
+def test_torch_adds_no_stacks_of_its_own_to_a_lost_connection():
+    with run(LOSING) as process:
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (3, "")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options import CommandParser, add_local_rank, add_overwrite
 from md2dist.console import run_command, write_line
-from md2dist.storage.results import prepare_file, write_json
+from md2dist.storage.results import holds_figures, prepare_file, write_json
 
 Row = dict[str, Any]
 
@@ -16,6 +16,7 @@ Row = dict[str, Any]
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
     parser = CommandParser(description=__doc__)
+    add_local_rank(parser)
     benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
 
     def add_benchmark(name: str, run: Callable, repeats: int, repeated: str) -> ArgumentParser:
@@ -25,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
         help_text = f"number of timed {repeated}"
         benchmark.add_argument("--repeats", type=int, default=repeats, help=help_text)
         benchmark.add_argument("--output", type=Path, help="JSON file for the figures")
+        add_overwrite(benchmark)
         return benchmark
 
     formats = add_benchmark("formats", time_formats, 5, "packings in each format")
@@ -93,7 +95,10 @@ def main() -> None:
     """Runs one benchmark and prints a Markdown table."""
     arguments = parse_arguments()
     if arguments.output:
-        prepare_file(arguments.output)
+        prepare_file(
+            arguments.output,
+            lambda path: arguments.overwrite or holds_figures(path, "benchmark"),
+        )
     figures = arguments.run(arguments)
     rows = figures if isinstance(figures, list) else [figures]
     write_line(f"| {' | '.join(rows[0])} |")

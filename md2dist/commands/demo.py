@@ -8,7 +8,7 @@ different world than the training drives.
 
 from __future__ import annotations
 
-import json
+import argparse
 import shlex
 import subprocess
 import sys
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 from md2dist.commands.options import CommandParser
 from md2dist.console import run_command, write_lines
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.errors import EvaluationError
+from md2dist.errors import ConfigError, EvaluationError
+from md2dist.storage.atomic import atomic_write
+from md2dist.storage.results import lock_folder, write_json
 from md2dist.storage.typed_json import Number, read_json
 from md2dist.synthetic.drives import split_lines
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # the functions import torch late: it takes seconds
 SIZE = ["--height", "64", "--width", "192"]
 RENDER = ["--width", "416", "--height", "128", "--processes", "2", "--overwrite"]
 SCAN_EVERY = 4  # frames
+MARK_NAME = ".md2dist-demo"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Figures:
 
 
 def main() -> None:
-    """Runs all stages and prints a summary."""
+    """Runs all stages in a folder that no other demo uses, and prints a summary."""
     parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--output", type=Path, default=Path("demo_output"), help="folder for all results"
@@ -51,6 +54,13 @@ def main() -> None:
         "overrides", nargs="*", metavar="key=value", help="settings that override configs/demo.yaml"
     )
     arguments = parser.parse_args()
+    with lock_folder(arguments.output):
+        claim_folder(arguments.output)
+        run_stages(arguments)
+
+
+def run_stages(arguments: argparse.Namespace) -> None:
+    """Renders, packs, trains, evaluates, predicts, and prints a summary."""
     from md2dist.evaluation.baselines import fit_constant, fit_row_profile
 
     start = time.monotonic()
@@ -76,8 +86,23 @@ def main() -> None:
         "picture": str(picture),
         "seconds": round(time.monotonic() - start, 1),
     }
-    (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_json(output / "summary.json", summary)
     write_lines("\n" + "\n".join(f"{name:20} {value}" for name, value in summary.items()))
+
+
+def claim_folder(output: Path) -> None:
+    """Marks the folder of a demo, whose files the next one replaces.
+
+    Raises:
+        ConfigError: if it holds files and no demo has marked it.
+    """
+    mark = output / MARK_NAME
+    if any(output.iterdir()) and not mark.exists():
+        raise ConfigError(
+            f"{output} holds files that are not of a demo and might be replaced; name a new folder "
+            "as --output"
+        )
+    mark.touch()
 
 
 def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) -> None:
@@ -99,7 +124,7 @@ def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) ->
             line for drive in drives for line in split_lines(drive, num_frames, offsets, sides)
         ]
         split = output / f"{name}.txt"
-        split.write_text("\n".join(lines[::step]) + "\n")
+        atomic_write(split, ("\n".join(lines[::step]) + "\n").encode())
         call(
             "pack", "--kitti-root", output / "kitti" / world,
             "--split", split, "--output", shards / name, "--samples-per-shard", 128,

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.evaluation_options import check_options, parse_arguments
+from md2dist.commands.evaluation_options import check_options, parse_arguments, prepare_outputs
 from md2dist.commands.evaluation_source import Source, open_source
 from md2dist.console import print_error, print_line, run_command, write_line, write_lines
 from md2dist.data.shards.dataset import ShardDataset
@@ -51,6 +51,8 @@ def main() -> None:
     with join_job() as (world, watchdog):
         with exit_on_all_ranks(world):
             check_options(arguments)
+            if world.is_main:
+                prepare_outputs(arguments)
             source, scalings, works = prepare(arguments, world)
         with exit_on_all_ranks(world):
             check_agreement(
@@ -110,10 +112,10 @@ def evaluate(
     watchdog: Watchdog,
 ) -> list[Table]:
     """Scores a folder of shards; each rank scores a part of the images."""
-    from md2dist.commands.disparity_output import saving_disparities
     from md2dist.distributed.agreement import exit_on_all_ranks
     from md2dist.distributed.world import gather_over_ranks
     from md2dist.evaluation.depth import EvaluationInterrupted, score_depth
+    from md2dist.evaluation.disparity_file import saving_disparities
     from md2dist.evaluation.tables import Table
 
     def is_stopping() -> bool:

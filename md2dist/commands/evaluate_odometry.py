@@ -8,18 +8,18 @@ It runs as a single process.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import add_checkpoint, add_dtype
-from md2dist.console import run_command
+from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_overwrite
+from md2dist.console import run_command, write_line, write_lines
 from md2dist.conventions import STEREO_FACTOR
-from md2dist.data.kitti.poses import format_poses, read_poses
+from md2dist.data.kitti.poses import format_poses, is_trajectory, read_poses
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, KittiDataError
-from md2dist.storage.results import prepare_file, write_json, write_result
+from md2dist.storage.results import holds_figures, prepare_file, write_json, write_result
 
 if TYPE_CHECKING:  # the functions import torch late: it takes seconds
     import numpy as np
@@ -49,8 +49,16 @@ class OdometryTitle(NamedTuple):
 def main() -> None:
     """Predicts all motions, prints a table and writes the requested files."""
     arguments = parse_arguments()
-    check_outputs([arguments.output, arguments.trajectory, arguments.plot])
+    # Late: they import torch, for seconds.
     from md2dist.evaluation.sequence import find_frames
+    from md2dist.prediction.image_files import is_marked
+
+    check_outputs(
+        (arguments.output, lambda path: holds_figures(path, "shard_digest")),
+        (arguments.trajectory, is_trajectory),
+        (arguments.plot, is_marked),
+        overwrite=arguments.overwrite,
+    )
 
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
@@ -59,16 +67,24 @@ def main() -> None:
     frames = find_frames(dataset)
     poses = read_poses_of(frames, arguments.poses)
     title, result = evaluate(arguments, dataset, frames, poses)
-    print(f"{describe(title, frames)}\n\n{result.report.as_markdown()}")
+    write_line(describe(title, frames))
+    write_lines(f"\n{result.report.as_markdown()}")
     write_files(arguments, title, result, str(frames))
 
 
-def check_outputs(paths: Sequence[Path | None]) -> None:
-    """Checks the paths of the result files before the computation."""
-    given = [path for path in paths if path is not None]
-    for path in given:
-        prepare_file(path)
-    if len({path.resolve() for path in given}) < len(given):
+def check_outputs(
+    *outputs: tuple[Path | None, Callable[[Path], bool]], overwrite: bool = False
+) -> None:
+    """Checks the paths of the result files before the computation.
+
+    Args:
+        *outputs: paths, each with a function that returns whether an existing file is a result.
+        overwrite: whether any file may be replaced.
+    """
+    given = [(path, is_ours) for path, is_ours in outputs if path is not None]
+    for path, is_ours in given:
+        prepare_file(path, (lambda path: True) if overwrite else is_ours)
+    if len({path.resolve() for path, _ in given}) < len(given):
         raise ConfigError("--output, --trajectory and --plot name the same file; use several")
 
 
@@ -121,7 +137,7 @@ def evaluate(
         checkpoint=str(arguments.checkpoint),
         checkpoint_folder=folder.name,
         step=step,
-        shards=arguments.shards,
+        shards=dataset.place,
         shard_digest=dataset.manifest.digest,
         poses=str(arguments.poses),
     )
@@ -155,9 +171,7 @@ def write_files(
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     add_checkpoint(parser)
     parser.add_argument(
         "--shards",
@@ -182,6 +196,7 @@ def parse_arguments() -> argparse.Namespace:
         "--trajectory", type=Path, help="text file for the predicted poses in KITTI's format"
     )
     parser.add_argument("--plot", type=Path, help="PNG file for a top view of both trajectories")
+    add_overwrite(parser)
     add_dtype(parser)
     parser.add_argument(
         "--batch-size", type=int, default=8, help="number of image pairs per forward pass"

@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_local_rank
+from md2dist.commands.options import (
+    CommandParser,
+    add_checkpoint,
+    add_dtype,
+    add_local_rank,
+    add_overwrite,
+)
 from md2dist.errors import ConfigError
 from md2dist.storage.results import prepare_file, refuse_address
 
@@ -62,7 +68,7 @@ def parse_arguments(description: str | None) -> argparse.Namespace:
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the model or of the saved predictions."""
     sources = parser.add_mutually_exclusive_group(required=True)
-    add_checkpoint(sources, required=False)
+    add_checkpoint(parser, sources)
     sources.add_argument(
         "--predictions",
         type=Path,
@@ -97,6 +103,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="files for the tables: .json, .csv or .md",
     )
+    add_overwrite(parser)
     parser.add_argument(
         "--per-drive", action="store_true", help="add a row for each drive to the tables"
     )
@@ -122,28 +129,39 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def check_options(arguments: argparse.Namespace) -> None:
-    """Checks the paths of all results before the computation, and options that belong together.
+    """Checks options that belong together.
 
     Raises:
-        ConfigError: if options do not fit each other.
-        ImageError: if a result cannot be written.
-        EvaluationError: if the suffix of a table names no format.
+        ConfigError: if they do not fit each other.
     """
-    from md2dist.evaluation.tables import check_suffix
-
-    for path in (*arguments.output, arguments.per_image, arguments.save_disparities):
-        if path:
-            prepare_file(path)
-    for path in arguments.output:
-        check_suffix(path)
     if (arguments.worst is None) != (arguments.pictures is None):
         raise ConfigError("--worst N and --pictures DIR belong together; pass both or none")
     if arguments.worst is not None and arguments.worst < 1:
         raise ConfigError(f"--worst {arguments.worst}: expected >= 1")
-    if arguments.pictures:
-        refuse_address(arguments.pictures)
     if arguments.save_disparities and len(arguments.shards) > 1:
         raise ConfigError(
             f"--save-disparities writes one file, but --shards names {len(arguments.shards)} "
             "folders; pass one"
         )
+
+
+def prepare_outputs(arguments: argparse.Namespace) -> None:
+    """Checks the paths of all results before the computation.
+
+    Raises:
+        ImageError: if a result cannot be written, or would replace a file of another origin; arrays
+            do not state theirs.
+        EvaluationError: if the suffix of a table names no format.
+    """
+    from md2dist.evaluation.tables import check_suffix, holds_tables
+
+    def may_replace(path: Path) -> bool:
+        return arguments.overwrite or holds_tables(path)
+
+    for path in (*arguments.output, arguments.per_image, arguments.save_disparities):
+        if path:
+            prepare_file(path, may_replace)
+    for path in arguments.output:
+        check_suffix(path)
+    if arguments.pictures:
+        refuse_address(arguments.pictures)

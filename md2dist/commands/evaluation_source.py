@@ -51,7 +51,7 @@ def open_model(arguments: argparse.Namespace, device: torch.device) -> Source:
             "--predictions-are and --predictions-split describe saved predictions; omit them with "
             "--checkpoint"
         )
-    folder, step = find_model(arguments.checkpoint)
+    folder, step = find_model(arguments.checkpoint, arguments.weights_dir)
     model = load_model(folder, device, arguments.dtype)
     predict = frames_predictor(model)
     if arguments.flip_postprocess:
@@ -86,9 +86,9 @@ def open_predictions(arguments: argparse.Namespace) -> Source:
     from md2dist.evaluation.saved_predictions import saved_predictor
     from md2dist.evaluation.training_overlap import TrainingData
 
-    if arguments.flip_postprocess or arguments.dtype != "auto":
+    if arguments.flip_postprocess or arguments.dtype != "auto" or arguments.weights_dir:
         raise ConfigError(
-            "--flip-postprocess and --dtype apply to the prediction of a model; omit them with "
+            "--flip-postprocess, --dtype and --weights-dir apply to a model; omit them with "
             "--predictions"
         )
     quantity = arguments.quantity or "disparity"

@@ -10,9 +10,10 @@ network.init_from.
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser, add_checkpoint
+from md2dist.commands.options import CommandParser, add_checkpoint, add_overwrite
 from md2dist.console import run_command, write_line
-from md2dist.storage.results import refuse_address
+from md2dist.errors import WeightsError
+from md2dist.storage.results import lock_folder, refuse_address
 
 
 def main() -> None:
@@ -20,12 +21,20 @@ def main() -> None:
     arguments = parse_arguments()
     # Late: they import torch, for seconds.
     from md2dist.weights import export_published, load_model
+    from md2dist.weights.layout import NETWORKS
     from md2dist.weights.published import describe_omissions
 
     refuse_address(arguments.output)
-    model = load_model(arguments.checkpoint)
-    for path in export_published(model, arguments.output):
-        write_line(path)
+    existing = [name for name in NETWORKS if (arguments.output / f"{name}.pth").exists()]
+    if existing and not arguments.overwrite:
+        raise WeightsError(
+            f"{arguments.output} has {existing[0]}.pth already; name another --output, or pass "
+            "--overwrite"
+        )
+    model = load_model(arguments.checkpoint, weights_dir=arguments.weights_dir)
+    with lock_folder(arguments.output):
+        for path in export_published(model, arguments.output):
+            write_line(path)
     for omission in describe_omissions(model):
         write_line(omission)
 
@@ -38,8 +47,9 @@ def parse_arguments() -> argparse.Namespace:
         "--output",
         type=Path,
         required=True,
-        help="folder for the files, which replace existing ones",
+        help="folder for the files",
     )
+    add_overwrite(parser)
     return parser.parse_args()
 
 

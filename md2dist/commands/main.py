@@ -9,7 +9,8 @@ from md2dist.console import prepare_output, print_line, run_command
 
 COMMANDS = (
     "download", "synthesize", "pack", "verify", "inspect",
-    "train", "evaluate", "evaluate-odometry", "predict", "export", "bench", "demo",
+    "train", "evaluate", "evaluate-odometry", "export-ground-truth", "predict", "benchmark",
+    "export", "bench", "demo",
 )  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def describe_commands() -> str:
     for name in COMMANDS:
         source = Path(__file__).with_name(f"{module_of(name)}.py").read_text()
         summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-        lines.append(f"  {name:19}{summary}")
+        lines.append(f"  {name:21}{summary}")
     lines += ["", "`md2dist COMMAND --help` describes the options of a command."]
     return "\n".join(lines) + "\n"
 

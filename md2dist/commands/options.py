@@ -44,14 +44,29 @@ class CommandParser(argparse.ArgumentParser):
         super().error(make_presentable(message))
 
 
-def add_checkpoint(parser: argparse._ActionsContainer, required: bool = True) -> None:
-    """Adds `--checkpoint`, a path for `load_model`."""
-    parser.add_argument(
+def add_checkpoint(
+    parser: argparse.ArgumentParser, alternatives: argparse._ActionsContainer | None = None
+) -> None:
+    """Adds `--checkpoint` and `--weights-dir`, paths for `load_model`.
+
+    Args:
+        parser: parser of a command.
+        alternatives: group of options of which one is required, to which `--checkpoint` belongs;
+            None: it is required itself.
+    """
+    (alternatives or parser).add_argument(
         "--checkpoint",
         type=Path,
-        required=required,
+        required=alternatives is None,
         help="run folder (its newest checkpoint), checkpoint folder such as "
-        "RUN/checkpoints/best, or folder of published weights",
+        "RUN/checkpoints/best, folder or file of weights, or name of a published model such as "
+        "mono+stereo_640x192, which is downloaded once (docs/model_zoo.md)",
+    )
+    parser.add_argument(
+        "--weights-dir",
+        type=Path,
+        help="folder with the archives or extracted folders of published models, used instead of "
+        "the network",
     )
 
 
@@ -63,6 +78,15 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="data type of the networks; auto: precision.dtype of the run (if auto: bf16 if "
         "this machine has bf16 instructions, else fp32), fp32 for published weights",
+    )
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Adds `--overwrite`, which lets results replace files that md2dist did not write."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace existing files of the same names, also those that md2dist did not write",
     )
 
 

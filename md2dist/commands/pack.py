@@ -21,6 +21,7 @@ from md2dist.data.kitti.roots import open_kitti
 from md2dist.data.packing.finished import find_finished
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import Plan, check_output, check_request, check_tasks, plan_samples
+from md2dist.data.packing.working_names import SKIPPED_NAME
 from md2dist.data.packing.writer import Progress, pack_shards
 from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe
@@ -82,11 +83,13 @@ def print_progress(progress: Progress, options: argparse.Namespace) -> None:
 def print_summary(manifest: Manifest, shards: Path) -> None:
     """Prints a summary of the packed shards and the next command."""
     megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
-    for line, reason in manifest.skipped:
-        write_line(f"skipped {line}: {reason}")
+    for drive in manifest.skipped:
+        write_line(f"skipped {drive}")
     write_line(
         f"{manifest.num_samples} samples in {len(manifest.shards)} shards, {megabytes:.1f} MB, "
-        f"{len(manifest.skipped)} skipped"
+        f"{manifest.num_skipped} skipped"
+        + f" (listed in {shards / SKIPPED_NAME})"
+        * bool(manifest.skipped)
     )
     write_line(f"next: {next_command(manifest.recipe, shards)}")
 
@@ -109,15 +112,9 @@ def next_command(recipe: Recipe, shards: Path) -> str:
     settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
     if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs
         settings.append(f"data.frame_offsets={list(recipe.frame_offsets)}".replace(" ", ""))
-    command = [
-        "deepspeed",
-        "-q",
-        "launch/train.py",
-        "--config",
-        f"configs/{config}.yaml",
-        *settings,
-    ]
-    return shlex.join(command)
+    program = Path("launch", "train.py")  # of a checkout
+    train = [str(program)] if program.is_file() else ["--module", "md2dist.commands.train"]
+    return shlex.join(["deepspeed", "-q", *train, "--config", f"configs/{config}.yaml", *settings])
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
@@ -160,7 +157,7 @@ def main() -> None:
         write_line(
             f"{output} holds this packing already, complete and unchanged: "
             f"{finished.num_samples} samples in {len(finished.shards)} shards, "
-            f"{len(finished.skipped)} skipped"
+            f"{finished.num_skipped} skipped"
         )
         return
     if not options.merge:

@@ -9,10 +9,11 @@ and NAME_picture.png (the image beside its disparity).
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype
-from md2dist.console import run_command, write_line
+from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_overwrite
+from md2dist.console import print_error, run_command, write_line
 from md2dist.conventions import STEREO_FACTOR
-from md2dist.prediction.image_files import find_images
+from md2dist.errors import ImageError
+from md2dist.prediction.image_files import find_images, refuse_foreign_results
 
 
 def main() -> None:
@@ -26,8 +27,10 @@ def main() -> None:
     from md2dist.weights import load_model
 
     images = find_images(arguments.input)
+    if not arguments.overwrite:
+        refuse_foreign_results(images, arguments.output, arguments.format)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(arguments.checkpoint, device, arguments.dtype)
+    model = load_model(arguments.checkpoint, device, arguments.dtype, arguments.weights_dir)
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     if arguments.scale == "auto" and not model.use_stereo:
         write_line("This model was trained without stereo: its depth is relative, not in metres.")
@@ -37,10 +40,26 @@ def main() -> None:
                 "coarse for them: use --format npy, or --scale FACTOR, for example the median "
                 "ratio that `md2dist evaluate` prints."
             )
+    unread: list[str] = []
+
+    def skip(error: ImageError) -> None:
+        print_error(str(error))
+        unread.append(str(error))
+
     for path in predict_files(
-        model, images, arguments.output, factor=factor, depth_format=arguments.format
+        model,
+        images,
+        arguments.output,
+        factor=factor,
+        depth_format=arguments.format,
+        on_unreadable=skip if len(images) > 1 else None,
     ):
         write_line(path)
+    if unread:
+        raise ImageError(
+            f"{len(unread)} of {len(images)} images could not be read and have no results; the "
+            "others are predicted"
+        )
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -51,6 +70,7 @@ def parse_arguments() -> argparse.Namespace:
         "--input", type=Path, required=True, help="image, or folder of PNG and JPEG images"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    add_overwrite(parser)
     parser.add_argument(
         "--format", choices=["png", "npy"], default="png", help="format of the depth files"
     )

@@ -81,6 +81,7 @@ def _guess_list(num_rows: int, dataset: ShardDataset) -> str | None:
         return None
     manifest = dataset.manifest
     split = manifest.recipe.split
-    if num_rows == len(dataset) + len(manifest.skipped) and split in PUBLISHED_SPLITS:
+    num_skipped = sum(drive.count for drive in manifest.skipped)
+    if num_rows == len(dataset) + num_skipped and split in PUBLISHED_SPLITS:
         return split
     return _LONGER_LISTS.get(split)

@@ -9,7 +9,7 @@ from md2dist.storage.addresses import public_address
 
 _PROTOCOLS: dict[GroundTruth, ProtocolName] = {"velodyne": "eigen", "annotated": "eigen_benchmark"}
 _PACK_COMMAND = (
-    "python shard_tools/make_shards.py --kitti-root DIR --split {split} --output DIR "
+    "md2dist pack --kitti-root DIR --split {split} --output DIR "
     "--ground-truth {ground_truth} --frame-offsets --no-stereo --order sequential"
 )
 

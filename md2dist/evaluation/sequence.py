@@ -13,7 +13,7 @@ from md2dist.errors import EvaluationError, PredictionError, ShardError
 
 MotionPredictor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _REMEDY = (
-    "expected a whole sequence, for example packed with `python shard_tools/make_shards.py "
+    "expected a whole sequence, for example packed with `md2dist pack "
     "--kitti-root DIR --split odom/test_09 --output DIR --frame-offsets 1 --no-stereo "
     "--order sequential`"
 )
@@ -44,7 +44,7 @@ def find_frames(dataset: ShardDataset) -> FrameRange:
     Raises:
         ShardError: if they are not the consecutive frames of one camera, each with the next one.
     """
-    folder, recipe = dataset.folder, dataset.manifest.recipe
+    folder, recipe = dataset.place, dataset.manifest.recipe
     if 1 not in recipe.frame_offsets:
         raise ShardError(f"{folder} lacks the next frame of each target; {_REMEDY}")
     if recipe.order != "sequential":
@@ -90,7 +90,7 @@ def predict_motions(
     for start in numbers[::batch_size]:
         batch = list(islice(samples, batch_size))
         for position, sample in enumerate(batch, start):
-            _check_place(sample, frames, position, dataset.folder)
+            _check_place(sample, frames, position, dataset.place)
         views = [torch.from_numpy(np.stack([s.frames[v] for s in batch])) for v in ("0", "+1")]
         motion = predict(*views).double().cpu().numpy()
         if not np.isfinite(motion).all():
@@ -102,7 +102,7 @@ def predict_motions(
     return np.concatenate(motions)
 
 
-def _check_place(sample: Sample, frames: FrameRange, position: int, folder: object) -> None:
+def _check_place(sample: Sample, frames: FrameRange, position: int, folder: str) -> None:
     info = sample.info
     expected = (frames.drive, frames.side, frames.first + position)
     if (info["drive"], info["side"], info["frame"]) != expected:

@@ -70,6 +70,6 @@ def _positions(transforms: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _aligned_error(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    # Both (n+1, 3) start at the origin, so no shift to a common start is needed.
+    """Compares positions (n+1, 3); both start at the origin, which is the common start."""
     scale = fit_scale(predicted, true)
     return float(np.sqrt(np.sum((scale * predicted - true) ** 2)) / len(true))

@@ -14,10 +14,12 @@ from md2dist.evaluation.depth_scores import (
     summarise,
     summarise_drives,
 )
-from md2dist.storage.results import write_json, write_result
+from md2dist.storage.results import holds_figures, write_json, write_result
 
 SUFFIXES = (".json", ".csv", ".md")
 ALL_DRIVES = "all"
+_LABELS = ("shards", "split", "protocol", "scaling")  # first columns of a CSV file
+_NUM_BYTES_OF_HEADER = 4096
 
 
 class Table(NamedTuple):
@@ -52,6 +54,19 @@ def check_suffix(path: Path) -> None:
         raise EvaluationError(f"{path} has no known suffix; expected {', '.join(SUFFIXES)}")
 
 
+def holds_tables(path: Path) -> bool:
+    """Returns whether a file holds tables or scores that this module wrote."""
+    if path.suffix.lower() == ".json":
+        return holds_figures(path, "shard_digest")
+    try:
+        with path.open("rb") as file:
+            start = file.read(_NUM_BYTES_OF_HEADER)
+    except OSError:
+        return False
+    header = ",".join(_LABELS) if path.suffix.lower() == ".csv" else "| abs_rel | sq_rel |"
+    return header.encode() in start
+
+
 def write_tables(
     path: Path, heading: str, title: Mapping[str, Any], tables: Sequence[Table], per_drive: bool
 ) -> None:
@@ -72,9 +87,7 @@ def write_tables(
         write_json(path, as_json(title, tables, per_drive))
     elif suffix == ".csv":
         rows = (
-            pick(table.labels(), "shards", "split", "protocol", "scaling")
-            | {"drive": drive}
-            | report.as_dict()
+            pick(table.labels(), *_LABELS) | {"drive": drive} | report.as_dict()
             for table in tables
             for drive, report in table.rows(per_drive).items()
         )
@@ -90,9 +103,8 @@ def write_scores(path: Path, tables: Sequence[Table]) -> None:
     Raises:
         ImageError: if the file cannot be written.
     """
-    labels = ("shards", "split", "protocol", "scaling")
     rows = (
-        pick(table.labels(), *labels) | score.as_dict()
+        pick(table.labels(), *_LABELS) | score.as_dict()
         for table in tables
         for score in table.scores
     )

@@ -1,5 +1,9 @@
 """Image files: finding images, writing depth and pictures."""
 
+import io
+import struct
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +13,18 @@ from PIL import Image
 from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.data.image_reader import IMAGE_SUFFIXES
 from md2dist.errors import ImageError
-from md2dist.storage.results import write_result
+from md2dist.storage.bounded import open_regular
+from md2dist.storage.results import refuse_address, write_result
 
 RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
+_MARK = b"tEXtSoftware\0md2dist"  # chunk of a PNG behind its header
+_HEADER = 33  # bytes
 
 
 def find_images(path: str | Path) -> list[Path]:
     """Lists one image, or the images of a folder sorted by name.
 
-    Subfolders and results of earlier predictions are skipped.
+    Subfolders, dot files and results of earlier predictions are skipped.
 
     Raises:
         ImageError: if the path does not exist or has no image, or if two images would have the same
@@ -32,9 +39,10 @@ def find_images(path: str | Path) -> list[Path]:
         file
         for file in path.iterdir()
         if file.suffix in IMAGE_SUFFIXES
-        and not file.stem.endswith(RESULT_ENDINGS)
+        and not file.name.startswith(".")  # e.g. ._NAME.png of macOS
         and file.is_file()
     )
+    found = [file for file in found if not _is_result(file)]
     if not found:
         raise ImageError(f"{path} has no image; expected files .png, .jpg, .jpeg")
     by_stem: dict[str, Path] = {}
@@ -47,12 +55,53 @@ def find_images(path: str | Path) -> list[Path]:
     return found
 
 
+def refuse_foreign_results(images: Sequence[Path], output: Path, depth_format: str) -> None:
+    """Checks that the results of some images replace only results of earlier predictions.
+
+    Raises:
+        ImageError: naming the first file that would be replaced and is none.
+    """
+    refuse_address(output)
+    for image in images:
+        kinds = {"_disparity": "png", "_picture": "png", "_depth": depth_format}
+        for ending, suffix in kinds.items():
+            path = output / f"{image.stem}{ending}.{suffix}"
+            if path.exists() and not _is_result(path):
+                raise ImageError(
+                    f"{path} exists, and is no result of a prediction; name another --output, or "
+                    "pass --overwrite"
+                )
+
+
+def _is_result(path: Path) -> bool:
+    """Returns whether a prediction wrote a file: a marked PNG, or the depth beside of one."""
+    if not path.stem.endswith(RESULT_ENDINGS):
+        return False
+    if path.suffix == ".npy":
+        path = path.with_name(f"{path.stem.removesuffix('_depth')}_disparity.png")
+    return is_marked(path)
+
+
+def is_marked(path: Path) -> bool:
+    """Returns whether a file is a PNG that `write_picture` wrote."""
+    try:
+        with open_regular(path) as file:
+            return _MARK in file.read(_HEADER + 2 * len(_MARK))
+    except OSError:
+        return False
+
+
 def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
-    """Writes depth (H, W) in m as 16-bit PNG in units of 1/256 m; it saturates at 255.996 m."""
+    """Writes depth (H, W) in m as 16-bit PNG, see `depth_levels`."""
+    write_picture(path, depth_levels(depth))
+
+
+def depth_levels(depth: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Converts depth (H, W) in m to units of 1/256 m; it saturates at 255.996 m."""
     levels = depth * DEPTH_UNITS_PER_METRE
     np.round(levels, out=levels)  # in place, since an image may have millions of pixels
     np.clip(levels, 1, 2**16 - 1, out=levels)
-    write_picture(path, levels.astype(np.uint16))
+    return levels.astype(np.uint16)
 
 
 def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:
@@ -61,5 +110,9 @@ def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    """Writes (H, W, 3) uint8 or (H, W) uint16 as PNG."""
-    write_result(path, lambda file: Image.fromarray(picture).save(file, format="PNG"))
+    """Writes (H, W, 3) uint8 or (H, W) uint16 as PNG, marked as a result of md2dist."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    chunk = struct.pack(">I", len(_MARK) - 4) + _MARK + struct.pack(">I", zlib.crc32(_MARK))
+    png = content.getbuffer()
+    write_result(path, lambda file: file.writelines((png[:_HEADER], chunk, png[_HEADER:])))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from md2dist.data.image_reader import read_image
-from md2dist.errors import PredictionError
+from md2dist.errors import ImageError, PredictionError
 from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
 from md2dist.prediction.image_files import (
@@ -64,6 +64,7 @@ def predict_files(
     *,
     factor: float = 1.0,
     depth_format: Literal["png", "npy"] = "png",
+    on_unreadable: Callable[[ImageError], object] | None = None,
 ) -> Iterator[Path]:
     """Predicts images and writes three files for each.
 
@@ -77,6 +78,8 @@ def predict_files(
         factor: factor of the depth; `STEREO_FACTOR` converts the depth of a model trained with
             stereo to metres. Monocular depth has no scale.
         depth_format: format of the depth file.
+        on_unreadable: called with the error of an image that cannot be read, which is skipped;
+            None: the error is raised.
 
     Yields:
         The depth file of each image, once all three are written.
@@ -87,13 +90,20 @@ def predict_files(
     """
     write_depth = write_depth_png if depth_format == "png" else write_depth_npy
     for path in images:
-        image = read_image(path)
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(error)
+            continue
         disparity = model.predict_image(image)
         depth_path = output / f"{path.stem}_depth.{depth_format}"
-        write_depth(depth_path, _scale(disparity, factor))
+        depth = scaled_depth(disparity, factor)
         coloured = colour_disparity(disparity)
         write_picture(output / f"{path.stem}_disparity.png", coloured)
         write_picture(output / f"{path.stem}_picture.png", np.hstack([np.array(image), coloured]))
+        write_depth(depth_path, depth)  # last: the pictures say that it is a result
         yield depth_path
 
 
@@ -102,8 +112,12 @@ def _to_images(frames: torch.Tensor, device: torch.device) -> torch.Tensor:
     return frames.to(device).permute(0, 3, 1, 2).float() / 255
 
 
-def _scale(disparity: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    """Converts scaled disparity in 1/m to depth."""
+def scaled_depth(disparity: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """Converts scaled disparity (H, W) in 1/m to depth.
+
+    Raises:
+        PredictionError: if a depth is not positive and finite.
+    """
     with np.errstate(over="ignore"):
         depth = factor / disparity
     if not (np.isfinite(depth) & (depth > 0)).all():

@@ -4,7 +4,7 @@ A checkpoint is written under a hidden name and published once it is complete.
 """
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from md2dist.runs.resume_state import ResumeState
 class CheckpointEngine(Protocol):
     """The part of a DeepSpeed engine that saves and loads."""
 
-    checkpoint_engine: Any  # writes a state dictionary to a path
+    checkpoint_engine: Any  # writes a state dictionary to a path, and reads it
 
     def save_checkpoint(
         self, save_dir: str, tag: str, client_state: dict[str, Any], save_latest: bool
@@ -82,15 +82,29 @@ def save_checkpoint(
     return folder / name_of(state.step)
 
 
-def load_checkpoint(engine: CheckpointEngine, checkpoint: Path) -> None:
+def load_checkpoint(
+    engine: CheckpointEngine, checkpoint: Path, contents: Mapping[str, dict[str, Any]]
+) -> None:
     """Loads weights, buffers and optimizer state into an engine; all ranks call it.
 
+    Args:
+        engine: a DeepSpeed engine. It would unpickle its files, and execute what is in them: so it
+            gets their contents instead.
+        checkpoint: the checkpoint's folder.
+        contents: contents of the files that this rank needs, by name.
+
     Raises:
-        CheckpointError: if DeepSpeed finds no checkpoint; it would continue with random weights.
+        CheckpointError: if DeepSpeed finds no checkpoint, in which case it would continue with
+            random weights, or requests another file.
     """
-    path, _ = engine.load_checkpoint(
-        str(checkpoint.parent), tag=checkpoint.name, load_lr_scheduler_states=False
-    )
+    reader = _Reader(engine.checkpoint_engine, contents)
+    engine.checkpoint_engine = reader
+    try:
+        path, _ = engine.load_checkpoint(
+            str(checkpoint.parent), tag=checkpoint.name, load_lr_scheduler_states=False
+        )
+    finally:
+        engine.checkpoint_engine = reader.wrapped
     if path is None:
         raise CheckpointError(f"DeepSpeed could not load {checkpoint}")
 
@@ -129,6 +143,22 @@ def _check_parts(partial: Path, state: ResumeState) -> None:
     found = len(list(partial.glob("*_optim_states.pt")))
     if found < expected:
         raise OSError(f"the optimizer states of {expected - found} ranks have not arrived")
+
+
+class _Reader:
+    """Wraps DeepSpeed's reader; hands out contents that have been read and checked."""
+
+    def __init__(self, wrapped: Any, contents: Mapping[str, dict[str, Any]]):
+        self.wrapped = wrapped
+        self._contents = contents
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+    def load(self, path: str, map_location: Any = None) -> dict[str, Any]:
+        if (name := Path(path).name) not in self._contents:
+            raise CheckpointError(f"DeepSpeed requests {path}, which has not been checked")
+        return dict(self._contents[name])
 
 
 class _Writer:

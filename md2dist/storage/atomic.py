@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_LONGEST_START = 200  # bytes of the final name that a temporary one begins with
+
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[BinaryIO]:
@@ -94,7 +96,9 @@ def set_aside(path: Path) -> Path:
 
 
 def _partial_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    """Returns a name of this writer's own, which is not too long where the final one is not."""
+    start = os.fsdecode(os.fsencode(path.name)[:_LONGEST_START])
+    return path.with_name(f".{start}.{uuid.uuid4().hex[:8]}")
 
 
 def _flush(path: Path) -> None:

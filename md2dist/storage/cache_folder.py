@@ -40,6 +40,22 @@ def make_cache_folder(folder: Path) -> None:
     (folder / TAG_NAME).write_bytes(_TAG)
 
 
+def user_cache_folder(name: str) -> Path:
+    """Returns a folder for downloads that are kept for good, such as ``~/.cache/md2dist/weights``.
+
+    Raises:
+        ConfigError: if this user has no home folder.
+    """
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise ConfigError(
+            f"{name} are cached in the home folder, but this user has none; set HOME or "
+            "XDG_CACHE_HOME"
+        ) from None
+    return Path(cache) / "md2dist" / name
+
+
 def default_cache_folder() -> Path:
     """Returns the user's cache below the system's folder for temporary files.
 

@@ -1,14 +1,20 @@
-"""Result files: their path is checked before the computation, and they are written atomically."""
+"""Result files: checked before the computation, written atomically, replacing only such files."""
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from md2dist.errors import ImageError
 from md2dist.storage.addresses import public_address
 from md2dist.storage.atomic import atomic_open
+from md2dist.storage.bounded import read_bounded
+from md2dist.storage.locks import try_lock
+
+_MAX_FIGURES = 1 << 24  # bytes
 
 
 def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
@@ -37,19 +43,65 @@ def refuse_address(path: Path) -> None:
         )
 
 
-def prepare_file(path: Path) -> None:
+def holds_figures(path: Path, key: str) -> bool:
+    """Returns whether a file is JSON of md2dist: an object, or a list of them, with a key."""
+    try:
+        content = json.loads(read_bounded(path, _MAX_FIGURES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    rows = content if isinstance(content, list) else [content]
+    return bool(rows) and all(isinstance(row, dict) and key in row for row in rows)
+
+
+def prepare_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True) -> None:
     """Checks the path of a result file before the computation, and creates its folder.
 
+    Args:
+        path: the file.
+        is_ours: returns whether an existing file is a result of md2dist, which is replaced.
+
     Raises:
-        ImageError: if it is a URL or a folder, or its folder cannot be created.
+        ImageError: if it is a URL, a folder, a device or a file of another origin, or its folder
+            cannot be created.
     """
     refuse_address(path)
     if path.is_dir():
         raise ImageError(f"{path} is a folder; expected the name of a file")
+    if path.exists() and not path.is_file():
+        raise ImageError(f"{path} is no regular file; expected the name of a file")
+    if path.exists() and not is_ours(path):
+        raise ImageError(
+            f"{path} exists, and is no such result of md2dist; name another --output, or pass "
+            "--overwrite"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Creates a folder of results, and keeps other commands that lock it out of it.
+
+    Raises:
+        ImageError: if another process has locked it, or it cannot be created.
+    """
+    refuse_address(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ImageError(f"{folder} cannot be written: {error.strerror or error}") from None
+    try:
+        if not try_lock(descriptor, required=False):
+            raise ImageError(
+                f"another process is writing to {folder}; wait until it ends, or name another "
+                "--output"
+            )
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_result(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -63,8 +63,16 @@ def parse_json(content: bytes | str, kind: type[_Kind]) -> _Kind:
 
 
 def parse_record(kind: type[_Kind], values: object) -> _Kind:
-    """Checks decoded JSON as `parse_json` does."""
-    return parse_json(json.dumps(values), kind)
+    """Checks plain values as `parse_json` does.
+
+    Raises:
+        ValueError: as `parse_json`, or if JSON cannot hold the values.
+    """
+    try:
+        text = json.dumps(values)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"it is no JSON: {error}") from None
+    return parse_json(text, kind)
 
 
 def read_json(

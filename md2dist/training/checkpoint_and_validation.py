@@ -20,7 +20,7 @@ from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.reporter import Reporter
 from md2dist.training.setup import RunSetup
 from md2dist.training.validation import validate
-from md2dist.weights.files import list_faults, list_not_finite
+from md2dist.weights.fit import list_faults, list_not_finite
 
 logger = logging.getLogger(__name__)
 

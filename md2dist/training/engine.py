@@ -8,14 +8,20 @@ import torch
 import torch.distributed as dist
 
 from md2dist.config import Config
+from md2dist.distributed.agreement import exit_on_all_ranks
 from md2dist.distributed.world import World
+from md2dist.errors import CheckpointError
 from md2dist.model import MonodepthModel
 from md2dist.records import Batch, StepOutput
-from md2dist.runs.checkpoint import CheckpointEngine
+from md2dist.runs.checkpoint import CheckpointEngine, load_checkpoint
+from md2dist.runs.checkpoint_folder import Checkpoint
+from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.deepspeed_config import make_deepspeed_config
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.sync_batchnorm import synchronise_batchnorm
+from md2dist.weights.files import read_weights
+from md2dist.weights.optimizer_state import check_moments, partition_name, read_partition
 
 
 class Engine(CheckpointEngine, Protocol):
@@ -83,3 +89,51 @@ def make_engine(
     for buffer in model.buffers():  # DeepSpeed broadcasts the parameters only
         dist.broadcast(buffer, src=0)
     return cast(Engine, engine), guard
+
+
+def load_states(engine: Engine, checkpoint: Checkpoint, world: World) -> None:
+    """Loads a checkpoint into the engine; all ranks call it.
+
+    DeepSpeed gets nothing but tensors that fit the engine's, and numbers of our own: no
+    hyperparameter of the optimizer comes from a file.
+
+    Raises:
+        WeightsError: if a file of this rank is damaged, or refers to code.
+        CheckpointError: if its content does not fit the engine.
+    """
+    with exit_on_all_ranks(world):
+        contents = _read_contents(engine, checkpoint, world)
+    load_checkpoint(engine, checkpoint.folder, contents)
+
+
+def _read_contents(engine: Engine, checkpoint: Checkpoint, world: World) -> dict[str, Any]:
+    """Reads the files of this rank, in the layout of DeepSpeed."""
+    import deepspeed
+
+    state, folder = checkpoint.state, checkpoint.folder
+    is_partitioned = state.zero_stage > 0
+    adam = engine.optimizer.optimizer if is_partitioned else engine.optimizer  # pyright: ignore
+    shapes = [weight.shape for group in adam.param_groups for weight in group["params"]]
+    groups = adam.state_dict()["param_groups"]
+    states = read_weights(folder / STATES_NAME)
+    content = {
+        "module": states["module"],
+        "dp_world_size": world.world_size,
+        "mp_world_size": 1,
+        "global_steps": state.step,
+        "skipped_steps": 0,  # DeepSpeed's count; the guard has its own
+    }
+    if not is_partitioned:
+        moments = check_moments(states.get("optimizer"), shapes, folder / STATES_NAME)
+        return {STATES_NAME: content | {"optimizer": {"state": moments, "param_groups": groups}}}
+    name = partition_name(world.rank)
+    part = read_partition(folder, world.rank)
+    moments = check_moments(part.optimizer, shapes, folder / name)
+    if part.weights.numel() > shapes[0].numel():
+        raise CheckpointError(f"{folder / name} is damaged: it has more weights than this rank")
+    optimizer = {
+        "base_optimizer_state": {"state": moments, "param_groups": groups},
+        "single_partition_of_fp32_groups": [part.weights],
+        "ds_version": deepspeed.__version__,
+    }
+    return {STATES_NAME: content, name: {"optimizer_state_dict": optimizer}}

@@ -169,6 +169,8 @@ def _is_other_start(key: str, before: Any, now: Any) -> bool:
     """Whether a change requests other initial weights; the same file may be at another path."""
     if key == "network.init_from":
         return now is not None and (before is None or Path(before) != Path(now))
+    if key == "network.init_networks":
+        return bool(now)
     return key == "network.weights" and "scratch" in (before, now)
 
 

@@ -19,14 +19,13 @@ from md2dist.distributed.job import join_job
 from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import World, cores_per_rank
 from md2dist.model import MonodepthModel
-from md2dist.runs.checkpoint import load_checkpoint
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.runs.wandb_mode import choose_mode
 from md2dist.storage.addresses import public_setting
 from md2dist.storage.open_store import is_url
-from md2dist.training.engine import make_engine
+from md2dist.training.engine import load_states, make_engine
 from md2dist.training.loop import choose_workers, train
 from md2dist.training.resolved_settings import annotate, describe
 from md2dist.training.resume_check import check_networks, describe_changes
@@ -82,7 +81,7 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
     setup = setup._replace(state=dataclasses.replace(setup.state, wandb_id=wandb_id))
     engine, guard = make_engine(model, config, setup.plan, world)
     if setup.checkpoint is not None:
-        load_checkpoint(engine, setup.checkpoint.folder)
+        load_states(engine, setup.checkpoint, world)
         guard.restore(setup.checkpoint.state.guard)
     log_start(config, setup, world)
     log.advance(setup.first_step)
@@ -110,7 +109,8 @@ def build_model(config: Config, setup: RunSetup, is_main: bool) -> MonodepthMode
     torch.manual_seed(config.seed)
     model = MonodepthModel.from_config(config)
     if is_main and setup.checkpoint is None:
-        initialise(model, config.network.weights, config.network.init_from)
+        network = config.network
+        initialise(model, network.weights, network.init_from, network.init_networks)
     elif is_main and setup.checkpoint is not None:
         # DeepSpeed's own loading would not report which weights do not fit.
         check_networks(model, setup.checkpoint.folder)

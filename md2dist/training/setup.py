@@ -66,7 +66,7 @@ def set_up_run(config: Config, topology: Topology = Topology()) -> RunSetup:
     if data.train_shards is None:
         raise ConfigError(
             "data.train_shards is not set; pass data.train_shards=DIR, a folder made by "
-            "`python shard_tools/make_shards.py --kitti-root KITTI --split SPLIT --output DIR`"
+            "`md2dist pack --kitti-root KITTI --split SPLIT --output DIR`"
         )
     train_set = _open_shards(data.train_shards, data)
     check_recipe(

@@ -1,160 +1,125 @@
-"""Weight files: reading them safely and checking that they fit a network."""
+"""Weight files: reading them without executing code of theirs."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
-from zipfile import ZipFile, is_zipfile
+from warnings import catch_warnings, simplefilter
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
 import torch
 
 from md2dist.errors import WeightsError
-from md2dist.networks.resnet import ARCHITECTURES, Bottleneck
+from md2dist.weights.file_kinds import describe_foreign, is_safetensors
+from md2dist.weights.numpy_numbers import NUMBERS
+
+StandIn = tuple[Callable, str]  # used for the class or function of this name in a file
 
 
-def read_weights(path: Path, use_mmap: bool = False) -> dict[str, Any]:
-    """Reads a dictionary written by `torch.save`, onto the CPU, without executing its code.
+def read_weights(
+    path: Path, use_mmap: bool = False, stand_ins: Sequence[StandIn] = ()
+) -> dict[str, Any]:
+    """Reads a dictionary written by `torch.save` or safetensors, onto the CPU.
+
+    Nothing in the file is executed. Numbers of NumPy become Python's.
 
     Args:
         path: the file.
         use_mmap: load tensors when they are used, without comparing the file with the checksums
             that torch wrote into it; not for files of torch < 1.6.
+        stand_ins: replacements for further classes that the file refers to.
 
     Raises:
-        WeightsError: if the file is missing or damaged, or is no such dictionary.
+        WeightsError: if the file is missing or damaged, refers to code, or is no such dictionary.
     """
     if not path.is_file():
         raise WeightsError(f"no weight file {path}; check the path")
     try:
+        if foreign := describe_foreign(path):
+            raise WeightsError(f"{path} is no weight file: it is {foreign}")
+        if is_safetensors(path):
+            return _read_safetensors(path)
         if not use_mmap and is_zipfile(path):
-            _check_crcs(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=use_mmap)
-    except Exception as error:  # a damaged pickle may raise any exception
-        reason = str(error).split("\n")[0]
+            _check_members(path)
+        with torch.serialization.safe_globals([*NUMBERS, *stand_ins]), catch_warnings():
+            simplefilter("ignore")  # torch on pickles of a protocol that it does not read
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=use_mmap)
+    except OSError as error:
         raise WeightsError(
-            f"{path} is damaged or not a weight file: {reason}; copy or download it again"
+            f"{path} cannot be read: {error.strerror or error}; check its permissions"
         ) from None
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged pickle may raise any exception
+        raise WeightsError(f"{path} {_explain(error)}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise WeightsError(f"{path} has no state dict; expected weights by name")
     return content
 
 
-def check_state_dict(state: dict[str, Any], expected: dict[str, torch.Tensor], path: Path) -> None:
-    """Compares names, shapes and types of weights with those of a network, and checks their values.
+def is_plain(value: Any, dtype: torch.dtype | None = None) -> bool:
+    """Whether a value is a dense tensor, whose numbers fill its memory without gaps or overlaps.
 
     Args:
-        state: weights of a file.
-        expected: weights of the network, under the file's names.
-        path: the file, for messages.
-
-    Raises:
-        WeightsError: naming the first entries that are missing, unexpected, or of another shape or
-            type, or that are not finite or negative variances once converted to the network's type.
+        value: anything.
+        dtype: expected type; None: any.
     """
-    shared = [name for name in expected if name in state]
-    misfits = {
-        "missing": [name for name in expected if name not in state],
-        "unexpected": [name for name in state if name not in expected],
-        "of another shape": [
-            f"{name} {_describe(state[name])} instead of {tuple(expected[name].shape)}"
-            for name in shared
-            if getattr(state[name], "shape", None) != expected[name].shape
-        ],
-    }
-    if any(misfits.values()):
-        raise WeightsError(
-            f"{path} does not fit this model: {list_faults(misfits)}; "
-            "it belongs to another network or configuration"
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return False
+    if value.is_quantized or value.is_meta or value.is_nested:
+        return False
+    is_last = value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
+    return (value.is_contiguous() or is_last) and dtype in (None, value.dtype)
+
+
+def describe_tensor(value: Any) -> str:
+    """Describes type, shape and layout of a value, for messages."""
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    layout = "" if is_plain(value) else "not dense "
+    return f"{layout}{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+
+
+def _explain(error: Exception) -> str:
+    """Explains an error of `torch.load`, whose own texts advise to execute the file's code."""
+    if match := re.search(r"GLOBAL (\S+)", str(error)):
+        return (
+            f"refers to {match[1][:80]}, which could run code; expected tensors by name, as "
+            "torch.save(model.state_dict(), PATH) writes"
         )
-    other_types = [
-        f"{name} {state[name].dtype}"
-        for name in shared
-        if not _converts(state[name], expected[name])
-    ]
-    if other_types:
-        faults = list_faults({"of another type": other_types})
-        raise WeightsError(f"{path} does not fit this model: {faults}; expected dense floats")
-    converted = {name: state[name].to(expected[name].dtype) for name in shared}
-    faults = {
-        "not finite": list_not_finite(converted),
-        "negative variances": [
-            name for name in shared if name.endswith("running_var") and (converted[name] < 0).any()
-        ],
-    }
-    if any(faults.values()):
-        raise WeightsError(f"{path} is damaged: {list_faults(faults)}; use other weights")
+    reason = str(error).partition("\n")[0]
+    if isinstance(error, UnpicklingError) or "weights_only" in reason:
+        reason = "its pickle cannot be read"
+    return f"is damaged or not a weight file: {reason}; copy or download it again"
 
 
-def list_not_finite(tensors: Mapping[str, Any]) -> list[str]:
-    """Lists the names of tensors with a NaN or infinity; a single transfer from their device."""
-    floats = {
-        name: tensor
-        for name, tensor in tensors.items()
-        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
-    }
-    flags = [torch.isfinite(tensor).all() for tensor in floats.values()]
-    are_finite = torch.stack(flags).tolist() if flags else []
-    return [name for name, is_finite in zip(floats, are_finite, strict=True) if not is_finite]
-
-
-def list_faults(kinds: dict[str, list[str]]) -> str:
-    """Returns number, kind and first names of faulty entries, given their names by kind."""
-    return "; ".join(
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for kind, names in kinds.items()
-        if names
-    )
-
-
-def check_num_layers(names: Collection[str], num_layers: int, path: Path) -> None:
-    """Raises a WeightsError if the weights of an encoder belong to a ResNet of another depth."""
-    found = find_num_layers(names)
-    if found is not None and found != num_layers:
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """Reads tensors, and the texts of the header that are settings, such as height."""
+    try:
+        from safetensors import safe_open  # pyright: ignore[reportMissingImports]
+    except ImportError:
         raise WeightsError(
-            f"{path} is a ResNet-{found}; this model is ResNet-{num_layers}: "
-            f"set network.num_layers={found}"
-        )
+            f"{path} is in the format safetensors; install the package safetensors to read it"
+        ) from None
+    with safe_open(path, framework="pt") as file:
+        names, settings = file.keys(), file.metadata() or {}
+        return {name: file.get_tensor(name) for name in names} | {
+            name: value for name, value in settings.items() if name not in names
+        }
 
 
-def find_num_layers(names: Collection[str]) -> int | None:
-    """Returns the depth of the ResNet with these parameter names; None if it is no ResNet."""
-    num_blocks = tuple(
-        len({name.split(".")[1] for name in names if name.startswith(f"layer{stage}.")})
-        for stage in (1, 2, 3, 4)
-    )
-    is_bottleneck = "layer1.0.conv3.weight" in names
-    for num_layers, (block, expected) in ARCHITECTURES.items():
-        if num_blocks == expected and is_bottleneck == (block is Bottleneck):
-            return num_layers
-    return None
-
-
-def strip_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Returns the entries whose names start with the prefix, without it."""
-    return {
-        name.removeprefix(prefix): entry for name, entry in state.items() if name.startswith(prefix)
-    }
-
-
-def _check_crcs(path: Path) -> None:
+def _check_members(path: Path) -> None:
     """Compares every member of a file with its CRC-32, which torch itself does not do.
 
     Raises:
-        BadZipFile: if one differs.
+        BadZipFile: if one differs, or is compressed: it may be larger than memory.
     """
     with ZipFile(path) as archive:
         for member in archive.infolist():
+            if member.compress_type != ZIP_STORED:
+                raise BadZipFile("its members are compressed, as torch does not write them")
             if member.CRC:  # 0 in files that torch wrote without checksums
                 with archive.open(member) as stream:
                     while stream.read(1 << 20):
                         pass
-
-
-def _converts(tensor: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Returns whether a tensor of a file holds plain numbers that its network can take over."""
-    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
-    is_number = not tensor.is_complex() and tensor.dtype != torch.bool
-    return is_plain and is_number and tensor.is_floating_point() >= expected.is_floating_point()
-
-
-def _describe(entry: Any) -> str:
-    return str(tuple(entry.shape)) if isinstance(entry, torch.Tensor) else type(entry).__name__

@@ -1,7 +1,6 @@
 """ImageNet weights for the encoders: from a file, from a pinned URL, or torchvision's own."""
 
 import re
-import sys
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,15 +8,14 @@ from urllib.request import url2pathname
 
 import torch
 from torch import hub
-from tqdm import tqdm
 
 from md2dist.errors import DownloadError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.resnet import ResNetEncoder
-from md2dist.storage.download import download
 from md2dist.storage.hashing import hash_file
-from md2dist.storage.retries import INTERACTIVE
-from md2dist.weights.files import check_num_layers, check_state_dict, read_weights
+from md2dist.weights.download import download_visibly
+from md2dist.weights.files import read_weights
+from md2dist.weights.fit import check_num_layers, check_state_dict, is_number, tidy
 
 TORCHVISION_SHA256 = {  # of IMAGENET1K_V1; the files' names end with the first 8 digits
     18: "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
@@ -61,8 +59,10 @@ def _load_encoder(encoder: ResNetEncoder, source: str) -> None:
         )
     state = {
         name: tensor
-        for name, tensor in read_weights(path).items()
-        if name not in ("fc.weight", "fc.bias") and not name.endswith("num_batches_tracked")
+        for name, tensor in tidy(read_weights(path), path).items()
+        if name not in ("fc.weight", "fc.bias")
+        and not name.endswith("num_batches_tracked")
+        and not is_number(tensor)
     }
     check_num_layers(state, encoder.num_layers, path)
     _fill_encoder(encoder, state, path)
@@ -104,18 +104,8 @@ def _fetch(url: str) -> Path:
         _check_local(target, digest[1])
         return target
     check = partial(_check_digest, expected=digest[1])
-    is_silent = not sys.stderr.isatty()
     try:
-        with tqdm(desc=target.name, unit="B", unit_scale=True, disable=is_silent) as bar:
-            download(
-                address,
-                target,
-                check,
-                max_bytes=_MAX_BYTES,
-                wait=True,
-                retry_policy=INTERACTIVE,
-                on_bytes=bar.update,
-            )
+        download_visibly(address, target, check, max_bytes=_MAX_BYTES)
     except DownloadError as error:
         raise WeightsError(
             f"{error}; or set network.weights=scratch, or to the path of a file that you copied "

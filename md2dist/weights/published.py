@@ -1,68 +1,68 @@
-"""Published weight files: layout, import and export."""
+"""Published weights: import, export, and the model that they belong to."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
+from md2dist.networks.depth_decoder import NUM_SCALES
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.storage.atomic import atomic_open
-from md2dist.weights.files import (
-    check_num_layers,
-    check_state_dict,
-    find_num_layers,
-    read_weights,
-    strip_prefix,
+from md2dist.weights.fit import check_num_layers, check_state_dict, find_num_layers, strip_prefix
+from md2dist.weights.layout import (
+    CLASSIFIER,
+    POSE_NETWORKS,
+    SETTINGS,
+    networks_of,
+    published_names,
 )
-
-POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models trained on stereo alone
-NETWORKS = ("encoder", "depth", *POSE_NETWORKS)
-SETTINGS = ("height", "width", "use_stereo")  # plain values, in encoder.pth only
-CLASSIFIER = ("encoder.fc.weight", "encoder.fc.bias")  # in both encoders' files, unused
-
-_PREFIXES = {  # ours -> published, in the order of the files
-    "encoder": {"": "encoder."},
-    "depth": {
-        f"{stage}.{level}.": f"decoder.{2 * level + position}.conv.conv."
-        for level in range(5)
-        for position, stage in enumerate(("before", "after"))
-    }
-    | {f"heads.{scale}.": f"decoder.{10 + scale}.conv." for scale in range(4)},
-    "pose_encoder": {"": "encoder."},
-    "pose": {"squeeze.": "net.0.", "conv1.": "net.1.", "conv2.": "net.2.", "head.": "net.3."},
-}
+from md2dist.weights.published_source import PublishedWeights
 
 
-def import_published(model: MonodepthModel, folder: str | Path) -> None:
-    """Loads the published files of all networks of the model, or none of them if one fails.
+def import_published(model: MonodepthModel, path: str | Path, networks: Sequence[str] = ()) -> None:
+    """Loads the published weights of all networks of the model, or none of them if one fails.
 
     Args:
-        model: receives the weights; its predictive mask, if any, is unchanged.
-        folder: has encoder.pth and depth.pth, and pose_encoder.pth and pose.pth if the model has a
-            pose network.
+        model: receives the weights; networks without a published file are unchanged: a predictive
+            mask, a pose network other than the separate one.
+        path: as for `PublishedWeights`; has encoder and depth, and pose_encoder and pose if the
+            model has a pose network.
+        networks: the networks of the model to load; empty: all.
 
     Raises:
         WeightsError: if a file is missing, damaged, or of another network.
     """
+    fill_model(model, PublishedWeights(Path(path)), networks)
+
+
+def fill_model(
+    model: MonodepthModel, weights: PublishedWeights, networks: Sequence[str] = ()
+) -> None:
+    """Loads weights that are open already; see `import_published`."""
+    found = networks_of(model)
+    if without_file := [name for name in networks if name not in found]:
+        raise WeightsError(f"{weights.path} has no {without_file[0]}: it is not published")
+    if not networks:
+        _check_pose_files(model, weights)
     states = {}
-    for name, network in _networks_of(model).items():
-        path, own = Path(folder) / f"{name}.pth", network.state_dict()
-        state = read_weights(path)
-        if name == "encoder" and state.get("use_stereo"):
-            _check_pose_files(model, Path(folder))
+    for name, network in found.items():
+        if networks and name not in networks:
+            continue
+        path, own, state = weights.file(name), network.state_dict(), weights.state(name)
         if isinstance(network, ResNetEncoder):
             check_num_layers(strip_prefix(state, "encoder."), network.num_layers, path)
-            state = {key: state[key] for key in state if key not in (*CLASSIFIER, *SETTINGS)}
+            state = {key: state[key] for key in state if key not in SETTINGS}
         names = published_names(name, own)
-        check_state_dict(state, {names[key]: own[key] for key in names}, path)
-        states[name] = {key: state[names[key]] for key in names}
+        if name == "depth" and len(model.depth.heads) < NUM_SCALES:
+            state = {key: state[key] for key in state if key in names.values()}
+        state = check_state_dict(state, {names[key]: own[key] for key in names}, path)
+        states[name] = {key: state.get(names[key], own[key]) for key in names}
     for name, state in states.items():
         model.get_submodule(name).load_state_dict(state)
 
@@ -82,7 +82,7 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
             the model has none, or a weight is not finite.
         OSError: if writing fails.
     """
-    folder, networks = Path(folder), _networks_of(model)
+    folder, networks = Path(folder), networks_of(model)
     if (folder / "checkpoints").is_dir() or (folder / STATES_NAME).exists():
         raise WeightsError(
             f"{folder} is the folder of a run or a checkpoint, and would refer to these files from "
@@ -107,8 +107,15 @@ def describe_omissions(model: MonodepthModel) -> list[str]:
     """Lists, as sentences, what the published files of a model omit."""
     loss, published = model.loss_config, LossConfig()
     messages = []
+    if (num_scales := len(model.depth.heads)) < NUM_SCALES:
+        messages.append(
+            f"The heads of scales {num_scales} to {NUM_SCALES - 1} are omitted: the weights that "
+            "were read have none. Training from these files is refused."
+        )
     if loss.use_predictive_mask:
         messages.append("The predictive mask is omitted: the published files have no place for it.")
+    if model.frame_offsets and model.network_config.pose_type != "separate_resnet":
+        messages.append("The pose network is omitted: the published files have no place for it.")
     if (loss.min_depth, loss.max_depth) != (published.min_depth, published.max_depth):
         messages.append(
             f"loss.min_depth={loss.min_depth:g} and loss.max_depth={loss.max_depth:g} are "
@@ -118,50 +125,42 @@ def describe_omissions(model: MonodepthModel) -> list[str]:
     return messages
 
 
-def published_names(network: str, names: Collection[str]) -> dict[str, str]:
-    """Maps a network's own names to the published ones, in the order of the published file.
-
-    Args:
-        network: ``encoder``, ``depth``, ``pose_encoder`` or ``pose``.
-        names: the keys of the network's state dict.
-    """
-    return {
-        name: published + name.removeprefix(ours)
-        for ours, published in _PREFIXES[network].items()
-        for name in names
-        if name.startswith(ours)
-    }
-
-
-def is_published(folder: Path) -> bool:
-    """Whether a folder is one of published files."""
-    return (folder / "encoder.pth").exists() or (folder / "depth.pth").exists()
-
-
-def describe_published(folder: Path) -> list[str]:
-    """Reads the settings of the model from published files.
+def describe_published(weights: PublishedWeights) -> list[str]:
+    """Reads the settings of the model from published weights.
 
     Returns:
-        Overrides for `load_config`; the precision is float32, as published.
+        Overrides for `load_config`; the precision is float32, as published. Without files of a pose
+        network, they are those of a stereo model.
 
     Raises:
-        WeightsError: if encoder.pth is missing, damaged, or not the encoder of a published model.
+        WeightsError: if the weights of the encoder are missing, damaged, or not those of a
+            published model.
     """
-    path = folder / "encoder.pth"
-    state = read_weights(path)
-    num_layers = find_num_layers(strip_prefix(state, "encoder."))
-    lacking = [key for key in SETTINGS if not isinstance(state.get(key), int)]
-    if num_layers is None or lacking:
-        what = f"no valid {', '.join(lacking)}" if lacking else "not the layers of a ResNet"
-        raise WeightsError(f"{path} has {what}; expected the encoder of a published model")
-    has_pose = any((folder / f"{name}.pth").exists() for name in POSE_NETWORKS)
-    is_stereo_only = state["use_stereo"] and not has_pose
+    num_layers = find_num_layers(strip_prefix(weights.state("encoder"), "encoder."))
+    if num_layers is None:
+        raise WeightsError(
+            f"{weights.file('encoder')} has not the layers of a ResNet; expected the encoder of a "
+            "published model"
+        )
+    settings = weights.settings()
+    has_pose = any(map(weights.has, POSE_NETWORKS))
     return [
         f"network.num_layers={num_layers}",
-        f"data.frame_offsets={'[]' if is_stereo_only else '[-1,1]'}",
-        *(f"data.{key}={state[key]}" for key in SETTINGS),
+        f"data.frame_offsets={'[-1,1]' if has_pose else '[]'}",
+        f"data.use_stereo={str(bool(settings['use_stereo']) or not has_pose).lower()}",
+        f"data.height={settings['height']}",
+        f"data.width={settings['width']}",
         "precision.dtype=fp32",
     ]
+
+
+def drop_missing_heads(model: MonodepthModel, weights: PublishedWeights) -> None:
+    """Removes the heads of coarse scales that the weights lack: only training uses them."""
+    state = weights.state("depth")
+    for scale in range(1, NUM_SCALES):
+        if f"decoder.{10 + scale}.conv.weight" not in state:
+            del model.depth.heads[scale:]
+            return
 
 
 def _check_finite(model: MonodepthModel) -> None:
@@ -173,19 +172,14 @@ def _check_finite(model: MonodepthModel) -> None:
         )
 
 
-def _networks_of(model: MonodepthModel) -> dict[str, nn.Module]:
-    children = dict(model.named_children())
-    return {name: children[name] for name in NETWORKS if name in children}
-
-
-def _check_pose_files(model: MonodepthModel, folder: Path) -> None:
-    """Refuses files of a stereo model, which has no pose network, for a model that has one."""
-    expected = [f"{name}.pth" for name in POSE_NETWORKS if name in _networks_of(model)]
-    if expected and not any((folder / name).exists() for name in expected):
+def _check_pose_files(model: MonodepthModel, weights: PublishedWeights) -> None:
+    """Refuses weights without a pose network for a model that has one."""
+    if "pose" in networks_of(model) and not any(map(weights.has, POSE_NETWORKS)):
         raise WeightsError(
-            f"{folder} has no pose network (it was trained on stereo alone), but this model "
-            f"has one: expected {' and '.join(expected)}; set data.frame_offsets=[] "
-            "data.use_stereo=true, or use other weights"
+            f"{weights.path} has no pose network (as after training on stereo alone), but this "
+            f"model has one: expected {' and '.join(f'{name}.pth' for name in POSE_NETWORKS)}; set "
+            "data.frame_offsets=[] data.use_stereo=true, or train from the other networks with "
+            "network.init_networks=[encoder,depth], or use other weights"
         )
 
 

@@ -1,10 +1,8 @@
 """Weights in the checkpoints of a run, as DeepSpeed writes them."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from md2dist.errors import CheckpointError, WeightsError
 from md2dist.model import MonodepthModel
@@ -17,14 +15,15 @@ from md2dist.runs.checkpoint_names import (
     read_latest,
 )
 from md2dist.runs.resume_state import ResumeState
-from md2dist.weights.files import (
+from md2dist.weights.files import describe_tensor, is_plain, read_weights
+from md2dist.weights.fit import (
     check_num_layers,
     check_state_dict,
     list_faults,
     list_not_finite,
-    read_weights,
     strip_prefix,
 )
+from md2dist.weights.optimizer_state import check_optimizer
 
 
 def resolve_checkpoint(path: Path) -> Path:
@@ -33,6 +32,8 @@ def resolve_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: if the path is neither, or the run's newest checkpoint is missing.
     """
+    if path.name in (STATES_NAME, MANIFEST_NAME):
+        path = path.parent
     if is_checkpoint(path):
         return path
     folder = path / "checkpoints"
@@ -40,7 +41,7 @@ def resolve_checkpoint(path: Path) -> Path:
     if latest is None:
         raise CheckpointError(
             f"{path} is neither a run (checkpoints/latest), nor a checkpoint ({STATES_NAME}), nor "
-            "a folder of published weights (encoder.pth, depth.pth); check the path"
+            "published weights (a folder with encoder.pth and depth.pth, or a file); check the path"
         )
     if not is_checkpoint(folder / latest):
         raise CheckpointError(
@@ -89,16 +90,19 @@ def check_states(checkpoint: Checkpoint) -> None:
     Raises:
         WeightsError: if its file cannot be read, or a weight or running statistic is not finite.
         CheckpointError: if its file is not one of DeepSpeed's, or its resume state is another one
-            than that of the manifest, or the state of its optimizer is not a number.
+            than that of the manifest, or the state of its optimizer does not fit its weights.
     """
     path = checkpoint.folder / STATES_NAME
     states = read_weights(path, use_mmap=True)
-    if any(tensor.nbytes > path.stat().st_size for tensor in _tensors_in(states)):
-        raise CheckpointError(f"{path} is damaged: a tensor is larger than the file")
-    if faults := list_not_finite(_module_of(states, path)):
+    module = _module_of(states, path)
+    for name, tensor in module.items():
+        if not is_plain(tensor):
+            raise CheckpointError(
+                f"{path} is damaged: {name} is {describe_tensor(tensor)}, expected dense numbers"
+            )
+    if faults := list_not_finite(module):
         raise WeightsError(f"{path} is damaged: {list_faults({'not finite': faults})}")
-    if any(tensor.isnan().any() for tensor in _tensors_in(states.get("optimizer"))):
-        raise CheckpointError(f"{path} is damaged: the state of the optimizer has NaN")
+    check_optimizer(checkpoint, states, module)
     if "step" in states:
         try:
             is_same = ResumeState.from_json(states) == checkpoint.state
@@ -121,12 +125,15 @@ def list_networks(checkpoint: Path) -> list[str]:
     return list(dict.fromkeys(map(_network_of, _read_module(checkpoint))))
 
 
-def import_checkpoint(model: MonodepthModel, checkpoint: Path) -> None:
+def import_checkpoint(
+    model: MonodepthModel, checkpoint: Path, networks: Sequence[str] = ()
+) -> None:
     """Loads the weights of the model's networks; others in the checkpoint are ignored.
 
     Args:
         model: receives the weights.
         checkpoint: the checkpoint's folder.
+        networks: the networks of the model to load; empty: all.
 
     Raises:
         WeightsError: if the file is damaged, or of another network.
@@ -135,10 +142,11 @@ def import_checkpoint(model: MonodepthModel, checkpoint: Path) -> None:
     path = checkpoint / STATES_NAME
     state = _read_module(checkpoint)
     check_num_layers(strip_prefix(state, "encoder."), model.encoder.num_layers, path)
-    networks = [name for name, _ in model.named_children()]
+    networks = networks or [name for name, _ in model.named_children()]
+    own = model.state_dict()
     state = {key: state[key] for key in state if _network_of(key) in networks}
-    check_state_dict(state, model.state_dict(), path)
-    model.load_state_dict(state)
+    check_state_dict(state, {key: own[key] for key in own if _network_of(key) in networks}, path)
+    model.load_state_dict(own | state)
 
 
 def _read_module(checkpoint: Path) -> dict[str, Any]:
@@ -148,18 +156,9 @@ def _read_module(checkpoint: Path) -> dict[str, Any]:
 
 def _module_of(states: dict[str, Any], path: Path) -> dict[str, Any]:
     state = states.get("module")
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise CheckpointError(f"{path} has no weights under the key `module`; is it complete?")
     return state
-
-
-def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Yields the tensors in nested dictionaries and lists."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors_in(part)
 
 
 def _network_of(key: str) -> str:

@@ -9,7 +9,7 @@ from md2dist.evaluation.training_overlap import TrainingData
 from md2dist.runs.checkpoint_manifest import read_manifest
 from md2dist.runs.checkpoint_names import CONFIG_NAME
 from md2dist.storage.open_store import is_url
-from md2dist.weights.published import is_published
+from md2dist.weights.published_source import is_published
 
 
 def find_training_data(folder: Path) -> TrainingData:
@@ -19,7 +19,7 @@ def find_training_data(folder: Path) -> TrainingData:
     they are still in their local folder, unchanged.
 
     Args:
-        folder: a checkpoint or a folder of published weights, as `find_model` returns it.
+        folder: the checkpoint, or published weights, as `find_model` returns it.
 
     Returns:
         Split and drives; empty where unknown, as for published weights.

@@ -30,7 +30,7 @@ def test_every_command_of_the_folder_is_listed_with_its_description():
     assert {*modules, "main", "options", "__init__"} == set(files)
     listed = program.describe_commands()
     for module, name in modules.items():
-        assert f"  {name:19}{first_line(files[module])}\n" in listed
+        assert f"  {name:21}{first_line(files[module])}\n" in listed
 
 
 @pytest.mark.parametrize("program_file", PROGRAMS, ids=lambda path: path.name)

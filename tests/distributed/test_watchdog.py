@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from md2dist import machine_limits
+
 pytestmark = pytest.mark.slow
 
 STANDING_STILL = """
@@ -71,16 +73,27 @@ from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import init_distributed
 with Watchdog(init_distributed()) as watchdog:
     watchdog.report_to(Path(sys.argv[1]), on_failure=print)
-    open("/nowhere/file")
+    exec(sys.argv[2])
 """
+FULL_MEMORY = """raise RuntimeError('''Caught RuntimeError in DataLoader worker process 0.
+RuntimeError: unable to allocate shared memory(shm) for file </torch_1>: No space left''')"""
 
 
-def test_an_error_of_a_file_is_one_line_and_its_stack_is_in_the_log(tmp_path):
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("open('/nowhere/file')", "/nowhere/file: No such file or directory\n"),
+        (FULL_MEMORY, machine_limits.FULL_MEMORY + "\n"),
+    ],
+)
+def test_an_error_of_a_file_or_a_limit_is_one_line_and_its_stack_is_in_the_log(
+    tmp_path, action, message
+):
     log = tmp_path / "rank-0.log"
-    command = [sys.executable, "-c", FAILING, str(log)]
+    command = [sys.executable, "-c", FAILING, str(log), action]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: /nowhere/file: No such file or directory\n"
-    assert done.stdout == "/nowhere/file: No such file or directory\n"
+    assert done.stderr == "error: " + message
+    assert done.stdout == message
     assert "Traceback" in log.read_text()

@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -135,9 +136,10 @@ def test_a_model_that_saw_the_true_motions_has_no_error(sequence):
     full[:, :3] = poses
     true = torch.from_numpy(motions_of(full))
     true[:, :3, 3] *= 0.1
-    true = iter(true)
+    true, pairs = iter(true), []
 
     def predict(first, second):
+        pairs.extend(zip(first, second, strict=True))
         assert first.shape == second.shape == (len(first), 64, 96, 3)
         assert first.dtype == torch.uint8
         return torch.stack([next(true) for _ in first])
@@ -146,6 +148,17 @@ def test_a_model_that_saw_the_true_motions_has_no_error(sequence):
     report = evaluate_odometry(motions, poses).report
     assert report.fitted_scale == pytest.approx(10)
     np.testing.assert_allclose([report.snippet_ate_mean, report.ate_sim3], 0, atol=1e-6)
+    for (_, second), (first, _) in itertools.pairwise(pairs):
+        np.testing.assert_array_equal(second, first)
+
+
+def test_the_pose_network_gets_both_frames_in_temporal_order(weights):
+    model = load_model(weights)
+    frames = torch.randint(0, 256, (2, 3, 64, 96, 3), dtype=torch.uint8)
+    images = frames.permute(0, 1, 4, 2, 3) / 255
+    torch.testing.assert_close(
+        motion_predictor(model)(*frames), model.predict_transform(*images), rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,6 +179,22 @@ def write_poses(folder, name, edit):
     lines = (folder / "dataset" / "poses" / "09.txt").read_text().splitlines(keepends=True)
     (folder / name).write_text("".join(edit(lines)))
     return folder / name
+
+
+@pytest.mark.parametrize("option", ["--output", "--trajectory", "--plot"])
+def test_only_results_are_replaced(sequence, weights, tmp_path, run, option):
+    """The true poses of KITTI have fewer digits than a trajectory of ours."""
+    poses, output = read_poses(sequence / "short.txt", "09"), tmp_path / "09.txt"
+    rows = [" ".join(f"{value:e}" for value in row) for row in poses.reshape(4, 12)]
+    output.write_text("\n".join(rows))
+    before = output.read_bytes()
+    words = ["--checkpoint", weights, "--shards", sequence / "short", "--poses", output]
+    code, _, err = run(*words, option, output)
+    assert (code, output.read_bytes()) == (2, before)
+    assert f"{output} exists" in err
+    words[-1] = sequence / "short.txt"
+    assert run(*words, option, output, "--overwrite")[0] == 0
+    assert run(*words, option, output)[0] == 0  # its own result
 
 
 def check_refused(done, message, outputs):

@@ -139,14 +139,16 @@ def test_the_worst_images_are_drawn_and_several_folders_are_scored_at_once(real,
     ("words", "message"),
     [
         ([], "--scaling median if on video alone"),
-        (["--scaling", 5.4, "--flip-postprocess"], "apply to the prediction of a model"),
+        (["--scaling", 5.4, "--flip-postprocess"], "apply to a model"),
         (["--scaling", 5.4, "--worst", 2], "belong together"),
+        (["--scaling", 5.4, "--save-disparities", "own.npy"], "own.npy exists"),
         (["--scaling", 5.4, "--output", "figures.txt"], "expected .json, .csv, .md"),
         (["--scaling", 5.4, "--predictions-are", "depth", "--calibrated"], "in metres; omit it"),
     ],
 )
 def test_options_that_do_not_fit_end_with_code_2(real, words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.npy").touch()
     place = ["--predictions", real.predictions, "--shards", real.shards]
     codes, said = evaluate(*place, *words)
     assert codes == {2}

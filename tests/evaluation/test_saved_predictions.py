@@ -8,7 +8,7 @@ from PIL import Image
 
 from md2dist.data.kitti.splits import read_split
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.data.shards.manifest import read_manifest, write_manifest
+from md2dist.data.shards.manifest import SkippedDrive, read_manifest, write_manifest
 from md2dist.errors import EvaluationError, SplitError
 from md2dist.evaluation.depth import score_depth
 from md2dist.evaluation.saved_predictions import saved_predictor
@@ -102,7 +102,7 @@ def test_predictions_for_a_whole_split_fit_shards_of_which_samples_were_skipped(
 ):
     write_split(tmp_path / "splits" / "eigen" / "test_files.txt", 0, 7, 1, 2, 3)
     path = save(tmp_path / "d.npy", disparities[[0, 0, 1, 2, 3]])
-    dataset = pack(split="eigen/test", skipped=((f"{DRIVE} 7 l", "missing"),))
+    dataset = pack(split="eigen/test", skipped=(SkippedDrive(DRIVE, "missing", 1),))
     found = maps_of(path, dataset, splits_dir=tmp_path / "splits")
     np.testing.assert_array_equal(found, disparities)
 

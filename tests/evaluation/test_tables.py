@@ -11,6 +11,7 @@ from md2dist.evaluation.tables import (
     as_json,
     as_markdown,
     check_suffix,
+    holds_tables,
     write_scores,
     write_tables,
 )
@@ -80,3 +81,14 @@ def test_the_scores_of_each_image_are_a_row(tmp_path):
     assert rows[3]["scaling"] == "calibrated"
     assert float(rows[2]["median_ratio"]) == 3
     assert [float(rows[0][name]) for name in NAMES] == pytest.approx(METRICS)
+
+
+def test_tables_and_scores_are_told_from_other_files(tmp_path):
+    for name in ("a.json", "a.csv", "a.md"):
+        write_tables(tmp_path / name, "heading", {}, [table()], per_drive=False)
+        assert holds_tables(tmp_path / name)
+        (tmp_path / name).write_text("a diary, of which abs_rel is no part")
+        assert not holds_tables(tmp_path / name)
+    write_scores(tmp_path / "images.csv", [table()])
+    assert holds_tables(tmp_path / "images.csv")
+    assert not holds_tables(tmp_path / "absent.csv")

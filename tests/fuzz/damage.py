@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, assume, settings
@@ -44,6 +47,11 @@ _PIECES = [
     b"{",
     b"[" * 2000,
 ]
+_WORDS = [
+    b"", b"0", b"-1", b"1", b"nan", b"inf", b"-inf", b"1e400", b"1e-400", b"1e300", b"1e38", b"1e9",
+    b"99999999999", b"0x10", b"1_000", b"1,5", b"\xd9\xa3", b"9" * 5000, b"x" * 5000, b"..", b"/",
+    b"S_rect_02:", b"P_rect_02:", b"R:", b"\n", b"\r", b"l", b"r", b"\0", b"\x1b[2J",
+]  # fmt: skip
 
 
 def fuzzed(num_examples: int) -> Callable:
@@ -100,6 +108,18 @@ def damaged_bytes(draw: Callable, content: bytes) -> bytes:
 
 
 @st.composite
+def damaged_words(draw: Callable, content: bytes) -> bytes:
+    """Replaces, removes or repeats one or two words of a text of names and numbers."""
+    words = re.split(rb"(\s+)", content)
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.integers(0, len(words) - 1))
+        words[place] = draw(st.sampled_from([*_WORDS, words[place] * 2, b"-" + words[place]]))
+    damaged = b"".join(words)
+    assume(damaged != content)
+    return damaged
+
+
+@st.composite
 def damaged_json(draw: Callable, content: bytes) -> bytes:
     """Damages one or two values of a JSON file: another one, none, or one more."""
     tree = {"": json.loads(content)}
@@ -143,11 +163,24 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(tree[key])
 
 
-def damaged(content: bytes, *, is_json: bool = False) -> st.SearchStrategy[bytes]:
-    """Returns damage to the bytes of a file, and to the structure of JSON."""
-    if not is_json:
-        return damaged_bytes(content)
-    return damaged_json(content) | damaged_json(content) | damaged_bytes(content)
+def damaged(path: Path) -> st.SearchStrategy[bytes]:
+    """Returns damage to the bytes of a file, and to the structure of JSON and of text."""
+    content = path.read_bytes()
+    anywhere = damaged_bytes(content)
+    if path.name.endswith(".json"):
+        return damaged_json(content) | damaged_json(content) | anywhere
+    return damaged_words(content) | anywhere if path.suffix == ".txt" else anywhere
+
+
+@contextmanager
+def replaced(path: Path, content: bytes) -> Iterator[None]:
+    """Replaces the content of a file for the time of a `with` statement."""
+    before = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
 
 
 def outcome_of(action: Callable[[], Any], *names: str) -> Any:

@@ -3,12 +3,11 @@
 import json
 import logging
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from fuzz.damage import damaged, fuzzed, outcome_of
+from fuzz.damage import damaged, damaged_bytes, damaged_json, fuzzed, outcome_of, replaced
 from helpers.checkpoints import resume_state, write_checkpoint
 from helpers.small_shards import write_small_shards
 from hypothesis import given
@@ -28,15 +27,15 @@ from md2dist.weights.run_folder import open_checkpoint
 
 STEPS = (4, 8)
 NEWEST = "checkpoints/step-00000008"
-RECORDS = {
-    f"{NEWEST}/manifest.json": True,
-    f"{NEWEST}/config.yaml": False,
-    f"{NEWEST}/validation.json": True,
-    "checkpoints/latest": False,
-    "metrics.jsonl": False,
-    "status.json": True,
-    "config.yaml": False,
-}  # by name: whether it is one JSON value
+RECORDS = [
+    f"{NEWEST}/manifest.json",
+    f"{NEWEST}/config.yaml",
+    f"{NEWEST}/validation.json",
+    "checkpoints/latest",
+    "metrics.jsonl",
+    "status.json",
+    "config.yaml",
+]
 
 
 @pytest.fixture(scope="module")
@@ -80,28 +79,15 @@ def settings_of(run, *overrides):
     return load_config([], [*words, f"log.run_dir={run}", *overrides])
 
 
-class Damage:
-    """Replaces the content of a file for the time of a `with` statement."""
-
-    def __init__(self, path: Path, content: bytes):
-        self.path, self.before, self.content = path, path.read_bytes(), content
-
-    def __enter__(self):
-        self.path.write_bytes(self.content)
-
-    def __exit__(self, *error):
-        self.path.write_bytes(self.before)
-
-
-def draw_damage(data, path, is_json):
-    return Damage(path, data.draw(damaged(path.read_bytes(), is_json=is_json)))
+def damage(data, path):
+    return replaced(path, data.draw(damaged(path)))
 
 
 @fuzzed(150)
 @given(data=st.data())
 def test_a_damaged_manifest_of_shards_is_refused_or_right(shards, data):
     names = (str(shards), "index.json")
-    with draw_damage(data, shards / "index.json", is_json=True):
+    with damage(data, shards / "index.json"):
         dataset = outcome_of(lambda: ShardDataset(shards), *names)
         report = outcome_of(lambda: verify_shards(shards), *names)
         assert isinstance(dataset, Md2distError) == isinstance(report, Md2distError)
@@ -120,7 +106,7 @@ def test_a_damaged_manifest_of_shards_is_refused_or_right(shards, data):
 @given(data=st.data())
 def test_a_run_with_a_damaged_record_resumes_rightly_or_is_refused(run, name, data):
     config = settings_of(run)
-    with draw_damage(data, run / name, RECORDS[name]):
+    with damage(data, run / name):
         found = outcome_of(lambda: set_up_run(config), name.split("/")[-1])
         if not isinstance(found, Exception):
             assert found.first_step in STEPS
@@ -132,7 +118,7 @@ def test_a_run_with_a_damaged_record_resumes_rightly_or_is_refused(run, name, da
 @fuzzed(12)
 @given(data=st.data())
 def test_a_damaged_record_of_a_checkpoint_is_refused_or_right_for_evaluation(run, name, data):
-    with draw_damage(data, run / name, RECORDS[name]):
+    with damage(data, run / name):
         outcome_of(lambda: find_model(run), name.split("/")[-1])
         outcome_of(lambda: open_checkpoint(run).folder, name.split("/")[-1])
 
@@ -141,9 +127,8 @@ def test_a_damaged_record_of_a_checkpoint_is_refused_or_right_for_evaluation(run
 @given(data=st.data())
 def test_damaged_settings_are_refused_in_one_line_or_read(run, data):
     path = run / "config.yaml"
-    as_json = json.dumps(yaml.safe_load(path.read_text())).encode()
-    strategy = damaged(path.read_bytes()) | damaged(as_json, is_json=True)
-    with Damage(path, data.draw(strategy)):
+    as_json = json.dumps(yaml.safe_load(path.read_text())).encode()  # YAML, too
+    with replaced(path, data.draw(damaged_bytes(path.read_bytes()) | damaged_json(as_json))):
         outcome_of(lambda: load_config([path]), "config.yaml", "=")  # the rules name the setting
 
 
@@ -152,7 +137,7 @@ def test_damaged_settings_are_refused_in_one_line_or_read(run, data):
 def test_damaged_lines_of_metrics_go_aside_and_the_others_stay(run, data, caplog):
     path = run / "metrics.jsonl"
     good = path.read_bytes().splitlines()
-    with draw_damage(data, path, is_json=False), caplog.at_level(logging.ERROR):
+    with damage(data, path), caplog.at_level(logging.ERROR):
         before = path.read_bytes()
         drop_lines_after(path, 6)
         after = path.read_bytes().splitlines()
@@ -169,7 +154,7 @@ def test_a_damaged_ledger_of_a_cache_is_counted_anew(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("cache") / "cache"
     cache = ShardCache(folder, 1000)
     cache.open("a", 100, lambda stream: stream.write(bytes(100)))
-    with draw_damage(data, folder / ".ledger", is_json=False):
+    with damage(data, folder / ".ledger"):
         opened = outcome_of(
             lambda: cache.open("b", 100, lambda stream: stream.write(bytes(100))), str(folder)
         )

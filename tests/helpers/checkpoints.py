@@ -8,6 +8,7 @@ from md2dist.config import Config, dump_config
 from md2dist.runs.checkpoint_manifest import write_manifest
 from md2dist.runs.checkpoint_names import CONFIG_NAME, STATES_NAME, name_of
 from md2dist.runs.resume_state import ResumeState
+from md2dist.weights.optimizer_state import partition_name
 
 
 def write_checkpoint(
@@ -18,7 +19,7 @@ def write_checkpoint(
     Args:
         folder: created if missing.
         state: its resume state.
-        module: the weights.
+        module: the weights; none of them has moments in the optimizer's state.
         config: the settings.
 
     Returns:
@@ -26,11 +27,38 @@ def write_checkpoint(
     """
     checkpoint = folder / name_of(state.step)
     checkpoint.mkdir(parents=True)
-    states = {"module": module or {}, "optimizer": None, **state.to_json()}
+    states = {"module": module or {}, "buffer_names": [], "optimizer": {"state": {}}}
+    states |= state.to_json()
     torch.save(states, checkpoint / STATES_NAME)
+    for rank in range(state.world_size if state.zero_stage else 0):
+        torch.save(partition(rank, state.world_size), checkpoint / partition_name(rank))
     (checkpoint / CONFIG_NAME).write_text(dump_config(config or Config()))
     write_manifest(checkpoint, state)
     return checkpoint
+
+
+def adam_state(*shapes: tuple[int, ...]) -> dict:
+    """Returns the state of Adam after a step, for parameters of these shapes."""
+    moments = {"exp_avg": torch.zeros, "exp_avg_sq": torch.ones}
+    return {
+        "state": {
+            number: {"step": torch.tensor(1.0)} | {name: fill(s) for name, fill in moments.items()}
+            for number, s in enumerate(shapes)
+        },
+        "param_groups": [{"lr": 1e-4, "params": list(range(len(shapes)))}],
+    }
+
+
+def partition(rank: int, num_ranks: int, num_weights: int = 0) -> dict:
+    """Returns what a rank writes at ZeRO stage 1 or 2; the last part is padded."""
+    size = -(-num_weights // num_ranks)
+    padding = size * num_ranks - num_weights if rank == num_ranks - 1 else 0
+    content = {
+        "base_optimizer_state": adam_state((size,)),
+        "single_partition_of_fp32_groups": [torch.ones(size - padding)],
+        "group_paddings": [padding],
+    }
+    return {"optimizer_state_dict": content}
 
 
 def flip_a_byte(path: Path, position: int) -> None:

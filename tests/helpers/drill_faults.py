@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helpers import fault_injection
-from helpers.fault_injection import cut_power_and, signal_to
+from helpers.fault_injection import cut_power_and, signal_and_stop, signal_to
 from helpers.running_job import RunningJob
 
 
@@ -18,6 +18,8 @@ class Fault(NamedTuple):
     status: str  # of the run afterwards: preempted (saved), failed, or running (all killed)
     num_lost_checkpoints: int = 0  # destroyed by the fault itself
     environment: tuple[tuple[str, str], ...] = (("WANDB_MODE", "offline"),)
+    wrapper: tuple[str, ...] = ()  # command that starts `deepspeed`
+    has_wandb: bool = True  # whether W&B's own files are complete if the run is saved
 
 
 NO_WANDB = (
@@ -25,6 +27,8 @@ NO_WANDB = (
     ("WANDB_API_KEY", "0" * 40),
     ("WANDB_BASE_URL", "http://127.0.0.1:9"),
 )
+
+TIMEOUT = ("timeout", "-s", "TERM", "3600")  # its alarm is sent to it, at the chosen moment
 
 
 def list_faults(shards: Path) -> list[Fault]:
@@ -45,10 +49,25 @@ def list_faults(shards: Path) -> list[Fault]:
             for name in ("deepspeed", "launch", "rank 0", "rank 1")
         ),
         Fault("SIGUSR1 to worker", signal_to("worker", signal.SIGUSR1), "preempted"),
-        Fault("Ctrl-C in the terminal", fault_injection.press_ctrl_c, "preempted"),
+        Fault(
+            "SIGTERM to worker, then to rank 0",
+            signal_and_stop("worker", signal.SIGTERM),
+            "preempted",
+        ),
+        Fault("SIGTERM to all processes", signal_to("all", signal.SIGTERM), "preempted"),
+        Fault("SIGINT to all processes (Ctrl-C)", signal_to("all", signal.SIGINT), "preempted"),
+        Fault("end of timeout", signal_to("first", signal.SIGALRM), "preempted", wrapper=TIMEOUT),
         Fault("SIGTERM and SIGUSR1 without end", fault_injection.signal_repeatedly, "preempted"),
-        Fault("SIGKILL to W&B", fault_injection.kill_wandb, "preempted"),
-        Fault("W&B out of reach", signal_to("rank 0", signal.SIGTERM), "preempted", 0, NO_WANDB),
+        Fault(
+            "SIGKILL to W&B", signal_and_stop("wandb", signal.SIGKILL), "preempted", has_wandb=False
+        ),
+        Fault(
+            "W&B out of reach",
+            signal_to("rank 0", signal.SIGTERM),
+            "preempted",
+            environment=NO_WANDB,
+            has_wandb=False,
+        ),
         Fault("SIGKILL to deepspeed", signal_to("deepspeed", signal.SIGKILL), "preempted"),
         Fault("SIGKILL to launch", signal_to("launch", signal.SIGKILL), "preempted"),
         Fault("SIGKILL to rank 0", signal_to("rank 0", signal.SIGKILL), "failed"),

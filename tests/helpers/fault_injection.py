@@ -5,22 +5,13 @@ import resource
 import signal
 from contextlib import contextmanager, suppress
 
-from helpers.running_job import processes_of
-
 SMALL_FILE = 1 << 20  # bytes; the log fits, a checkpoint does not
 FAILED_SAVE = "no checkpoint could be saved"
 
 
 def signal_to(name, number):
-    """Returns a function that sends a signal to one of the job's processes."""
+    """Returns a function that sends a signal to one of the job's processes, or to all."""
     return lambda job: job.send(number, name)
-
-
-def press_ctrl_c(job):
-    """Sends SIGINT to all processes, as a terminal does."""
-    for pid in processes_of(job.pid("deepspeed")):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
 
 
 def signal_repeatedly(job):
@@ -38,12 +29,16 @@ def signal_repeatedly(job):
     job.wait_until(signal_ranks)
 
 
-def kill_wandb(job):
-    """Kills the process of W&B, waits for further steps, and sends SIGTERM."""
-    job.send(signal.SIGKILL, "wandb")
-    step = job.status()["step"]
-    job.wait_until(lambda: job.status()["step"] > step + 1)
-    job.send(signal.SIGTERM, "rank 0")
+def signal_and_stop(name, number):
+    """Returns a function that signals a process, waits for further steps, and sends SIGTERM."""
+
+    def inject(job):
+        job.send(number, name)
+        step = job.status()["step"]
+        job.wait_until(lambda: job.status()["step"] > step + 1)
+        job.send(signal.SIGTERM, "rank 0")
+
+    return inject
 
 
 def cut_power(job):

@@ -66,6 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._drip()
             return
         path = self.path.lstrip("/")
+        path = path if path in self.server.files else path.partition("?")[0]  # a signature
         if path in self.server.redirects:
             self.send_response(302)
             self.send_header("Location", self.server.redirects[path])

@@ -40,6 +40,18 @@ def write_kitti_tree(
     return [f"{DRIVE} {frame} {side}" for side in "lr" for frame in range(1, num_frames - 1)]
 
 
+def write_drive_with_scans(root: Path, num_frames: int = 3) -> Path:
+    """Writes the drive with images and scans; returns the root."""
+    write_kitti_tree(root, num_frames, use_scans=True)
+    return root
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    """Returns the contents of all files below a folder, by relative path."""
+    paths = (path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+
 def write_annotated(root: Path, num_frames: int = 4) -> None:
     """Writes annotated depth of the drive for both cameras; a tenth of the pixels is valid."""
     rng = np.random.default_rng(1)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from md2dist.distributed.world import find_free_port
@@ -21,22 +22,25 @@ ENVIRONMENT = {
 class RunningJob:
     """A `deepspeed` launch of launch/train.py in its own session, by default with two ranks.
 
-    Names of its processes: "deepspeed", "launch" (the node's launcher), "rank 0", "rank 1",
-    "worker" (a loader worker of the last rank) and "wandb" (the writer process of W&B).
+    Names of its processes: "first" (the wrapper, or "deepspeed" without one), "deepspeed", "launch"
+    (the node's launcher), "rank 0", "rank 1", "worker" (a loader worker of the last rank) and
+    "wandb" (the writer process of W&B).
 
     Args:
         run_dir: the run's folder; the job's output is written to a file beside it.
         words: arguments after `launch/train.py --config`.
         launcher: arguments of `deepspeed`.
         node: index of the node; each node has its own job and output file.
+        wrapper: command that starts `deepspeed`, such as timeout with its arguments.
         **environment: variables in addition to those of all tests.
     """
 
-    def __init__(self, run_dir, words, launcher=None, node=0, **environment):
+    def __init__(self, run_dir, words, launcher=None, node=0, wrapper=(), **environment):
         self.run_dir = run_dir
         launcher = launcher or ["--num_gpus", 2, "--master_port", find_free_port()]
         words = [*words, f"log.run_dir={run_dir}"]
-        command = ["deepspeed", *launcher, "launch/train.py", "--config", *words]
+        self._is_wrapped = bool(wrapper)
+        command = [*wrapper, "deepspeed", *launcher, "launch/train.py", "--config", *words]
         self._output = run_dir.with_suffix(f".{node}.txt")
         with self._output.open("w") as output:
             self._process = subprocess.Popen(
@@ -50,9 +54,12 @@ class RunningJob:
 
     def pid(self, name):
         """Returns the process ID of one of the job's processes."""
-        if name == "deepspeed":
+        if name == "first":
             return self._process.pid
-        (launch,) = children_of(self._process.pid)
+        (deepspeed,) = children_of(self._process.pid) if self._is_wrapped else [self._process.pid]
+        if name == "deepspeed":
+            return deepspeed
+        (launch,) = children_of(deepspeed)
         if name == "launch":
             return launch
         ranks = children_of(launch)
@@ -63,8 +70,10 @@ class RunningJob:
         return ranks[int(name.split()[1])]
 
     def send(self, number, name):
-        """Sends a signal to one of the job's processes."""
-        os.kill(self.pid(name), number)
+        """Sends a signal to one of the job's processes, or to "all" at once, as a terminal does."""
+        for pid in processes_of(self._process.pid) if name == "all" else [self.pid(name)]:
+            with suppress(ProcessLookupError):  # has just ended
+                os.kill(pid, number)
 
     def status(self):
         """Returns the content of status.json; empty before it exists."""
@@ -84,7 +93,7 @@ class RunningJob:
             time.sleep(0.05)
 
     def wait_for_end(self, seconds):
-        """Waits until all processes have exited; returns exit code and output of `deepspeed`."""
+        """Waits until all processes have exited; returns the first one's exit code, and output."""
         deadline = time.monotonic() + seconds
         while self._process.poll() is None or processes_of(self._process.pid):
             left = list(map(command_of, processes_of(self._process.pid)))
@@ -94,8 +103,7 @@ class RunningJob:
 
     def kill(self):
         """Kills all remaining processes of the job at once, like a power cut."""
-        for pid in processes_of(self._process.pid):
-            os.kill(pid, signal.SIGKILL)
+        self.send(signal.SIGKILL, "all")
         self._process.wait()
 
 

@@ -8,9 +8,10 @@ import pytest
 from helpers.kitti_tree import (
     DATE,
     DRIVE,
+    files_of,
     write_annotated,
     write_archives,
-    write_kitti_tree,
+    write_drive_with_scans,
 )
 from helpers.odometry_tree import write_odometry_archives, write_odometry_tree
 
@@ -30,16 +31,7 @@ IMAGES = f"{DRIVE}/image_02/data"
 @pytest.fixture
 def kitti(tmp_path):
     """One drive in the published layout."""
-    write_kitti_tree(tmp_path / "kitti", num_frames=3, use_scans=True)
-    return tmp_path / "kitti"
-
-
-def files_of(root):
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
+    return write_drive_with_scans(tmp_path / "kitti")
 
 
 def move(source, target):

@@ -6,7 +6,7 @@ import tracemalloc
 import zipfile
 
 import pytest
-from helpers.kitti_tree import DATE, DRIVE, write_archives, write_kitti_tree
+from helpers.kitti_tree import DATE, DRIVE, write_archives, write_drive_with_scans
 
 from md2dist.data.kitti import size_limits, zip_files
 from md2dist.data.kitti.calibration import read_calibration
@@ -27,8 +27,7 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture
 def kitti(tmp_path):
-    write_kitti_tree(tmp_path / "kitti", num_frames=3, use_scans=True)
-    return tmp_path / "kitti"
+    return write_drive_with_scans(tmp_path / "kitti")
 
 
 @pytest.fixture

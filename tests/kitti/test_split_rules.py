@@ -160,8 +160,8 @@ def test_a_drive_without_speeds_is_refused_or_reported_as_skipped(tmp_path):
     split = load_split("rule/train", tree, skip_bad=True)
     assert "6 samples of 1 drives" in split.origin
     assert split.origin.endswith("1 drives without speeds")
-    ((drive, logged),) = split.skipped
-    assert drive == without
+    ((drive, *_, logged),) = split.skipped
+    assert drive == str(split.skipped[0]) == without
     assert re.match(reason, logged)
     assert {line.drive for line in split.lines} == {f"2011_09_26/{TRAIN}_sync"}
 

@@ -7,7 +7,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.kitti_tree import DATE, DRIVE, write_archives, write_kitti_tree
+from helpers.kitti_tree import (
+    DATE,
+    DRIVE,
+    files_of,
+    write_archives,
+    write_drive_with_scans,
+)
 
 from md2dist.data.kitti.layout import list_drives, list_frames
 from md2dist.data.kitti.tree import SourceTree, open_tree
@@ -21,8 +27,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="need
 
 @pytest.fixture
 def extracted(tmp_path):
-    write_kitti_tree(tmp_path / "extracted", num_frames=3, use_scans=True)
-    return tmp_path / "extracted"
+    return write_drive_with_scans(tmp_path / "extracted")
 
 
 @pytest.fixture
@@ -50,11 +55,7 @@ def everything(tree, folder=""):
 
 
 def test_archives_hold_what_they_would_hold_unpacked(extracted, archives):
-    files = {
-        path.relative_to(extracted).as_posix(): path.read_bytes()
-        for path in extracted.rglob("*")
-        if path.is_file()
-    }
+    files = files_of(extracted)
     assert len(files) == 2 + 3 * 3
     assert everything(SourceTree(extracted)) == everything(SourceTree(archives)) == files
 

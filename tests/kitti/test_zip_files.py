@@ -4,7 +4,14 @@ import shutil
 import zipfile
 
 import pytest
-from helpers.kitti_tree import DATE, DRIVE, write_annotated, write_archives, write_kitti_tree
+from helpers.kitti_tree import (
+    DATE,
+    DRIVE,
+    files_of,
+    write_annotated,
+    write_archives,
+    write_drive_with_scans,
+)
 from helpers.odometry_tree import write_odometry_tree
 
 from md2dist.data.kitti.layout import find_annotated, list_drives
@@ -18,17 +25,8 @@ IMAGES = f"{DRIVE}/image_02/data"
 
 @pytest.fixture
 def kitti(tmp_path):
-    write_kitti_tree(tmp_path / "kitti", num_frames=3, use_scans=True)
     (tmp_path / "root").mkdir()
-    return tmp_path / "kitti"
-
-
-def files_of(root):
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
+    return write_drive_with_scans(tmp_path / "kitti")
 
 
 def write_zip(path, files, rename, compression=zipfile.ZIP_DEFLATED):

@@ -7,7 +7,7 @@ from helpers.device import current_device, gradcheck
 from reference.networks import depth_maps
 
 from md2dist.networks.depth_decoder import DepthDecoder
-from md2dist.weights.published import published_names
+from md2dist.weights.layout import published_names
 
 TINY = (3, 4, 5, 6, 7)  # channels of an imaginary encoder, all different
 

@@ -7,7 +7,7 @@ from helpers.device import current_device, gradcheck
 from reference.networks import pose
 
 from md2dist.networks.pose_decoder import PoseDecoder
-from md2dist.weights.published import published_names
+from md2dist.weights.layout import published_names
 
 
 @pytest.fixture

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 from helpers.damaged_shards import found
 from helpers.kitti_tree import DRIVE, scan_path, write_kitti_tree
+from helpers.packing_command import pack_lines, skipped_in
 
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing.merge import merge_shards
-from md2dist.data.packing.plan import plan_samples
-from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiDataError
 
@@ -27,9 +24,7 @@ def tree(tmp_path):
 
 
 def pack(tree, output, *, skip_bad=False):
-    plan = plan_samples(SourceTree(tree), LINES, RECIPE, skip_bad=skip_bad)
-    pack_shards(plan, output)
-    return merge_shards(plan, output)
+    return pack_lines(tree, output, LINES, RECIPE, skip_bad=skip_bad)
 
 
 def filled_with(value):
@@ -82,8 +77,8 @@ def test_a_scan_that_is_none_is_refused_or_skipped(tree, tmp_path, change, words
     path.write_bytes(content if isinstance(content, bytes) else content.tobytes())
     with pytest.raises(KittiDataError, match=words):
         pack(tree, tmp_path / "out")
-    manifest = pack(tree, tmp_path / "out", skip_bad=True)
-    assert [line for line, _ in manifest.skipped] == [str(LINES[1])]
+    pack(tree, tmp_path / "out", skip_bad=True)
+    assert list(skipped_in(tmp_path / "out")) == [str(LINES[1])]
     assert found(tmp_path / "out") == []
 
 

@@ -20,14 +20,13 @@ from helpers.kitti_tree import (
     write_kitti_tree,
 )
 from helpers.odometry_tree import SEQUENCE, write_odometry_tree
+from helpers.packing_command import pack_plan
 
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.loading.collate import collate_samples
 from md2dist.data.packing import camera_check, sample_packer
-from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import plan_samples
-from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiDataError, ShardError
@@ -118,17 +117,12 @@ def plan(root, recipe=RECIPE, drive=SEQUENCE, *, skip_bad=False):
     return plan_samples(SourceTree(root), lines, recipe, skip_bad=skip_bad)
 
 
-def pack(planned, output):
-    pack_shards(planned, output)
-    return merge_shards(planned, output)
-
-
 def pack_unchecked(root, output, recipe):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("check_intrinsics", "check_baseline"):
             patch.setattr(camera_check, name, lambda *arguments: [])
         patch.setattr(sample_packer, "check_sample", lambda *arguments, **options: [])
-        pack(plan(root, recipe), output)
+        pack_plan(plan(root, recipe), output)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
@@ -141,7 +135,7 @@ def test_packing_refuses_before_it_packs_what_verification_refuses(video, tmp_pa
     faults = found(tmp_path / "unchecked")
     if not words:
         assert faults == []
-        pack(plan(video, recipe), tmp_path / "out")
+        pack_plan(plan(video, recipe), tmp_path / "out")
         return
     assert len(faults) >= 2  # of both samples
     expected = rf"{SEQUENCE} 1 l: sequences/{SEQUENCE}/calib\.txt: .*({words}).*--skip-bad"
@@ -172,7 +166,7 @@ def test_a_calibration_states_sizes_of_images(video, tmp_path, size):
 def test_a_single_camera_needs_no_other_one(video, tmp_path):
     calibrate(video, (camera()[0], np.zeros((3, 4))))
     mono = dataclasses.replace(RECIPE, use_stereo=False)
-    pack(plan(video, mono), tmp_path / "out")
+    pack_plan(plan(video, mono), tmp_path / "out")
     assert found(tmp_path / "out") == []
     assert ShardDataset(tmp_path / "out")[0].info["baseline"] == 0
 
@@ -191,9 +185,9 @@ def test_an_implausible_drive_is_skipped_and_the_others_are_packed(video, tmp_pa
     lines = [SplitLine(drive, 1, "l") for drive in (SEQUENCE, DRIVE)]
     planned = plan_samples(SourceTree(video), lines, RECIPE, skip_bad=True)
     assert [sample.line for sample in planned.samples] == lines[1:]
-    ((line, reason),) = planned.skipped
-    assert line == f"{SEQUENCE} 1 l"
-    assert FRACTIONS in reason
+    (skipped,) = planned.skipped
+    assert str(skipped) == str(lines[0])
+    assert FRACTIONS in skipped.reason
 
 
 def test_a_training_does_not_use_an_implausible_k(video, tmp_path):

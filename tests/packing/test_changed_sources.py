@@ -20,7 +20,7 @@ from helpers.kitti_tree import (
     write_archive,
     write_kitti_tree,
 )
-from helpers.packing_command import bytes_of
+from helpers.packing_command import bytes_of, pack_plan
 from PIL import Image
 
 from md2dist.data.kitti.splits import SplitLine
@@ -61,8 +61,7 @@ def make_plan(tree, ground_truth="none", *, skip_bad=False):
 
 
 def pack(plan, output):
-    pack_shards(plan, output)
-    merge_shards(plan, output)
+    pack_plan(plan, output)
     return bytes_of(output)
 
 

@@ -18,6 +18,7 @@ from helpers.kitti_tree import (
     write_archive,
     write_kitti_tree,
 )
+from helpers.packing_command import pack_lines
 from PIL import Image
 from reference import evaluation as reference
 
@@ -25,9 +26,6 @@ from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.kitti.layout import CAMERAS, find_annotated, list_drives
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing.merge import merge_shards
-from md2dist.data.packing.plan import plan_samples
-from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiDataError
@@ -52,9 +50,7 @@ def map_path(roots, frame, side):
 
 
 def pack(roots, output, lines=LINES, **options):
-    plan = plan_samples(SourceTree(*roots), lines, RECIPE, **options)
-    pack_shards(plan, output)
-    return merge_shards(plan, output)
+    return pack_lines(SourceTree(*roots), output, lines, RECIPE, **options)
 
 
 def test_shards_hold_the_maps_of_their_lines_and_pass_verification(roots, tmp_path):
@@ -92,7 +88,7 @@ def test_a_frame_without_a_map_stops_the_packing_or_is_listed(roots, tmp_path):
     assert not (tmp_path / "out").exists()
     manifest = pack(roots, tmp_path / "out", skip_bad=True)
     assert manifest.num_samples == 7
-    ((line, reason),) = manifest.skipped
+    ((line, reason, _),) = manifest.skipped
     assert line == f"{DRIVE} 2 r"
     assert "image_03/0000000002.png" in reason
 
@@ -171,9 +167,7 @@ def test_real_maps_get_the_metrics_of_the_slow_twin(kitti_raw, shared, tmp_path)
     drive = f"{DATE}/{DATE}_drive_0001_sync"
     lines = [SplitLine(drive, frame, side) for frame, side in ((5, "l"), (12, "r"), (16, "l"))]
     recipe = dataclasses.replace(RECIPE, height=192, width=640)
-    plan = plan_samples(SourceTree(kitti_raw, annotated), lines, recipe)
-    pack_shards(plan, tmp_path)
-    merge_shards(plan, tmp_path)
+    pack_lines(SourceTree(kitti_raw, annotated), tmp_path, lines, recipe)
     assert verify_shards(tmp_path, decode="all").faults == []
     dataset = ShardDataset(tmp_path)
 

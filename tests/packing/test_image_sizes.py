@@ -7,13 +7,10 @@ import pytest
 from helpers.damaged_shards import found
 from helpers.kitti_tree import DRIVE, HEIGHT, WIDTH, write_annotated, write_kitti_tree
 from helpers.odometry_tree import SEQUENCE, write_odometry_tree
+from helpers.packing_command import pack_lines
 from PIL import Image
 
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing.merge import merge_shards
-from md2dist.data.packing.plan import plan_samples
-from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiDataError
 
@@ -55,9 +52,7 @@ def resize(root, height, width):
 
 def pack(root, output, recipe=RECIPE, drive=DRIVE, *, skip_bad=False):
     lines = [SplitLine(drive, frame, "l") for frame in (1, 2)]
-    plan = plan_samples(SourceTree(root), lines, recipe, skip_bad=skip_bad)
-    pack_shards(plan, output)
-    return merge_shards(plan, output)
+    return pack_lines(root, output, lines, recipe, skip_bad=skip_bad)
 
 
 SMALL = r"0\.png has \d+x\d+ pixels in the camera's image, expected >= 16 in both directions"

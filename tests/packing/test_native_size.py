@@ -4,15 +4,13 @@ import shutil
 import numpy as np
 import pytest
 from helpers.kitti_tree import CX, DATE, DRIVE, FX, HEIGHT, WIDTH, image_path, write_kitti_tree
+from helpers.packing_command import pack_lines
 from PIL import Image
 
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.loading.loader import make_loader
 from md2dist.data.loading.order import GlobalOrder
-from md2dist.data.packing.merge import merge_shards
-from md2dist.data.packing.plan import check_request, plan_samples
-from md2dist.data.packing.writer import pack_shards
+from md2dist.data.packing.plan import check_request
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
@@ -39,9 +37,7 @@ def tree(tmp_path):
 
 def pack(tree, output, *, recipe=RECIPE, skip_bad=False):
     check_request(recipe)
-    plan = plan_samples(SourceTree(tree), LINES, recipe, skip_bad=skip_bad)
-    pack_shards(plan, output)
-    return merge_shards(plan, output)
+    return pack_lines(tree, output, LINES, recipe, skip_bad=skip_bad)
 
 
 def test_native_images_keep_every_pixel_and_record_their_size(tree, tmp_path):
@@ -76,7 +72,7 @@ def test_an_image_that_differs_in_size_from_its_sample_is_named(tree, tmp_path, 
     with pytest.raises(KittiDataError, match=words):
         pack(tree, tmp_path / "out", recipe=recipe)
     manifest = pack(tree, tmp_path / "out", recipe=recipe, skip_bad=True)
-    assert [line for line, _ in manifest.skipped] == [f"{DRIVE} 2 r"]
+    assert [drive.name for drive in manifest.skipped] == [f"{DRIVE} 2 r"]
 
 
 def test_training_refuses_native_shards_and_states_how_to_pack(tree, tmp_path):

@@ -3,9 +3,18 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.kitti_tree import BASELINE, CX, DATE, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
+from helpers.kitti_tree import (
+    BASELINE,
+    CX,
+    DATE,
+    DRIVE,
+    FX,
+    HEIGHT,
+    WIDTH,
+    write_drive_with_scans,
+)
 from helpers.odometry_tree import SEQUENCE, write_odometry_archives, write_odometry_tree
-from helpers.packing_command import bytes_of
+from helpers.packing_command import bytes_of, pack_lines
 from PIL import Image
 
 from md2dist.data.inspection.data_card import describe_shards
@@ -15,9 +24,6 @@ from md2dist.data.kitti.drives import name_in_raw
 from md2dist.data.kitti.layout import list_drives, list_frames
 from md2dist.data.kitti.splits import SplitLine, read_split
 from md2dist.data.kitti.tree import SourceTree
-from md2dist.data.packing.merge import merge_shards
-from md2dist.data.packing.plan import plan_samples
-from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiDataError
@@ -28,8 +34,7 @@ LINES = [SplitLine(SEQUENCE, frame, side) for side in "lr" for frame in range(1,
 
 @pytest.fixture
 def raw(tmp_path):
-    write_kitti_tree(tmp_path / "raw", num_frames=6, use_scans=True)
-    return tmp_path / "raw"
+    return write_drive_with_scans(tmp_path / "raw", num_frames=6)
 
 
 @pytest.fixture
@@ -39,9 +44,7 @@ def root(raw, tmp_path):
 
 
 def pack(root, output, lines=LINES, *, skip_bad=False):
-    plan = plan_samples(SourceTree(root), lines, RECIPE, skip_bad=skip_bad)
-    pack_shards(plan, output)
-    return merge_shards(plan, output)
+    return pack_lines(root, output, lines, RECIPE, skip_bad=skip_bad)
 
 
 def test_the_published_lists_name_sequences(shared):
@@ -167,13 +170,11 @@ def test_a_missing_part_of_a_sequence_is_named(root, tmp_path, harm, words):
 def test_only_scans_need_the_pose_of_the_scanner(root, tmp_path):
     cut(root / "sequences" / "09", "Tr")
     recipe = dataclasses.replace(RECIPE, ground_truth="none")
-    plan = plan_samples(SourceTree(root), LINES, recipe)
-    pack_shards(plan, tmp_path / "out")
-    assert merge_shards(plan, tmp_path / "out").num_samples == len(LINES)
+    assert pack_lines(root, tmp_path / "out", LINES, recipe).num_samples == len(LINES)
     with pytest.raises(
         KittiDataError, match=r"entry Tr .*velodyne needs; .* data_odometry_calib\.zip"
     ):
-        plan_samples(SourceTree(root), LINES, RECIPE)
+        pack(root, tmp_path / "scans")
 
 
 def cut(folder, name):

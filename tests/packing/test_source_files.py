@@ -18,7 +18,7 @@ from helpers.kitti_tree import (
     write_archives,
     write_kitti_tree,
 )
-from helpers.packing_command import bytes_of
+from helpers.packing_command import bytes_of, pack_plan, skipped_in
 from PIL import Image
 
 from md2dist.data.kitti.archives import list_archives
@@ -55,8 +55,7 @@ def archives(extracted, tmp_path):
 
 def pack(root, output, recipe=RECIPE, lines=LINES, *, skip_bad=False, processes=1):
     plan = plan_samples(SourceTree(root), lines, recipe, skip_bad=skip_bad)
-    pack_shards(plan, output, num_processes=processes)
-    return merge_shards(plan, output)
+    return pack_plan(plan, output, num_processes=processes)
 
 
 def test_archives_give_the_bytes_that_folders_give(extracted, archives, tmp_path):
@@ -159,9 +158,9 @@ def test_a_broken_file_is_named_or_reported_as_skipped(
     with pytest.raises(KittiDataError, match=f"{name}.*in {root}; --skip-bad"):
         pack(root, tmp_path / "out")
     manifest = pack(root, tmp_path / "out", skip_bad=True)
-    assert len(manifest.skipped) == num_bad
+    assert manifest.num_skipped == num_bad
     assert manifest.num_samples == len(LINES) - num_bad
-    assert all(name in reason for _, reason in manifest.skipped)
+    assert all(name in reason for reason in skipped_in(tmp_path / "out").values())
 
 
 def test_skipped_lines_are_reported_in_the_same_words_from_an_archive(extracted, tmp_path):
@@ -217,7 +216,7 @@ def test_an_archive_with_a_fault_is_named_or_its_samples_are_reported_as_skipped
     assert not list(tmp_path.glob("out/[!.]*"))
     manifest = pack(archives, tmp_path / "out", lines=lines, skip_bad=True)
     assert manifest.num_samples == 13 - num_bad
-    assert {line.partition(" ")[0] for line, _ in manifest.skipped} == {DRIVE}
+    assert {line.partition(" ")[0] for line in skipped_in(tmp_path / "out")} == {DRIVE}
 
 
 def test_a_calibration_that_lacks_an_entry_does_not_affect_other_dates(extracted, tmp_path):
@@ -232,7 +231,7 @@ def test_a_calibration_that_lacks_an_entry_does_not_affect_other_dates(extracted
     with pytest.raises(KittiDataError, match=f"{words}.*--skip-bad"):
         pack(tmp_path / "archives", tmp_path / "out", lines=lines)
     manifest = pack(tmp_path / "archives", tmp_path / "out", lines=lines, skip_bad=True)
-    assert manifest.skipped == ((str(lines[0]), f"{DATE}/{words}"),)
+    assert manifest.skipped == ((str(lines[0]), f"{DATE}/{words}", 1),)
 
 
 @pytest.mark.parametrize("step", ["stat", "read_bytes"])
@@ -264,7 +263,7 @@ def test_a_dangling_link_is_a_missing_frame_but_a_link_loop_is_an_error(extracte
     path = image_path(extracted, DRIVE, 1, "l")
     path.unlink()
     path.symlink_to(extracted / "nowhere")
-    assert len(pack(extracted, tmp_path / "out", skip_bad=True).skipped) == 3
+    assert pack(extracted, tmp_path / "out", skip_bad=True).num_skipped == 3
     path.unlink()
     path.symlink_to(path)
     with pytest.raises(KittiAccessError, match=rf"^{path} cannot be read \(Too many levels"):

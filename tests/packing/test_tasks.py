@@ -87,7 +87,7 @@ def stop_at(monkeypatch, moment):
             raise Killed
         return original(*arguments, **options)
 
-    for module, name in [(os, "replace"), (os, "unlink"), (shutil, "rmtree")]:
+    for module, name in [(os, name) for name in ("replace", "rename", "unlink", "rmdir")]:
         monkeypatch.setattr(module, name, partial(stopping, getattr(module, name)))
 
 

@@ -15,8 +15,10 @@ from helpers.kitti_tree import (
     HEIGHT,
     WIDTH,
     image_path,
+    write_drive_with_scans,
     write_kitti_tree,
 )
+from helpers.packing_command import pack_plan, skipped_in
 from PIL import Image
 
 from md2dist.data.kitti.calibration import load_calibration, read_scan
@@ -25,9 +27,8 @@ from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.kitti.velodyne import project_velodyne
 from md2dist.data.packing import image_store
-from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import plan_samples
-from md2dist.data.packing.writer import pack_shards
+from md2dist.data.packing.working_names import SKIPPED_NAME
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
 from md2dist.data.shards.recipe import Recipe
@@ -40,8 +41,7 @@ RECIPE = Recipe("small", 32, 64, (-1, 1), use_stereo=True, samples_per_shard=5)
 
 @pytest.fixture
 def tree(tmp_path):
-    write_kitti_tree(tmp_path / "kitti", num_frames=8, use_scans=True)
-    return tmp_path / "kitti"
+    return write_drive_with_scans(tmp_path / "kitti", num_frames=8)
 
 
 def lines_of(num_frames=8):
@@ -50,8 +50,7 @@ def lines_of(num_frames=8):
 
 def pack(tree, output, recipe=RECIPE, lines=None, skip_bad=False, overwrite=False, processes=1):
     plan = plan_samples(SourceTree(tree), lines or lines_of(), recipe, skip_bad=skip_bad)
-    pack_shards(plan, output, num_processes=processes, overwrite=overwrite)
-    return merge_shards(plan, output, overwrite=overwrite)
+    return pack_plan(plan, output, num_processes=processes, overwrite=overwrite)
 
 
 def read_samples(folder):
@@ -224,12 +223,14 @@ def test_a_bad_frame_stops_the_packing_or_is_listed(tree, tmp_path, harm):
     with pytest.raises(KittiDataError, match=r"image_02/data/0000000003.*--skip-bad"):
         pack(tree, tmp_path / "out")
     assert not (tmp_path / "out").exists() or bytes_of(tmp_path / "out") == {}
-    manifest = pack(tree, tmp_path / "out", skip_bad=True)
+    pack(tree, tmp_path / "out", skip_bad=True)
+    skipped = skipped_in(tmp_path / "out")
     # As target, as neighbour of frames 2 and 4, and as the stereo view of the right camera.
     bad = {f"{DRIVE} {frame} l" for frame in (2, 3, 4)} | {f"{DRIVE} 3 r"}
-    assert {line for line, _ in manifest.skipped} == bad
-    assert all("0000000003" in reason for _, reason in manifest.skipped)
-    assert str(tmp_path) not in (tmp_path / "out" / "index.json").read_text()
+    assert set(skipped) == bad
+    assert all("0000000003" in reason for reason in skipped.values())
+    for name in ("index.json", SKIPPED_NAME):
+        assert str(tmp_path) not in (tmp_path / "out" / name).read_text()
     good = {line.key for line in lines_of() if str(line) not in bad}
     assert set(read_samples(tmp_path / "out")) == good
 

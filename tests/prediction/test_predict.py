@@ -243,7 +243,7 @@ def test_the_command_computes_in_the_given_type(weights, photographs, tmp_path, 
         ("--input", ".", "has no image"),
         ("--scale", "median", "expected auto or a positive number"),
         ("--output", "file/below", "cannot be written"),
-        ("--output", "s3://bucket/x", "s3://bucket/x/a_depth.png is an address"),
+        ("--output", "s3://bucket/x", "s3://bucket/x is an address"),
     ],
 )
 def test_wrong_arguments_end_with_code_2_and_one_line(

@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers.wandb_files import history_of, records_of
 from PIL import Image
 
 from md2dist.errors import TrainingError
@@ -68,6 +69,40 @@ def test_a_resumed_run_removes_the_lines_logged_after_the_checkpoint(tmp_path):
     log.log(METRICS, 30)
     log.close("finished")
     assert read_steps(tmp_path) == [10, 20, 30]
+
+
+@pytest.mark.slow
+def test_wandb_gets_the_steps_that_it_lost_from_the_metrics_of_a_resumed_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_SERVICE", "")  # restored after the test
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    (tmp_path / "config.yaml").touch()
+
+    def start(first_step, steps, num_logged):
+        """Logs steps; W&B fails after some of them."""
+        wandb = WandbLog("offline", "test", tmp_path, "run7", {})
+        log = RunLog(tmp_path, wandb, is_main=True, first_step=first_step, last_step=100)
+        for step in steps[:num_logged]:
+            log.log(METRICS, step)
+        wandb.finish(exit_code=1)
+        for step in steps[num_logged:]:
+            log.log(METRICS | {"train/loss": 0.25}, step)
+        log.close("failed")
+
+    start(0, [10, 20, 30, 40], num_logged=2)
+    start(30, [40, 50], num_logged=2)
+    files = sorted((tmp_path / "logs" / "wandb").glob("offline-run-*/run-run7.wandb"))
+    rows = [row for file in files for row in history_of(records_of(file))]
+    assert [(row["step"], row["train/loss"]) for row in rows] == [
+        (10, 0.5),
+        (20, 0.5),
+        (30, 0.25),
+        (40, 0.5),
+        (50, 0.5),
+    ]
+    assert "time" not in rows[2]
 
 
 def test_a_damaged_line_is_kept_aside_and_the_lines_after_it_count(tmp_path, caplog):

@@ -9,7 +9,13 @@ from helpers.file_server import serve_files
 from helpers.small_shards import write_small_shards
 
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.data.shards.manifest import MANIFEST_NAME, MAX_BYTES, read_manifest, write_manifest
+from md2dist.data.shards.manifest import (
+    MANIFEST_NAME,
+    MAX_BYTES,
+    SkippedDrive,
+    read_manifest,
+    write_manifest,
+)
 from md2dist.errors import ShardError
 from md2dist.storage.retries import RetryPolicy
 
@@ -147,11 +153,11 @@ def test_a_manifest_that_never_ends_is_refused(folder, target):
 def test_names_that_are_no_text_do_not_make_a_manifest_that_cannot_be_read(folder):
     manifest = read_manifest(folder)
     recipe = vars(manifest.recipe) | {"split": "list-\udcff.txt"}
-    skipped = (("a 1 l", "no file \udcff"),)
+    skipped = (SkippedDrive("a 1 l", "no file \udcff"),)
     changed = type(manifest)(type(manifest.recipe)(**recipe), manifest.shards, skipped)
     write_manifest(changed, folder)
     assert read_manifest(folder).recipe.split == "list-?.txt"
-    assert read_manifest(folder).skipped == (("a 1 l", "no file ?"),)
+    assert read_manifest(folder).skipped == (("a 1 l", "no file ?", 1),)
 
 
 def test_more_samples_than_a_manifest_may_list_are_refused_before_it_is_written(

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from webdataset.writer import TarWriter
 
 from md2dist.config import load_config
-from md2dist.data.kitti.splits import SkippedLine
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     Manifest,
+    SkippedDrive,
     read_manifest,
     write_manifest,
 )
@@ -40,7 +40,7 @@ def make_manifest(num_shards: int = 3, per_shard: int = 5) -> Manifest:
         )
         for i in range(num_shards)
     )
-    return Manifest(RECIPE, shards, (SkippedLine("a 1 l", "no image"),), {"numpy": "2"}, "cd" * 32)
+    return Manifest(RECIPE, shards, (SkippedDrive("a", "no image", 7),), {"numpy": "2"}, "cd" * 32)
 
 
 def tar_section(key: str, members: dict[str, bytes]) -> tuple[bytes, bytes]:

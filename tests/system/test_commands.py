@@ -36,7 +36,8 @@ def test_the_demo_ends_with_a_summary_of_its_results(tmp_path):
 )
 def test_a_benchmark_prints_a_row_and_writes_its_figures(benchmark, words, small_shards, tmp_path):
     output = tmp_path / "figures.json"
-    words = ["launch/bench.py", benchmark, "--config", "configs/mono_stereo.yaml", *words]
+    launched = ["launch/bench.py", "--local_rank=0"]  # as deepspeed does
+    words = [*launched, benchmark, "--config", "configs/mono_stereo.yaml", *words]
     settings = [*SMALL, f"data.train_shards={small_shards}", "--repeats", "1", "--output", output]
     process = run_command([sys.executable, *words, *settings])
     assert process.returncode == 0, process.stderr

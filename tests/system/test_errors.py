@@ -43,7 +43,7 @@ def test_a_user_error_is_reported_once_for_all_ranks(run_training):
     )
     output = process.stdout + process.stderr
     assert output.count("error: ") == 1
-    assert "make_shards.py" in output
+    assert "md2dist pack" in output
     assert "Traceback" not in output
     assert not run_dir.exists()
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from helpers.checkpoints import resume_state, write_checkpoint
+from helpers.checkpoints import adam_state, resume_state, write_checkpoint
 
 from md2dist.config import load_config
 from md2dist.runs.checkpoint_manifest import write_manifest
@@ -14,7 +14,8 @@ from md2dist.runs.checkpoint_names import MANIFEST_NAME, STATES_NAME
 from md2dist.training.resume_check import find_resumable
 
 NAN, INF = float("nan"), float("inf")
-NAN_MOMENTS = {"state": {0: {"exp_avg": torch.tensor([NAN])}}}
+NAN_MOMENTS = adam_state((2,))
+NAN_MOMENTS["state"][0]["exp_avg"][1] = NAN
 HUGE = torch.zeros(1).expand(10**6, 10**6, 10**3)
 
 STATES = {
@@ -22,7 +23,7 @@ STATES = {
     "a variance": (lambda states: states["module"]["var"].fill_(INF), r"1 not finite \(var\)"),
     "the optimizer": (lambda states: states.update(optimizer=NAN_MOMENTS), "optimizer has NaN"),
     "no weights": (lambda states: states.update(module=[1]), "no weights under the key `module`"),
-    "a huge tensor": (lambda states: states["module"].update(conv=HUGE), "larger than the file"),
+    "a huge tensor": (lambda states: states["module"].update(conv=HUGE), "conv is not dense"),
     "another step": (lambda states: states.update(step=400), "hold different resume states"),
     "no step": (lambda states: states.update(step="x"), "hold different resume states"),
 }

@@ -59,6 +59,7 @@ def test_unreadable_settings_are_reported_and_do_not_stop_the_run(tmp_path, text
         ("data.use_true_intrinsics=true", "data.use_true_intrinsics=False, now it is True"),
         ("data.use_stereo=true", "data.use_stereo=False, now it is True"),
         ("data.frame_offsets=[1]", r"data.frame_offsets=\(-1, 1\), now it is \(1,\)"),
+        ("network={init_from: a, init_networks: [depth]}", "network.init_from=None, now it is a"),
         ("network.init_from=other", "network.init_from=None, now it is other"),
         ("network.weights=scratch", "network.weights=imagenet, now it is scratch"),
     ],

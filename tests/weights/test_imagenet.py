@@ -51,7 +51,7 @@ def cache(tmp_path, monkeypatch):
 def server(file, monkeypatch):
     """A web server of two files with the same content."""
     hasty = RetryPolicy(num_tries=3, first_wait=0.001)
-    monkeypatch.setattr("md2dist.weights.imagenet.INTERACTIVE", hasty)
+    monkeypatch.setattr("md2dist.weights.download.INTERACTIVE", hasty)
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     with serve_files() as server:

@@ -8,7 +8,7 @@ import torch
 from helpers.checkpoints import resume_state, write_checkpoint
 
 from md2dist.config import load_config, save_config
-from md2dist.errors import CheckpointError, WeightsError
+from md2dist.errors import CheckpointError, ConfigError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.weights import export_published, find_model, initialise, load_model
 from md2dist.weights.run_folder import import_checkpoint, list_networks
@@ -107,9 +107,8 @@ def test_a_model_computes_in_the_type_of_its_run_or_in_the_one_that_is_asked_for
         assert len(disparities) == 3
 
 
-def test_a_mono_folder_without_its_pose_files_names_what_is_missing(tmp_path):
+def test_a_mono_folder_without_one_of_its_pose_files_names_it(tmp_path):
     export_published(make_model(), tmp_path)
-    (tmp_path / "pose.pth").unlink()
     (tmp_path / "pose_encoder.pth").unlink()
     with pytest.raises(WeightsError, match=r"no weight file .*pose_encoder\.pth"):
         load_model(tmp_path)
@@ -136,7 +135,7 @@ def test_an_encoder_file_of_a_wrong_size_is_named(tmp_path, height, words):
 def test_a_path_that_is_no_model_names_what_was_expected(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(
-            CheckpointError, match=r"is neither a run .* nor a checkpoint .* nor a folder"
+            CheckpointError, match=r"is neither a run .* nor a checkpoint .* nor published"
         ):
             load_model(path)
 
@@ -169,6 +168,36 @@ def test_a_stereo_model_starts_from_the_depth_networks_of_a_mono_run(tmp_path):
     model = make_model(*STEREO)
     initialise(model, "scratch", str(tmp_path))
     assert torch.equal(model.depth.heads[0].weight, source.depth.heads[0].weight)
+
+
+@pytest.mark.parametrize("kind", ["run", "published"])
+def test_a_model_starts_from_some_networks_and_the_others_from_imagenet(tmp_path, kind):
+    source, _ = save_run(tmp_path / "run", *STEREO, seed=1)
+    export_published(source, tmp_path / "published")
+    imagenet = make_model(seed=2).encoder
+    torch.save(imagenet.state_dict(), tmp_path / "imagenet.pth")
+    model = make_model("data.use_stereo=true")
+    arguments = str(tmp_path / "imagenet.pth"), str(tmp_path / kind), ("encoder", "depth")
+    initialise(model, *arguments)
+    assert_same_weights(model.encoder, source.encoder)
+    assert_same_weights(model.depth, source.depth)
+    assert torch.equal(model.pose_encoder.bn1.weight, imagenet.bn1.weight)
+    assert torch.equal(model.pose_encoder.conv1.weight[:, 3:], imagenet.conv1.weight / 2)
+    assert_same_weights(model.pose, make_model().pose)
+    with pytest.raises(ConfigError, match=r"init_networks has mask, but .* are encoder, depth,"):
+        initialise(model, "scratch", str(tmp_path / kind), ("mask",))
+
+
+def test_networks_without_a_published_file_are_not_read_from_published_weights(tmp_path):
+    source = make_model("network.pose_type=shared", seed=1)
+    export_published(source, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["depth.pth", "encoder.pth"]
+    model = make_model("network.pose_type=posecnn")
+    initialise(model, "scratch", str(tmp_path))
+    assert_same_weights(model.depth, source.depth)
+    assert_same_weights(model.pose, make_model("network.pose_type=posecnn").pose)
+    with pytest.raises(WeightsError, match="has no pose: it is not published"):
+        initialise(model, "scratch", str(tmp_path), ("pose",))
 
 
 def test_a_mono_model_does_not_start_from_a_stereo_run_or_another_depth(tmp_path):

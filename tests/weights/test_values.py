@@ -29,9 +29,17 @@ FAULTS = {
     "a negative variance": (VARIANCE, fill(-1.0), r"1 negative variances \({}\)"),
     "overflow of half": (WEIGHT, lambda tensor: (tensor * 1e9).half(), r"1 not finite \({}\)"),
     "overflow of float": (WEIGHT, lambda tensor: tensor.double() * 1e300, r"1 not finite \({}\)"),
-    "integers": (WEIGHT, torch.Tensor.int, r"1 of another type \({} torch.int32\); expected dense"),
-    "complex": (WEIGHT, lambda tensor: tensor + 1j, r"1 of another type \({} torch.complex64\)"),
-    "sparse": (WEIGHT, torch.Tensor.to_sparse, r"1 of another type \({} torch.float32\)"),
+    "integers": (
+        WEIGHT,
+        torch.Tensor.int,
+        r"1 of another type \({} int32 \(64, 3, 7, 7\)\); expected dense",
+    ),
+    "complex": (
+        WEIGHT,
+        lambda tensor: tensor + 1j,
+        r"1 of another type \({} complex64 \(64, 3, 7, 7\)\)",
+    ),
+    "sparse": (WEIGHT, torch.Tensor.to_sparse, r"1 of another type \({} not dense float32 .*\)"),
 }
 
 

@@ -202,7 +202,7 @@ FAULTS = {
     "has more": (
         "pose",
         lambda state: state.update({f"net.{i}.weight": torch.zeros(1) for i in range(4, 9)}),
-        r"pose\.pth .*5 unexpected \(net\.4\.weight, net\.5\.weight, net\.6\.weight, \.\.\.\)",
+        r"pose\.pth .*5 unexpected \(net\.4\.weight, net\.5\.weight, net\.6\.weight, net\.7",
     ),
     "is misshaped": (
         "pose_encoder",
@@ -236,7 +236,7 @@ def test_a_file_that_is_missing_cut_off_or_full_of_code_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"depth\.pth is damaged"):
         import_published(make_model(), tmp_path)
     torch.save(make_model(*STEREO).depth, path)  # a pickled module: reading it would run code
-    with pytest.raises(WeightsError, match=r"depth\.pth is damaged or not a weight file"):
+    with pytest.raises(WeightsError, match=r"depth\.pth refers to md2dist.*could run code"):
         import_published(make_model(), tmp_path)
     torch.save([1, 2], path)
     with pytest.raises(WeightsError, match=r"depth\.pth has no state dict"):

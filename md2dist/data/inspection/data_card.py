@@ -46,7 +46,7 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
     return {
         "split": recipe.split,
         "samples": f"{manifest.num_samples:,} in {len(manifest.shards):,} shards, "
-        f"{len(manifest.skipped):,} skipped",
+        f"{manifest.num_skipped:,} skipped",
         "bytes": f"{_format_bytes(num_bytes)}, "
         f"{_format_bytes(num_bytes / max(manifest.num_samples, 1))} per sample",
         "images": f"{recipe.image_format}{quality}, views {' '.join(views)}",
@@ -97,6 +97,7 @@ def _drive_table(lines: Sequence[SplitLine]) -> list[str]:
 
 
 def _format_range(values: Sequence[float] | np.ndarray, digits: int) -> str:
+    """Formats the range of values of any shape."""
     low, high = f"{np.min(values):.{digits}f}", f"{np.max(values):.{digits}f}"
     return low if low == high else f"{low} to {high}"
 

@@ -54,7 +54,7 @@ def read_descriptions(folder: str | Path) -> Iterator[dict[str, Any]]:
                 place = public_address(str(folder))
                 raise ShardError(
                     f"{place}/{entry.name} is missing or damaged ({error}); find all damage with "
-                    f"`python shard_tools/verify_shards.py {place}`"
+                    f"`md2dist verify {place}`"
                 ) from None
 
 

@@ -175,12 +175,15 @@ class FoundFolder:
 def scan(path: Path, limit: int | None = None) -> list[os.DirEntry[str]]:
     """Lists at most `limit` entries of a folder; none if it does not exist.
 
+    Dot files, such as `._NAME.png` of macOS, are none of KITTI's and are left out.
+
     Raises:
         KittiAccessError: if access to the folder is denied.
     """
     try:
         with os.scandir(path) as entries:
-            return list(islice(entries, limit))
+            shown = (entry for entry in entries if not entry.name.startswith("."))
+            return list(islice(shown, limit))
     except _ABSENT:
         return []
     except OSError as error:

@@ -14,8 +14,7 @@ from md2dist.data.kitti.finder import is_archive
 from md2dist.data.kitti.places import Folder, explain_fault
 from md2dist.data.kitti.zip_files import FAULTS, Archive
 from md2dist.errors import KittiDataError, Md2distError
-from md2dist.storage.bounded import read_bounded
-from md2dist.storage.bounded import decode_text
+from md2dist.storage.bounded import decode_text, open_regular, read_bounded
 
 _MAX_BYTES = 64 << 20  # KITTI's longest file has 0.7 MB
 _MAX_LINE = 1000  # characters; KITTI's have 170
@@ -53,6 +52,16 @@ def format_poses(poses: NDArray[np.floating]) -> str:
     """Writes poses (N, 3, 4) or (N, 4, 4) as the text of a file."""
     rows = poses[:, :3].reshape(len(poses), 12)
     return "".join(" ".join(f"{value:.9e}" for value in row) + "\n" for row in rows)
+
+
+def is_trajectory(path: Path) -> bool:
+    """Returns whether a file begins as `format_poses` writes it; KITTI's have fewer digits."""
+    try:
+        with open_regular(path) as file:
+            line = file.read(_MAX_LINE).partition(b"\n")[0]
+    except OSError:
+        return False
+    return re.fullmatch(rb"(-?\d\.\d{9}e[+-]\d\d ?){12}", line) is not None
 
 
 def _read_file(source: Path, drive: str) -> tuple[str, bytes]:

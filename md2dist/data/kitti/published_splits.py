@@ -5,11 +5,11 @@ The lists belong to the authors of Monodepth2 and are not part of this project. 
 no drive.
 """
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
-from md2dist.errors import DownloadError, SplitError
+from md2dist.errors import ConfigError, DownloadError, SplitError
+from md2dist.storage.cache_folder import user_cache_folder
 from md2dist.storage.download import check_sha256, download
 from md2dist.storage.retries import INTERACTIVE, RetryPolicy
 
@@ -88,13 +88,9 @@ def cache_folder() -> Path:
         SplitError: if this user has no home folder.
     """
     try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        raise SplitError(
-            "split lists are cached in the home folder, but this user has none; set HOME or "
-            "XDG_CACHE_HOME, or pass --splits-dir"
-        ) from None
-    return Path(cache) / "md2dist" / "splits"
+        return user_cache_folder("splits")
+    except ConfigError as error:
+        raise SplitError(f"{error}, or pass --splits-dir") from None
 
 
 def fetch_split(

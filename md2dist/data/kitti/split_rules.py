@@ -93,7 +93,7 @@ def select_samples(
                 raise KittiDataError(
                     f"{drive}: {reason}; skip such drives with --skip-bad"
                 ) from None
-            skipped.append(SkippedLine(drive, reason))
+            skipped.append(SkippedLine(drive, None, None, reason))
             continue
         for line in _lines(drive, frames):
             if not is_moving[line.frame]:

@@ -37,8 +37,13 @@ class SplitLine(NamedTuple):
 class SkippedLine(NamedTuple):
     """A line of the split that could not be packed, or a drive without readable speeds."""
 
-    line: str
+    drive: str
+    frame: int | None  # None: the whole drive
+    side: Side | None
     reason: str
+
+    def __str__(self) -> str:
+        return self.drive if self.frame is None else f"{self.drive} {self.frame} {self.side}"
 
 
 def read_split(path: str | Path) -> list[SplitLine]:

@@ -54,9 +54,7 @@ class Archive:
         self._zip = zipfile.ZipFile(_BoundedReader(stream, path.name))
         self._members: dict[str, dict[str, zipfile.ZipInfo]] = {}  # by folder and name
         self._parents: dict[str, set[str]] = {}  # names of the folders in a folder
-        names = [
-            (_clean(info, label), info) for info in self._zip.infolist() if not _is_folder(info)
-        ]
+        names = [(_clean(info, label), info) for info in self._zip.infolist() if _is_file(info)]
         for name, info in names:
             self._add(name, info)
         self.found = search(self, max_entries=MAX_MEMBERS).found
@@ -201,8 +199,10 @@ class _Part(io.RawIOBase):
         return len(content)
 
 
-def _is_folder(info: zipfile.ZipInfo) -> bool:
-    return info.filename.endswith(("/", "\\"))
+def _is_file(info: zipfile.ZipInfo) -> bool:
+    """Returns whether a member is a file, and no dot file such as `._NAME.png` of macOS."""
+    name = info.filename.replace("\\", "/").rpartition("/")[2]
+    return bool(name) and not name.startswith(".")
 
 
 def _refuse_directory(archive: str, limit: str) -> KittiDataError:

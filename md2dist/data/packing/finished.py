@@ -2,21 +2,25 @@
 
 import hashlib
 import json
-import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from md2dist.data.packing.plan import Plan, describe_differences
 from md2dist.data.packing.source_files import digest_sources, read_source
+from md2dist.data.packing.working_names import (
+    FINISHED_NAME,
+    PACKED_NAME,
+    SKIPPED_NAME,
+    list_plans,
+    remove_working_folder,
+)
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, read_manifest
 from md2dist.errors import KittiDataError, ShardError
 from md2dist.storage.atomic import publish
+from md2dist.storage.bounded import read_bounded
 from md2dist.storage.hashing import hash_file
-from md2dist.storage.typed_json import parse_record
-
-FINISHED_NAME = ".packed.json"
-PACKED_NAME = ".packed"  # new name of the working folder once only its removal is left
+from md2dist.storage.typed_json import MAX_BYTES, parse_json
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class FinishedPacking:
     plan: dict  # fingerprint of the plan
     stamps: str  # sha256 over the stamps of all planned files, packed and skipped
     manifest: str  # sha256 of the manifest
+    skipped: str = ""  # sha256 of the list of skipped samples, if there are any
 
     def as_json(self) -> bytes:
         """Returns the contents of the file."""
@@ -44,12 +49,20 @@ def digest_stamps(plan: Plan) -> str:
 
 def read_finished(output: Path) -> FinishedPacking | None:
     """Reads the record of an output folder; None if there is none for the manifest in it."""
+    finished = read_record(output)
     try:
-        finished = parse_record(FinishedPacking, json.loads((output / FINISHED_NAME).read_bytes()))
-        is_of_manifest = hash_file(output / MANIFEST_NAME) == finished.manifest
-    except (OSError, ValueError, RecursionError):
+        is_of_manifest = finished and hash_file(output / MANIFEST_NAME) == finished.manifest
+    except OSError:
         return None
     return finished if is_of_manifest else None
+
+
+def read_record(output: Path) -> FinishedPacking | None:
+    """Reads the record of an output folder, of whichever manifest; None if there is none."""
+    try:
+        return parse_json(read_bounded(output / FINISHED_NAME, MAX_BYTES), FinishedPacking)
+    except (OSError, ValueError):
+        return None
 
 
 def find_finished(plan: Plan, output: Path) -> Manifest | None:
@@ -74,7 +87,7 @@ def find_finished(plan: Plan, output: Path) -> Manifest | None:
         manifest = read_manifest(output)
     except ShardError:
         return None
-    num_damaged = len(manifest.skipped) - len(plan.skipped)
+    num_damaged = manifest.num_skipped - len(plan.skipped)
     is_complete = all(_size(output / shard.name) == shard.num_bytes for shard in manifest.shards)
     if not is_complete or (num_damaged and not plan.skip_bad):
         return None
@@ -88,11 +101,12 @@ def find_finished(plan: Plan, output: Path) -> Manifest | None:
 def clear_packed(output: Path) -> None:
     """Moves a finished packing's manifest to its final name, and removes the working folder."""
     packed = output / PACKED_NAME
-    for manifest in packed.glob(f"*/{MANIFEST_NAME}"):
-        for name in (FINISHED_NAME, MANIFEST_NAME):
-            with suppress(FileNotFoundError):  # another process does the same
-                publish(manifest.with_name(name), output / name)
-    shutil.rmtree(packed, ignore_errors=True)
+    for folder in list_plans(packed):
+        if (folder / MANIFEST_NAME).is_file():
+            for name in (FINISHED_NAME, SKIPPED_NAME, MANIFEST_NAME):
+                with suppress(FileNotFoundError):  # there is none, or another process does the same
+                    publish(folder / name, output / name)
+    remove_working_folder(packed)
 
 
 def describe_finished(plan: Plan, output: Path) -> str:

@@ -5,14 +5,16 @@ OUTPUT/.packing/PLAN/plan.json      the plan; PLAN is its digest
 OUTPUT/.packing/PLAN/images/        stored images
 OUTPUT/.packing/PLAN/000012.tar     a complete shard
 OUTPUT/.packing/PLAN/000012.json    its record; without it, the shard is packed again
+OUTPUT/.packing/PLAN/replaced.json  names in OUTPUT of the files that it replaces,
+OUTPUT/.packing/PLAN/skipped.jsonl  the skipped samples, if there are any,
 OUTPUT/.packing/PLAN/.packed.json   record of the finished packing, and
 OUTPUT/.packing/PLAN/index.json     the manifest, while the shards move to their final names
 OUTPUT/.packed                      new name of .packing once only its removal is left
 """
 
-import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,21 +22,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 from md2dist.data.kitti.splits import SkippedLine
-from md2dist.data.packing.finished import PACKED_NAME, clear_packed, describe_finished
+from md2dist.data.packing.finished import clear_packed, describe_finished
+from md2dist.data.packing.made_files import list_present
 from md2dist.data.packing.plan import Plan, describe_differences
 from md2dist.data.packing.source_files import Fingerprint
+from md2dist.data.packing.working_names import (
+    IMAGES_NAME,
+    LOCK_NAME,
+    PACKED_NAME,
+    PACKING_NAME,
+    PLAN_NAME,
+    list_plans,
+    name_plan,
+)
 from md2dist.data.shards.entry import ShardEntry, StoredEntry
 from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.errors import ShardError
-from md2dist.storage.atomic import atomic_write
+from md2dist.storage.atomic import atomic_write, set_aside
 from md2dist.storage.locks import is_same_file, try_lock
 from md2dist.storage.typed_json import Items, make_printable, read_json
 
 logger = logging.getLogger(__name__)
 
-PACKING_NAME = ".packing"
-_PLAN_NAME = "plan.json"
-_LOCK_NAME = "lock"
 _MAX_RECORD_BYTES = 1 << 28
 
 
@@ -72,27 +81,30 @@ class PackingFolder:
     """
 
     def __init__(self, output: Path, plan: Plan, *, overwrite: bool = False):
-        content = json.dumps(plan.fingerprint(), sort_keys=True)
-        name = hashlib.sha256(content.encode()).hexdigest()[:16]
+        content = json.dumps(plan.fingerprint(), sort_keys=True).encode()
         self.output = output
-        self.path = output / PACKING_NAME / name
+        self.path = output / PACKING_NAME / name_plan(content)
         clear_packed(output)  # left by a merge that was stopped before this step
         if not overwrite:
-            if list_finished(output) and not self.is_publishing:
+            if list_present(output) and not self.is_publishing:
                 raise ShardError(
                     f"{output} already holds {describe_finished(plan, output)}; choose another "
                     "folder, or pass --overwrite"
                 )
-            for other in self.path.parent.glob(f"*/{_PLAN_NAME}"):
-                if other.parent != self.path:
-                    differences = describe_differences(plan, json.loads(other.read_bytes()))
+            for other in list_plans(self.path.parent):
+                if other != self.path:
+                    found = json.loads((other / PLAN_NAME).read_bytes())
+                    differences = describe_differences(plan, found)
                     raise ShardError(
                         f"{output} holds an unfinished packing that differs in {differences}; "
                         "finish it with its own options, choose another folder, or pass "
                         "--overwrite to discard it"
                     )
+        for folder in (self.path.parent, self.path, self.images):
+            if folder.is_symlink():
+                raise ShardError(f"{folder} is a link, expected a folder; remove the link")
         self.path.mkdir(parents=True, exist_ok=True)
-        atomic_write(self.path / _PLAN_NAME, content.encode())
+        atomic_write(self.path / PLAN_NAME, content)
 
     @contextmanager
     def lock(self, *, alone: bool) -> Iterator[None]:
@@ -103,8 +115,8 @@ class PackingFolder:
         Raises:
             ShardError: if another process merges, or, for an exclusive lock, packs.
         """
-        path = self.path.parent / _LOCK_NAME
-        with path.open("a+") as file:
+        path = self.path.parent / LOCK_NAME
+        with open(path, "a+", opener=_open_no_link) as file:
             is_locked = try_lock(file, shared=not alone, required=False)
             if not is_locked or not is_same_file(file, path):  # another process has just merged
                 raise ShardError(
@@ -115,10 +127,13 @@ class PackingFolder:
 
     def finish(self) -> None:
         """Marks the packing as finished; only `clear_packed` is left to do."""
-        for other in self.path.parent.glob(f"*/{MANIFEST_NAME}"):  # left by an abandoned merge
-            if other.parent != self.path:
-                other.unlink()
-        self.path.parent.replace(self.output / PACKED_NAME)
+        for other in list_plans(self.path.parent):
+            if other != self.path:
+                (other / MANIFEST_NAME).unlink(missing_ok=True)  # left by an abandoned merge
+        packed = self.output / PACKED_NAME
+        if os.path.lexists(packed):
+            logger.warning("%s: no packing made it; kept as %s", packed, set_aside(packed).name)
+        self.path.parent.rename(packed)
 
     @property
     def is_publishing(self) -> bool:
@@ -128,14 +143,14 @@ class PackingFolder:
     @property
     def images(self) -> Path:
         """Folder of the stored images."""
-        return self.path / "images"
+        return self.path / IMAGES_NAME
 
     def shard_path(self, number: int) -> Path:
         """Returns the path of a shard, which need not exist."""
         return self.path / f"{number:06d}.tar"
 
     def read_record(self, number: int) -> ShardRecord | None:
-        """Reads the record of a shard; None if it is not packed yet, or its record is damaged."""
+        """Reads the record of a shard; None if it is not packed yet, or cut off, or damaged."""
         path = self.shard_path(number)
         record = path.with_suffix(".json")
         remedy = "the shard is packed again"
@@ -146,7 +161,8 @@ class PackingFolder:
         except ShardError as error:
             logger.warning("%s", error)
             return None
-        if not self.is_publishing and not path.is_file():
+        size = path.stat().st_size if path.is_file() else None
+        if not self.is_publishing and size != stored.entry.num_bytes:
             return None
         return ShardRecord(ShardEntry.from_stored(stored.entry), stored.skipped, stored.sources)
 
@@ -158,13 +174,14 @@ class PackingFolder:
         """Marks a shard as packed."""
         stored = {
             "entry": record.entry.as_json(),
-            "skipped": [tuple(map(make_printable, line)) for line in record.skipped],
+            "skipped": [
+                line._replace(reason=make_printable(line.reason)) for line in record.skipped
+            ],
             "sources": record.sources,
         }
         path = self.shard_path(number).with_suffix(".json")
         atomic_write(path, json.dumps(stored, separators=(",", ":")).encode())
 
 
-def list_finished(output: Path) -> list[Path]:
-    """Lists the manifest, to be removed first, and the shards of an output folder."""
-    return [*output.glob(MANIFEST_NAME), *output.glob("shard-*.tar")]
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)

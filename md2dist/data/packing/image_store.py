@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import time
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,7 @@ class StoredImage(NamedTuple):
     file: FileName  # in the folder of the store
     start: Count  # first byte
     stop: Count  # byte after the last one
+    crc32: Count  # of its bytes
     native_height: Count
     native_width: Count
     source: Fingerprint  # the camera's file
@@ -143,9 +145,10 @@ def _encode_images(job: _Job) -> ImageStore:
                     raise refuse_sample(job.tree, error) from None
                 broken[name] = str(error)
                 continue
-            stream.write(_encode(frame, job.recipe))
-            native_size = frame.height, frame.width
-            images[name] = StoredImage(file, start, stream.tell(), *native_size, source)
+            encoded = _encode(frame, job.recipe)
+            stream.write(encoded)
+            place = start, stream.tell(), zlib.crc32(encoded)
+            images[name] = StoredImage(file, *place, frame.height, frame.width, source)
     atomic_write(job.folder / f"{file}.json", json.dumps(images).encode())
     return ImageStore(images, broken, len(images), time.monotonic() - began)
 

@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from md2dist.data.kitti.splits import SkippedLine
 from md2dist.data.packing.finished import (
-    FINISHED_NAME,
     FinishedPacking,
     clear_packed,
     digest_stamps,
     find_finished,
 )
-from md2dist.data.packing.folder import PackingFolder, ShardRecord, list_finished
+from md2dist.data.packing.folder import PackingFolder, ShardRecord
+from md2dist.data.packing.made_files import claim_names, remove_replaced
 from md2dist.data.packing.plan import Plan, check_tasks, library_versions
+from md2dist.data.packing.skipped_samples import encode_skipped, summarize_skipped
 from md2dist.data.packing.source_files import ChangeFinder, digest_sources
+from md2dist.data.packing.working_names import FINISHED_NAME, SKIPPED_NAME
 from md2dist.data.shards.manifest import MANIFEST_NAME, Manifest, encode_manifest, write_manifest
 from md2dist.errors import KittiDataError, ShardError
 from md2dist.storage.atomic import atomic_write, publish
@@ -53,9 +56,10 @@ def merge_shards(
         with folder.lock(alone=True):
             stamps = digest_stamps(plan)  # before the files are checked: they may change meanwhile
             records = _read_records(folder, plan, num_tasks)
-            manifest, numbers = _describe(plan, records)
+            skipped = [*plan.skipped, *(line for record in records for line in record.skipped)]
+            manifest, numbers = _describe(plan, records, skipped)
             if not folder.is_publishing:
-                _write_manifest(folder, plan, manifest, stamps)
+                _write_manifest(folder, plan, manifest, encode_skipped(skipped), stamps)
             _publish(folder, manifest, numbers)
         clear_packed(output)  # after the lock, which is in there, is closed
     except OSError as error:
@@ -96,12 +100,14 @@ def _name_shards(numbers: Sequence[int], num_tasks: int) -> str:
     return named + (f" of task {', '.join(map(str, tasks))}" if num_tasks > 1 else "")
 
 
-def _describe(plan: Plan, records: Sequence[ShardRecord]) -> tuple[Manifest, list[int]]:
+def _describe(
+    plan: Plan, records: Sequence[ShardRecord], skipped: Sequence[SkippedLine]
+) -> tuple[Manifest, list[int]]:
     """Returns the manifest, and the numbers of the records of its shards."""
-    late = [line for record in records for line in record.skipped]
     numbers = [number for number, record in enumerate(records) if record.entry.count]
     if not numbers:
-        raise KittiDataError(f"nothing to pack; first reason: {late[0].reason}")
+        reason = skipped[len(plan.skipped)].reason  # of the samples whose files were found
+        raise KittiDataError(f"nothing to pack; first reason: {reason}")
     sources = {name: file.sha256 for record in records for name, file in record.sources.items()}
     drives = {sample.line.drive.rpartition("/")[2] for sample in plan.samples}
     manifest = Manifest(
@@ -110,7 +116,7 @@ def _describe(plan: Plan, records: Sequence[ShardRecord]) -> tuple[Manifest, lis
             replace(records[number].entry, name=f"shard-{i:06d}.tar")
             for i, number in enumerate(numbers)
         ),
-        skipped=(*plan.skipped, *late),
+        skipped=summarize_skipped(skipped),
         versions=library_versions(),
         source_digest=digest_sources(sources),
         drives=tuple(sorted(drives)),
@@ -118,23 +124,30 @@ def _describe(plan: Plan, records: Sequence[ShardRecord]) -> tuple[Manifest, lis
     return manifest, numbers
 
 
-def _write_manifest(folder: PackingFolder, plan: Plan, manifest: Manifest, stamps: str) -> None:
+def _write_manifest(
+    folder: PackingFolder, plan: Plan, manifest: Manifest, skipped: bytes, stamps: str
+) -> None:
     """Writes the manifest into the working folder, from where shards may be missing afterwards."""
-    digest = hashlib.sha256(encode_manifest(manifest)).hexdigest()
-    finished = FinishedPacking(plan.fingerprint(), stamps, digest)
+    names = [entry.name for entry in manifest.shards]
+    names += [FINISHED_NAME, MANIFEST_NAME, *([SKIPPED_NAME] * bool(skipped))]
+    claim_names(folder.output, folder.path, names)
+    if skipped:
+        atomic_write(folder.path / SKIPPED_NAME, skipped)
+    finished = FinishedPacking(
+        plan.fingerprint(),
+        stamps,
+        manifest=hashlib.sha256(encode_manifest(manifest)).hexdigest(),
+        skipped=hashlib.sha256(skipped).hexdigest() if skipped else "",
+    )
     atomic_write(folder.path / FINISHED_NAME, finished.as_json())
     write_manifest(manifest, folder.path)
 
 
 def _publish(folder: PackingFolder, manifest: Manifest, numbers: list[int]) -> None:
     """Moves the shards; removes earlier ones of the output, their manifest first."""
-    output = folder.output
-    (output / MANIFEST_NAME).unlink(missing_ok=True)
-    for number, entry in zip(numbers, manifest.shards, strict=True):
+    names = [entry.name for entry in manifest.shards]
+    remove_replaced(folder.output, folder.path, keep=names)
+    for number, name in zip(numbers, names, strict=True):
         if folder.shard_path(number).is_file():
-            publish(folder.shard_path(number), output / entry.name)
-    names = {entry.name for entry in manifest.shards}
-    for path in list_finished(output):
-        if path.name not in names:
-            path.unlink()
+            publish(folder.shard_path(number), folder.output / name)
     folder.finish()

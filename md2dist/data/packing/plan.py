@@ -54,7 +54,8 @@ class Plan(NamedTuple):
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns, as JSON values, all that determines the bytes except the sources' contents."""
-        lines = [str(sample.line) for sample in self.samples] + [str(skip) for skip in self.skipped]
+        lines = [str(sample.line) for sample in self.samples]
+        lines += [f"{skipped}: {skipped.reason}" for skipped in self.skipped]
         listing = "\n".join(lines).encode(
             errors="surrogateescape"
         )  # names of files may be any bytes
@@ -181,7 +182,7 @@ def plan_samples(
                     use_annotated=recipe.ground_truth == "annotated",
                 )
                 raise refuse_sample(tree, KittiDataError(f"{line}: {error}{hint}")) from None
-            all_skipped.append(SkippedLine(str(line), str(error)))
+            all_skipped.append(SkippedLine(*line, str(error)))
     if not samples:
         raise KittiDataError(
             f"nothing to pack from {tree}; first reason: {all_skipped[0].reason}; "

@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from md2dist.data.packing.source_files import Fingerprint, read_source
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe
 from md2dist.data.shards.sparse_depth import encode_sparse_depth
-from md2dist.errors import KittiDataError
+from md2dist.errors import KittiDataError, ShardError
 
 # Frames that were resized before are at most this share of the calibrated size, or larger by it,
 # and squeezed in one direction by at most this factor: 512x256 is by 1.7.
@@ -68,6 +69,7 @@ class SamplePacker:
             depth map at native size.
 
         Raises:
+            ShardError: if a stored image is damaged.
             KittiDataError: if a file is damaged, the calibration is missing, the images differ in
                 size from each other or from the calibration, or verification would find a fault.
         """
@@ -136,9 +138,13 @@ class SamplePacker:
         return self.images[name]
 
     def _read_image(self, image: StoredImage) -> bytes:
-        with (self.folder / image.file).open("rb") as stream:
+        path = self.folder / image.file
+        with path.open("rb") as stream:
             stream.seek(image.start)
-            return stream.read(image.stop - image.start)
+            encoded = stream.read(image.stop - image.start)
+        if zlib.crc32(encoded) != image.crc32:
+            raise ShardError(f"{path} is damaged; delete it, and repeat the command")
+        return encoded
 
 
 def _common_native_size(sample: PlannedSample, views: Mapping[str, StoredImage]) -> tuple[int, int]:

@@ -143,7 +143,7 @@ def _pack_shard(job: _Job) -> None:
             except KittiDataError as error:
                 if not plan.skip_bad:
                     raise refuse_sample(plan.tree, error) from None
-                skipped.append(SkippedLine(str(sample.line), str(error)))
+                skipped.append(SkippedLine(*sample.line, str(error)))
 
     job.folder.remove_record(job.number)
     entry = write_shard(job.folder.shard_path(job.number), members())

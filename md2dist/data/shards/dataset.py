@@ -230,7 +230,7 @@ class ShardDataset:
         return ShardError(
             f"sample {index} at byte {entry.offsets[place]} of {self.place}/{entry.name} is "
             f"damaged ({reason}); find all damaged shards with "
-            f"`python shard_tools/verify_shards.py {self.place}`, then copy or pack them again"
+            f"`md2dist verify {self.place}`, then copy or pack them again"
         )
 
     def _locate(self, index: int) -> tuple[int, int]:

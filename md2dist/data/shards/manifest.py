@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ from md2dist.storage.bounded import read_bounded
 from md2dist.storage.open_store import is_url, open_store
 from md2dist.storage.retries import INTERACTIVE, RetryPolicy
 from md2dist.storage.store import fetch_bytes
-from md2dist.storage.typed_json import Count, Items, Label, make_printable, parse_json
+from md2dist.storage.typed_json import Count, Items, Label, Positive, make_printable, parse_json
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "index.json"
@@ -44,11 +44,29 @@ class _StoredManifest:
     skipped: Items[tuple[Label, Label]]
     versions: Annotated[dict[Label, Label], Field(max_length=100)]
     source_digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
-    drives: Items[Label] = field(default_factory=list)  # absent in those of earlier versions
+    skipped_counts: list[Positive] | None = None  # earlier versions listed each sample
+    drives: Items[Label] = field(default_factory=list)  # earlier versions did not list them
 
     def __post_init__(self) -> None:
         if (self.recipe.height is None) != (self.recipe.width is None):
             raise ValueError("recipe has only one of height and width")
+        if self.skipped_counts is not None and len(self.skipped_counts) != len(self.skipped):
+            raise ValueError(
+                f"skipped_counts has {len(self.skipped_counts)} numbers, expected one for each of "
+                f"the {len(self.skipped)} entries of skipped"
+            )
+
+
+class SkippedDrive(NamedTuple):
+    """Skipped samples of a drive."""
+
+    name: str  # the drive; if a single sample of it was skipped, that line of the split
+    reason: str  # for the first of them
+    count: int = 1
+
+    def __str__(self) -> str:
+        first = f"{self.count:,} samples, the first: " if self.count > 1 else ""
+        return f"{self.name}: {first}{self.reason}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,7 @@ class Manifest:
 
     recipe: Recipe
     shards: tuple[ShardEntry, ...]
-    skipped: tuple[tuple[str, str], ...] = ()  # (line of the split, reason)
+    skipped: tuple[SkippedDrive, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)  # of libraries that affect the bytes
     source_digest: str = ""  # sha256 over all source files
     drives: tuple[str, ...] = ()  # of the samples, sorted; empty if unknown
@@ -72,6 +90,11 @@ class Manifest:
     def num_samples(self) -> int:
         """Number of samples in all shards."""
         return sum(self.shard_sizes)
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of samples that were skipped."""
+        return sum(drive.count for drive in self.skipped)
 
 
 def read_manifest(folder: str | Path, retry_policy: RetryPolicy = INTERACTIVE) -> Manifest:
@@ -113,10 +136,14 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
         version = parse_json(content, _Version).format_version
         if version == FORMAT_VERSION:
             stored = parse_json(content, _StoredManifest)
+            counts = stored.skipped_counts or [1] * len(stored.skipped)
             return Manifest(
                 recipe=stored.recipe,
                 shards=tuple(map(ShardEntry.from_stored, stored.shards)),
-                skipped=tuple(stored.skipped),
+                skipped=tuple(
+                    SkippedDrive(*entry, count)
+                    for entry, count in zip(stored.skipped, counts, strict=True)
+                ),
                 versions=stored.versions,
                 source_digest=stored.source_digest,
                 drives=tuple(stored.drives),
@@ -156,7 +183,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "versions": manifest.versions,
         "source_digest": manifest.source_digest,
         "drives": list(map(make_printable, manifest.drives)),
-        "skipped": [tuple(map(make_printable, line)) for line in manifest.skipped],
+        "skipped": [tuple(map(make_printable, drive[:2])) for drive in manifest.skipped],
+        "skipped_counts": [drive.count for drive in manifest.skipped],
         "shards": [shard.as_json() for shard in manifest.shards],
     }
     text = json.dumps(content, separators=(",", ":")) + "\n"

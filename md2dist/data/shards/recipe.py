@@ -9,7 +9,7 @@ from pydantic import AfterValidator, FailFast, Field
 from md2dist.data.images import ImageFormat
 from md2dist.storage.typed_json import Count, Label, Positive
 
-PACK_COMMAND = "python shard_tools/make_shards.py --kitti-root DIR --split FILE --output DIR"
+PACK_COMMAND = "md2dist pack --kitti-root DIR --split FILE --output DIR"
 GroundTruth = Literal["none", "velodyne", "annotated"]
 Order = Literal["shuffled", "sequential"]
 MAX_SIZE = 1 << 14  # rows or columns of an image; bounds the memory that a foreign file can claim
