@@ -1,6 +1,8 @@
-"""Evaluates a model's depth on shards with ground truth.
+"""Evaluates depth on shards with ground truth: that of a model, or saved predictions.
 
     md2dist evaluate --checkpoint runs/mono_stereo --shards shards/test
+
+    md2dist evaluate --predictions disps_mono_eigen_split.npy --shards shards/test --scaling median
 
 Under `deepspeed`, `torchrun` or `srun`, the ranks split the images among themselves; the metrics
 are the same as with one rank.
@@ -13,26 +15,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import (
-    CommandParser,
-    add_checkpoint,
-    add_dtype,
-    add_local_rank,
-    add_overwrite,
-)
-from md2dist.console import print_error, run_command, write_line, write_lines
-from md2dist.conventions import default_scaling
-from md2dist.data.shards.compatibility import check_recipe
+from md2dist.commands.evaluation_options import check_options, parse_arguments, prepare_outputs
+from md2dist.commands.evaluation_source import Source, open_source
+from md2dist.console import print_error, print_line, run_command, write_line, write_lines
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.signals import EXIT_PREEMPTED
-from md2dist.storage.results import holds_figures, prepare_file, write_json
 
 if TYPE_CHECKING:  # the functions import torch late: it takes seconds
     from md2dist.distributed.watchdog import Watchdog
     from md2dist.distributed.world import World
-    from md2dist.evaluation.depth import DepthReport
-    from md2dist.evaluation.depth_metrics import ProtocolName, Scaling
-    from md2dist.model import MonodepthModel
+    from md2dist.evaluation.depth import ImageScaling, SamplePredictor
+    from md2dist.evaluation.depth_metrics import ProtocolName
+    from md2dist.evaluation.tables import Table
 
 REMEDY = (  # an active run saves new checkpoints, and `auto` depends on the machine
     "pass the folder of one checkpoint as --checkpoint, an explicit --dtype, and the same shards "
@@ -40,164 +34,149 @@ REMEDY = (  # an active run saves new checkpoints, and `auto` depends on the mac
 )
 
 
-class EvaluationTitle(NamedTuple):
-    """Settings and data that determine the metrics, named as in the JSON file."""
+class Work(NamedTuple):
+    """One folder of shards, and the predictor that fits it."""
 
+    dataset: ShardDataset
     protocol: ProtocolName
-    scaling: Scaling
-    dtype: str
-    flip_postprocess: bool
-    checkpoint: str  # as passed
-    checkpoint_folder: str
-    step: int | None  # None for published weights
-    shards: str  # as passed, without secrets
-    shard_digest: str
-
-    def __str__(self) -> str:
-        """Returns a one-line summary for the terminal."""
-        words = [self.protocol, f"scaling {self.scaling}", self.dtype]
-        words += ["flip post-processing"] * self.flip_postprocess
-        words += [self.checkpoint] + [f"step {self.step}"] * (self.step is not None)
-        return ", ".join(words)
+    predict: SamplePredictor
 
 
 def main() -> None:
-    """Evaluates on all ranks; the main rank prints a table and writes the JSON file."""
-    arguments = parse_arguments()
+    """Evaluates on all ranks; the main rank prints tables and writes files."""
+    arguments = parse_arguments(__doc__)
     from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
     from md2dist.distributed.job import join_job
 
     with join_job() as (world, watchdog):
         with exit_on_all_ranks(world):
-            model, dataset, title = prepare(arguments, world)
+            check_options(arguments)
+            if world.is_main:
+                prepare_outputs(arguments)
+            source, scalings, works = prepare(arguments, world)
         with exit_on_all_ranks(world):
-            check_agreement(world, REMEDY, **title._asdict())
-            report = evaluate(arguments, model, dataset, title, world, watchdog)
+            check_agreement(
+                world,
+                REMEDY,
+                **source.title,
+                scalings=scalings,
+                protocols=[work.protocol for work in works],
+                shard_digests=[work.dataset.manifest.digest for work in works],
+            )
+        tables = []
+        for work in works:
+            tables += evaluate(
+                work, scalings, arguments.batch_size, arguments.save_disparities, world, watchdog
+            )
+            with exit_on_all_ranks(world):
+                if arguments.worst and world.is_main:
+                    draw_pictures(arguments, work, tables[-len(scalings)], watchdog)
     if world.is_main:
-        write_line(title)
-        write_lines(f"\n{report.as_markdown()}")
-        if arguments.output:
-            write_json(arguments.output, title._asdict() | report.as_dict())
+        report(arguments, source, tables)
 
 
 def prepare(
     arguments: argparse.Namespace, world: World
-) -> tuple[MonodepthModel, ShardDataset, EvaluationTitle]:
-    """Opens the model and the shards, and selects protocol, scaling and dtype."""
-    from md2dist.evaluation.depth_metrics import read_scaling
+) -> tuple[Source, list[ImageScaling], list[Work]]:
+    """Opens the source and the shards, and selects protocols and scalings."""
     from md2dist.evaluation.protocols import choose_protocol
-    from md2dist.networks.precision import name_dtype
-    from md2dist.weights import find_model, load_model
+    from md2dist.evaluation.scalings import choose_scalings
+    from md2dist.evaluation.training_overlap import check_overlap
 
-    if world.is_main and arguments.output:
-        prepare_file(
-            arguments.output,
-            lambda path: arguments.overwrite or holds_figures(path, "shard_digest"),
-        )
-    folder, step = find_model(arguments.checkpoint, arguments.weights_dir)
-    model = load_model(folder, world.device, arguments.dtype)
-    dataset = ShardDataset(
-        arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
+    source = open_source(arguments, world.device)
+    scalings = choose_scalings(
+        arguments.scaling,
+        source.origin,
+        is_calibrated=arguments.calibrated,
+        is_forced=arguments.force,
     )
-    dataset.check_files()
-    check_recipe(
-        dataset.manifest,
-        arguments.shards,
-        height=model.height,
-        width=model.width,
-        frame_offsets=(),
-        use_stereo=False,
-    )
-    scalings = {"auto": default_scaling(model.use_stereo), "median": "median"}
-    title = EvaluationTitle(
-        protocol=choose_protocol(dataset.manifest.recipe, arguments.shards, arguments.protocol),
-        scaling=read_scaling(arguments.scaling, scalings),
-        dtype=name_dtype(model.dtype),
-        flip_postprocess=arguments.flip_postprocess,
-        checkpoint=str(arguments.checkpoint),
-        checkpoint_folder=folder.name,
-        step=step,
-        shards=dataset.place,
-        shard_digest=dataset.manifest.digest,
-    )
-    return model, dataset, title
+    works = []
+    for folder in arguments.shards:
+        dataset = ShardDataset(folder, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb)
+        dataset.check_files()
+        warning = check_overlap(source.training, dataset.manifest, is_forced=arguments.force)
+        if warning and world.is_main:
+            print_line(f"warning: {warning}")
+        predict = source.predictor_for(dataset)
+        protocol = choose_protocol(dataset.manifest.recipe, folder, arguments.protocol)
+        works.append(Work(dataset, protocol, predict))
+    return source, scalings, works
 
 
 def evaluate(
-    arguments: argparse.Namespace,
-    model: MonodepthModel,
-    dataset: ShardDataset,
-    title: EvaluationTitle,
+    work: Work,
+    scalings: list[ImageScaling],
+    batch_size: int,
+    save_disparities: Path | None,
     world: World,
     watchdog: Watchdog,
-) -> DepthReport:
-    """Evaluates the model; each rank evaluates a part of the images."""
-    from md2dist.distributed.world import sum_over_ranks
-    from md2dist.evaluation.depth import (
-        EvaluationInterrupted,
-        evaluate_depth,
-        with_flip_postprocess,
-    )
-    from md2dist.prediction.predictor import frames_predictor
+) -> list[Table]:
+    """Scores a folder of shards; each rank scores a part of the images."""
+    from md2dist.distributed.agreement import exit_on_all_ranks
+    from md2dist.distributed.world import gather_over_ranks
+    from md2dist.evaluation.depth import EvaluationInterrupted, score_depth
+    from md2dist.evaluation.disparity_file import saving_disparities
+    from md2dist.evaluation.tables import Table
 
     def is_stopping() -> bool:
         watchdog.report_progress("evaluating")
         return watchdog.is_stopping()
 
-    predict = frames_predictor(model)
+    dataset = work.dataset
     try:
-        return evaluate_depth(
-            with_flip_postprocess(predict) if title.flip_postprocess else predict,
-            dataset,
-            protocol=title.protocol,
-            scaling=title.scaling,
-            topology=world.topology(),
-            sum_over_ranks=sum_over_ranks,
-            batch_size=arguments.batch_size,
-            is_stopping=is_stopping,
-        )
+        with (
+            saving_disparities(save_disparities, work.predict, dataset, world) as predict,
+            exit_on_all_ranks(world),
+        ):
+            scores = score_depth(
+                predict,
+                dataset,
+                protocol=work.protocol,
+                scalings=scalings,
+                topology=world.topology(),
+                gather=gather_over_ranks,
+                batch_size=batch_size,
+                is_stopping=is_stopping,
+            )
     except EvaluationInterrupted:
         if world.is_main:
             print_error("stopped before all images were evaluated; no metrics were computed")
         sys.exit(EXIT_PREEMPTED)
+    split, digest = dataset.manifest.recipe.split, dataset.manifest.digest
+    return [
+        Table(dataset.place, split, digest, work.protocol, scaling, scores[number])
+        for number, scaling in enumerate(scalings)
+    ]
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = CommandParser(description=__doc__)
-    add_checkpoint(parser)
-    parser.add_argument(
-        "--shards", required=True, help="folder or URL of shards packed with --ground-truth"
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=["eigen", "eigen_benchmark"],
-        help="evaluation protocol; eigen: projected scans, cropped, below 80 m; eigen_benchmark: "
-        "annotated depth, all valid pixels; default: the one for the shards' ground truth",
-    )
-    parser.add_argument(
-        "--scaling",
-        default="auto",
-        help="depth scaling: median (per image), or a factor; auto: 5.4 for models trained with "
-        "stereo, else median",
-    )
-    parser.add_argument("--output", type=Path, help="JSON file for the metrics")
-    add_overwrite(parser)
-    parser.add_argument(
-        "--flip-postprocess",
-        action="store_true",
-        help="average each prediction with that of the mirrored image",
-    )
-    add_dtype(parser)
-    parser.add_argument(
-        "--batch-size", type=int, default=8, help="number of images per forward pass"
-    )
-    parser.add_argument("--cache-dir", help="cache folder for remote shards, as data.cache_dir")
-    parser.add_argument(
-        "--cache-gb", type=float, default=50.0, help="cache size limit in GB, as data.cache_gb"
-    )
-    add_local_rank(parser)
-    return parser.parse_args()
+def draw_pictures(
+    arguments: argparse.Namespace, work: Work, table: Table, watchdog: Watchdog
+) -> None:
+    """Draws the images with the largest errors."""
+    from md2dist.prediction.error_pictures import draw_worst
+    from md2dist.prediction.image_files import write_picture
+
+    worst = draw_worst(table.scores, arguments.worst, work.predict, work.dataset, work.protocol)
+    for number, (key, picture) in enumerate(worst, start=1):
+        watchdog.report_progress("drawing")
+        name = f"{work.protocol}_worst_{number:02d}_{key}.png"
+        write_picture(arguments.pictures / name, picture)
+
+
+def report(arguments: argparse.Namespace, source: Source, tables: list[Table]) -> None:
+    """Prints the tables, and writes the files."""
+    from md2dist.evaluation.tables import as_markdown, write_scores, write_tables
+
+    words = list(source.words)
+    if len(tables) == 1:
+        words = [tables[0].protocol, f"scaling {tables[0].scaling}", *words]
+    heading = ", ".join(words)
+    write_line(heading)
+    write_lines(f"\n{as_markdown(tables, arguments.per_drive)}")
+    for path in arguments.output:
+        write_tables(path, heading, source.title, tables, arguments.per_drive)
+    if arguments.per_image:
+        write_scores(arguments.per_image, tables)
 
 
 if __name__ == "__main__":

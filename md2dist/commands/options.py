@@ -51,12 +51,20 @@ class CommandParser(argparse.ArgumentParser):
         super().error(make_presentable("; ".join([message, *filter(None, known)])))
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Adds `--checkpoint` and `--weights-dir`, paths for `load_model`."""
-    parser.add_argument(
+def add_checkpoint(
+    parser: argparse.ArgumentParser, alternatives: argparse._ActionsContainer | None = None
+) -> None:
+    """Adds `--checkpoint` and `--weights-dir`, paths for `load_model`.
+
+    Args:
+        parser: parser of a command.
+        alternatives: group of options of which one is required, to which `--checkpoint` belongs;
+            None: it is required itself.
+    """
+    (alternatives or parser).add_argument(
         "--checkpoint",
         type=Path,
-        required=True,
+        required=alternatives is None,
         help="run folder (its newest checkpoint), checkpoint folder such as "
         "RUN/checkpoints/best, folder or file of weights, or name of a published model such as "
         "mono+stereo_640x192, which is downloaded once (docs/model_zoo.md)",

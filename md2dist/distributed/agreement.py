@@ -3,12 +3,9 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import torch.distributed as dist
 
 from md2dist.console import print_error
-from md2dist.distributed.world import World
+from md2dist.distributed.world import World, gather_over_ranks
 from md2dist.errors import Md2distError
 
 
@@ -28,7 +25,7 @@ def raise_on_all_ranks(world: World) -> Iterator[None]:
         yield
     except Md2distError as caught:
         error = caught
-    errors = [error] if world.world_size == 1 else _gather(error, world)
+    errors = gather_over_ranks(error)
     failed = {rank: error for rank, error in enumerate(errors) if error is not None}
     if not failed:
         return
@@ -74,16 +71,11 @@ def check_agreement(world: World, remedy: str, **values: object) -> None:
     """
     if world.world_size == 1:
         return
-    for rank, others in enumerate(_gather({name: str(values[name]) for name in values}, world)):
+    texts = {name: str(values[name]) for name in values}
+    for rank, others in enumerate(gather_over_ranks(texts)):
         for name, value in others.items():
             if value != str(values[name]):
                 raise Md2distError(
                     f"the ranks disagree on {name}: rank {world.rank} has {values[name]}, rank "
                     f"{rank} has {value}; {remedy}"
                 )
-
-
-def _gather(value: Any, world: World) -> list[Any]:
-    values = [None] * world.world_size
-    dist.all_gather_object(values, value)
-    return values

@@ -148,6 +148,19 @@ def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
     return total.to(tensor.device)
 
 
+def gather_over_ranks(value: Any) -> list[Any]:
+    """Gathers a small value of every rank, which pickle copies; every rank must call.
+
+    Returns:
+        The values by rank, the same on every rank; without a connection, only this one's.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [value]
+    values = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def barrier() -> None:
     """Waits until every rank has called it."""
     if dist.is_initialized():

@@ -87,8 +87,12 @@ def match_depths(
         align_corners=False,
     )
     chosen = resized[0, 0].numpy()[mask]
-    if not (np.isfinite(chosen) & (chosen > 0)).all():
-        raise EvaluationError("the scaled disparity must be positive and finite everywhere")
+    is_usable = np.isfinite(chosen) & (chosen > 0)
+    if not is_usable.all():
+        raise EvaluationError(
+            f"the scaled disparity is not positive and finite at {np.sum(~is_usable)} of "
+            f"{is_usable.size} valid pixels"
+        )
     return 1 / chosen, true[mask]
 
 

@@ -1,4 +1,4 @@
-"""Colour map of disparities."""
+"""Colour maps of disparities and of errors."""
 
 from functools import cache
 
@@ -30,13 +30,18 @@ def colour_disparity(disparity: NDArray[np.floating]) -> NDArray[np.uint8]:
     level /= spread  # in place, since an image may have millions of pixels
     np.clip(level, 0, 1, out=level)
     level *= 255
-    return _magma()[level.round(out=level).astype(np.uint8)]
+    return _table("magma")[level.round(out=level).astype(np.uint8)]
+
+
+def colour_error(share: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colours errors (...) with turbo, from 0 (blue) to >= 1 (red), as (..., 3) uint8 RGB."""
+    return _table("turbo")[(np.clip(share, 0, 1) * 215 + 24).round().astype(np.uint8)]
 
 
 @cache
-def _magma() -> NDArray[np.uint8]:
-    """Returns the colour map as a table (256, 3) uint8."""
+def _table(name: str) -> NDArray[np.uint8]:
+    """Returns a colour map as a table (256, 3) uint8."""
     # Imported late: it takes half a second, and only pictures use it.
     from matplotlib import colormaps
 
-    return colormaps["magma"](np.arange(256), bytes=True)[:, :3]
+    return colormaps[name](np.arange(256), bytes=True)[:, :3]

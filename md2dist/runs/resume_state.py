@@ -39,6 +39,8 @@ class ResumeState:
     shard_digest: str  # of the training shards
     zero_stage: Annotated[int, Field(ge=0, le=2)]
     world_size: Annotated[int, Field(ge=1, le=10**7)]  # ranks that saved it
+    train_split: str = ""  # name of the training split; "" in checkpoints of earlier versions
+    train_drives: tuple[str, ...] = ()  # of the training shards; empty if they do not list them
     guard: GuardState = GuardState()
     wandb_id: _WandbId | None = None  # the run in W&B
     resolved: dict[str, str | int | float | None] = field(

@@ -9,7 +9,7 @@ import torch
 
 from md2dist.config import Config
 from md2dist.distributed.world import World
-from md2dist.evaluation.depth import DepthReport
+from md2dist.evaluation.depth_scores import DepthReport
 from md2dist.prediction.pictures import Picture, training_panel
 from md2dist.records import FrameBatch
 from md2dist.runs.run_log import RunLog

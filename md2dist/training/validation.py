@@ -5,8 +5,9 @@ from collections.abc import Callable
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.agreement import raise_on_all_ranks
-from md2dist.distributed.world import World, sum_over_ranks
-from md2dist.evaluation.depth import DepthReport, evaluate_depth
+from md2dist.distributed.world import World, gather_over_ranks
+from md2dist.evaluation.depth import evaluate_depth
+from md2dist.evaluation.depth_scores import DepthReport
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
@@ -44,7 +45,7 @@ def validate(
                 protocol=choose_protocol(val_set.manifest.recipe, val_set.folder),
                 scaling=default_scaling(model.use_stereo),
                 topology=world.topology(),
-                sum_over_ranks=sum_over_ranks,
+                gather=gather_over_ranks,
                 is_stopping=is_stopping,
             )
     finally:

@@ -7,13 +7,14 @@ from reference import evaluation as reference
 from md2dist.distributed.topology import Topology
 from md2dist.errors import EvaluationError, ShardError
 from md2dist.evaluation.depth import (
-    DepthReport,
     EvaluationInterrupted,
-    blend_mirrored,
     evaluate_depth,
-    with_flip_postprocess,
+    score_depth,
+    with_frames,
 )
-from md2dist.evaluation.depth_metrics import DepthMetrics, evaluate_image
+from md2dist.evaluation.depth_metrics import evaluate_image
+from md2dist.evaluation.depth_scores import summarise, summarise_drives
+from md2dist.evaluation.flip_postprocess import blend_mirrored, with_flip_postprocess
 
 
 def predict(frames):
@@ -31,23 +32,36 @@ def evaluate(samples, predict=predict, protocol="eigen", scaling="median", **set
     return evaluate_depth(predict, samples, protocol=protocol, scaling=scaling, **settings)
 
 
-def evaluate_on_ranks(samples, world_size, **settings):
-    """Each rank's report; the ranks run one after another, first to be summed, then to report."""
-    tables = []
+class Stop(Exception):  # noqa: N818, a jump
+    pass
+
+
+def parts_of(samples, world_size, **settings):
+    """What each rank would gather; the ranks run one after another."""
+    parts = []
+
+    def keep(part):
+        parts.append(part)
+        raise Stop
+
     for rank in range(world_size):
+        with pytest.raises(Stop):
+            evaluate(samples, topology=Topology(rank, world_size), gather=keep, **settings)
+    return parts
 
-        def keep(table):
-            tables.append(table.clone())
-            return torch.ones_like(table)  # unused
 
-        evaluate(samples, topology=Topology(rank, world_size), sum_over_ranks=keep, **settings)
-    total = torch.stack(tables).sum(0)
-    return [
-        evaluate(
-            samples, topology=Topology(rank, world_size), sum_over_ranks=lambda _: total, **settings
-        )
-        for rank in range(world_size)
-    ]
+def evaluate_on_ranks(samples, world_size, **settings):
+    """Each rank's report, or error."""
+    parts = parts_of(samples, world_size, **settings)
+    results = []
+    for rank in range(world_size):
+        topology = Topology(rank, world_size)
+        try:
+            report = evaluate(samples, topology=topology, gather=lambda _: parts, **settings)
+        except (ShardError, EvaluationError, EvaluationInterrupted) as error:
+            report = (type(error), str(error))
+        results.append(report)
+    return results
 
 
 @pytest.mark.parametrize("scaling", ["median", 5.4])
@@ -80,16 +94,20 @@ def test_any_number_of_ranks_gives_the_report_of_one(samples, world_size):
 def test_batches_are_the_same_for_any_number_of_ranks(samples):
     """So that even a network whose rounding depends on the batch gives the same figures."""
 
+    def stop(part):
+        raise Stop
+
     def batches_of(world_size):
         seen = []
         for rank in range(world_size):
-            evaluate(
-                samples,
-                lambda frames: seen.append(frames.clone()) or predict(frames),
-                topology=Topology(rank, world_size),
-                sum_over_ranks=torch.ones_like,
-                batch_size=4,
-            )
+            with pytest.raises(Stop):
+                evaluate(
+                    samples,
+                    lambda frames: seen.append(frames.clone()) or predict(frames),
+                    topology=Topology(rank, world_size),
+                    gather=stop,
+                    batch_size=4,
+                )
         return sorted(batch.cpu().numpy().tobytes() for batch in seen)
 
     assert len(batches_of(1)) == 4
@@ -151,34 +169,24 @@ def test_empty_shards_are_refused():
 
 def test_an_image_that_cannot_be_compared_is_named_on_every_rank(samples):
     samples[6] = samples[6]._replace(ground_truth=np.zeros((20, 50), np.float32))
-    with pytest.raises(EvaluationError, match=r"1 of 13 images .* the first is sample_6"):
+    with pytest.raises(EvaluationError, match=r"1 of 13 images .* the first is sample_6: no pixel"):
         evaluate(samples)
-    with pytest.raises(EvaluationError, match="sample_6"):
-        evaluate_with_failure_elsewhere(samples)
-
-
-def evaluate_with_failure_elsewhere(samples, row=torch.nan):
-    """Rank 0 of two, for which the other rank's row 6 arrives as NaN, or as given."""
-
-    def add_the_other_rank(table):
-        other = torch.zeros_like(table)
-        other[6] = row
-        return table + other
-
-    return evaluate(
-        samples, topology=Topology(0, 2), batch_size=4, sum_over_ranks=add_the_other_rank
-    )
+    first, second = evaluate_on_ranks(samples, 2, batch_size=4)
+    assert first == second
+    assert first[0] is EvaluationError
+    assert "sample_6" in first[1]
 
 
 def test_an_evaluation_that_any_rank_interrupts_has_no_result(samples):
-    with pytest.raises(EvaluationInterrupted):
-        evaluate(samples, topology=Topology(0, 2), batch_size=4)
     asked = iter([False, True])
     with pytest.raises(EvaluationInterrupted):
         evaluate(samples, batch_size=4, is_stopping=lambda: next(asked))
+    stops = iter([False, False, True] * 2)
+    results = evaluate_on_ranks(samples, 2, batch_size=4, is_stopping=lambda: next(stops, False))
+    assert results == [(EvaluationInterrupted, "")] * 2
 
 
-def test_a_rank_that_cannot_read_stops_at_once_and_raises_after_the_sum(samples):
+def test_a_rank_that_cannot_read_stops_at_once_and_raises_after_the_ranks_have_met(samples):
     class Unreadable(SampleList):
         def __getitem__(self, index):
             asked.append(index)
@@ -188,16 +196,17 @@ def test_a_rank_that_cannot_read_stops_at_once_and_raises_after_the_sum(samples)
 
     asked, met = [], []
     with pytest.raises(ShardError, match="sample 6 cannot be had"):
-        evaluate(
-            Unreadable(samples), batch_size=4, sum_over_ranks=lambda table: met.append(1) or table
-        )
+        evaluate(Unreadable(samples), batch_size=4, gather=lambda part: met.append(1) or [part])
     assert asked == list(range(7))
     assert met == [1]
 
 
-def test_samples_that_another_rank_cannot_read_end_the_evaluation_here_too(samples):
-    with pytest.raises(ShardError, match="another rank cannot read its samples"):
-        evaluate_with_failure_elsewhere(samples, torch.inf)
+def test_samples_that_one_rank_cannot_read_end_the_evaluation_on_all_with_its_number(samples):
+    samples[6] = samples[6]._replace(ground_truth=None)
+    first, second = evaluate_on_ranks(samples, 2, batch_size=4)
+    assert first == second
+    assert first[0] is ShardError
+    assert first[1].startswith("rank 1: sample sample_6 has no ground truth")
 
 
 def test_a_prediction_that_is_not_finite_is_reported_for_the_image(samples):
@@ -227,12 +236,44 @@ def test_the_public_function_agrees_with_the_report_of_one_image(samples):
     )
 
 
-def test_the_table_has_one_row_in_the_order_of_the_papers():
-    metrics = DepthMetrics(0.115, 0.903, 4.863, 0.193, 0.877, 0.959, 0.981)
-    header, line, row = DepthReport(metrics, 697, 32.1, 0.08).as_markdown().splitlines()
-    cells = [cell.strip() for cell in header.strip("|").split("|")]
-    assert cells[:7] == ["abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3"]
-    assert row == (
-        "| 0.115 | 0.903 | 4.863 | 0.193 | 0.877 | 0.959 | 0.981 | 697 | 32.100 | 0.080 |"
+def score(samples, *scalings):
+    return score_depth(
+        with_frames(predict), SampleList(samples), protocol="eigen", scalings=scalings
     )
-    assert header.count("|") == line.count("|") == row.count("|")
+
+
+def test_several_scalings_are_scored_in_one_pass_as_if_alone(samples):
+    together = score(samples, "median", 5.4)
+    assert together == [score(samples, "median")[0], score(samples, 5.4)[0]]
+
+
+def test_the_calibrated_scale_is_the_baseline_of_each_image_over_that_of_training(samples):
+    (scores,) = score(samples, "calibrated")
+    assert [s.factor for s in scores[:3]] == pytest.approx([5.3, 5.4, 5.5])
+    assert scores[1].metrics == pytest.approx(score(samples, 5.4)[0][1].metrics)
+    assert scores[0].metrics == score(samples[:1], scores[0].factor)[0][0].metrics
+
+
+def test_the_scores_name_the_images_in_the_order_of_the_shards(samples):
+    (scores,) = score(samples, "median")
+    assert [s[:4] for s in scores[:2]] == [
+        ("sample_0", "drive_0", 0, "l"),
+        ("sample_1", "drive_1", 1, "r"),
+    ]
+
+
+def test_the_report_of_a_drive_is_that_of_its_images_alone(samples):
+    (scores,) = score(samples, "median")
+    drives = summarise_drives(scores)
+    assert list(drives) == ["drive_0", "drive_1", "drive_2"]
+    assert drives["drive_1"] == summarise(score(samples[1::3], "median")[0])
+    assert sum(report.num_images for report in drives.values()) == 13
+
+
+def test_of_many_images_without_metrics_a_few_are_named(samples):
+    with pytest.raises(EvaluationError) as caught:
+        evaluate(samples, lambda frames: predict(frames) * 0)
+    assert "13 of 13 images cannot be evaluated, the first is sample_0: the scaled" in str(
+        caught.value
+    )
+    assert str(caught.value).endswith("sample_1, sample_2, sample_3, sample_4, ...")

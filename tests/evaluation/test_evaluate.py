@@ -15,7 +15,8 @@ from helpers.small_shards import write_small_shards
 from md2dist.config import load_config
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.manifest import read_manifest
-from md2dist.evaluation.depth import evaluate_depth, with_flip_postprocess
+from md2dist.evaluation.depth import evaluate_depth
+from md2dist.evaluation.flip_postprocess import with_flip_postprocess
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
 from md2dist.runs.checkpoint_folder import note_validation
@@ -84,7 +85,7 @@ def test_the_command_prints_a_row_and_writes_the_figures_of_the_library(
     assert out.startswith(f"{protocol}, scaling {scaling}, fp32, {checkpoint}\n")
     assert figures["num_images"] == 5
     assert [figures[name] for name in NAMES] == pytest.approx(report.metrics, rel=1e-5)
-    assert report.as_markdown().splitlines()[0] in out
+    assert "| abs_rel | sq_rel | rmse | rmse_log | a1 | a2 | a3 | images | median ratio |" in out
 
 
 @pytest.mark.parametrize("place", ["", "checkpoints/best"])

@@ -19,12 +19,17 @@ def random_ground_truth(rng, height=20, width=50, share=0.5):
 
 
 def random_samples(rng, count, height=20, width=50):
-    """Returns samples with random 8x16 frames, all different."""
+    """Returns samples with random 8x16 frames, all different, of three drives."""
     return SampleList(
         Sample(
             key=f"sample_{number}",
             frames={"0": rng.integers(0, 256, (8, 16, 3), dtype=np.uint8)},
-            info={},
+            info={
+                "drive": f"drive_{number % 3}",
+                "frame": number,
+                "side": "lr"[number % 2],
+                "baseline": 0.53 + 0.01 * (number % 3),
+            },
             ground_truth=random_ground_truth(rng, height, width),
         )
         for number in range(count)

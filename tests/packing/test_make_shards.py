@@ -47,6 +47,7 @@ def test_real_frames_are_packed_according_to_the_recipe(kitti_raw, shared, tmp_p
     manifest = read_manifest(tmp_path / "out")
     assert manifest.recipe.split == "small/train"
     assert manifest.shard_sizes == [4, 2]
+    assert manifest.drives == ("2011_09_26_drive_0005_sync",)
     members = members_of(tmp_path / "out", 1, 0)
     drive, side, frame = members["__key__"].rsplit("_", 2)
     native = Image.open(image_path(kitti_raw, f"{DATE}/{drive}", int(frame) + 1, side))

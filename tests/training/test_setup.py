@@ -5,9 +5,11 @@ from helpers.checkpoints import write_checkpoint
 from helpers.small_shards import write_small_shards
 
 from md2dist.config import load_config
+from md2dist.data.shards.manifest import read_manifest, write_manifest
 from md2dist.distributed.topology import Topology
 from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.runs.checkpoint_folder import note_validation
+from md2dist.runs.resume_state import ResumeState
 from md2dist.training.setup import set_up_run
 
 TWO_RANKS = Topology(world_size=2)
@@ -53,6 +55,15 @@ def test_the_cache_is_where_and_as_large_as_the_settings_say(tmp_path, shards):
     pipe = [f"data.train_shards='pipe:cat {shards}/{{}}'", words[0], "data.cache_gb=1e-4"]
     with pytest.raises(ShardError, match=r"two windows of 16 shards .*data\.cache_gb=0\.0001"):
         set_up_run(configure(tmp_path, shards, *pipe))
+
+
+def test_the_state_records_split_and_drives_of_the_training_shards(tmp_path, shards):
+    write_manifest(replace(read_manifest(shards), drives=("a", "b")), shards)
+    state = set_up_run(configure(tmp_path, shards)).state
+    assert (state.train_split, state.train_drives) == ("small", ("a", "b"))
+    assert ResumeState.from_json(state.to_json()) == state
+    old = {k: v for k, v in state.to_json().items() if not k.startswith("train_")}
+    assert ResumeState.from_json(old).train_drives == ()
 
 
 def test_a_fresh_run_starts_at_zero_and_ends_with_its_epochs(tmp_path, shards):

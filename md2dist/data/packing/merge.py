@@ -109,6 +109,7 @@ def _describe(
         reason = skipped[len(plan.skipped)].reason  # of the samples whose files were found
         raise KittiDataError(f"nothing to pack; first reason: {reason}")
     sources = {name: file.sha256 for record in records for name, file in record.sources.items()}
+    drives = {sample.line.drive.rpartition("/")[2] for sample in plan.samples}
     manifest = Manifest(
         recipe=plan.recipe,
         shards=tuple(
@@ -118,6 +119,7 @@ def _describe(
         skipped=summarize_skipped(skipped),
         versions=library_versions(),
         source_digest=digest_sources(sources),
+        drives=tuple(sorted(drives)),
     )
     return manifest, numbers
 

@@ -45,6 +45,7 @@ class _StoredManifest:
     versions: Annotated[dict[Label, Label], Field(max_length=100)]
     source_digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
     skipped_counts: list[Positive] | None = None  # earlier versions listed each sample
+    drives: Items[Label] = field(default_factory=list)  # earlier versions did not list them
 
     def __post_init__(self) -> None:
         if (self.recipe.height is None) != (self.recipe.width is None):
@@ -77,6 +78,7 @@ class Manifest:
     skipped: tuple[SkippedDrive, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)  # of libraries that affect the bytes
     source_digest: str = ""  # sha256 over all source files
+    drives: tuple[str, ...] = ()  # of the samples, sorted; empty if unknown
     digest: str = ""  # sha256 of index.json itself; set when read, never stored
 
     @cached_property
@@ -144,6 +146,7 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
                 ),
                 versions=stored.versions,
                 source_digest=stored.source_digest,
+                drives=tuple(stored.drives),
                 digest=hashlib.sha256(content).hexdigest(),
             )
     except ValueError as error:
@@ -179,6 +182,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "recipe": recipe | {"split": make_printable(recipe["split"])},
         "versions": manifest.versions,
         "source_digest": manifest.source_digest,
+        "drives": list(map(make_printable, manifest.drives)),
         "skipped": [tuple(map(make_printable, drive[:2])) for drive in manifest.skipped],
         "skipped_counts": [drive.count for drive in manifest.skipped],
         "shards": [shard.as_json() for shard in manifest.shards],
