@@ -98,7 +98,8 @@ class S3Store:
                 self._describe(error), is_transient=isinstance(error, transient)
             ) from None
         except ValueError as error:
-            reason = f"{self._describe(error)}; AWS_ENDPOINT_URL must be a complete URL such as http://host:9000"
+            hint = "AWS_ENDPOINT_URL must be a complete URL such as http://host:9000"
+            reason = f"{self._describe(error)}; {hint}"
             raise StoreError(reason, is_transient=False) from None
         except (HTTPError, OSError) as error:  # while a body is read, which boto3 hardly covers
             raise StoreError(self._describe(error), is_transient=True) from None
