@@ -100,7 +100,7 @@ def prepare_output() -> None:
     remember_addresses(sys.argv[1:])
     logging.lastResort = LineHandler(logging.WARNING)
     sys.excepthook = lambda kind, error, trace: _print_exception(error)
-    threading.excepthook = lambda failure: _print_exception(failure.exc_value)
+    threading.excepthook = _print_failure_of_thread
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -130,6 +130,12 @@ def run_command(main: Callable[[], None]) -> None:
             raise
         print_error(message)
         sys.exit(2)
+
+
+def _print_failure_of_thread(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_type is not SystemExit:
+        print_line(f"exception in thread {failure.thread.name if failure.thread else '?'}")
+        _print_exception(failure.exc_value)
 
 
 def _print_exception(error: BaseException | None) -> None:

@@ -20,7 +20,11 @@ _PROCESSES = (
     "this user or container cannot start more processes and threads; raise the limit (ulimit -u, "
     "docker run --pids-limit), or set data.num_workers=0"
 )
-_ERRORS = {errno.EMFILE: _FILES, errno.ENFILE: _FILES, errno.EAGAIN: _PROCESSES}
+_ERRORS = {
+    errno.EMFILE: _FILES,
+    errno.ENFILE: "this machine cannot open more files; raise its limit (sysctl fs.file-max)",
+    errno.EAGAIN: _PROCESSES,
+}
 _SIGNS = {  # in the messages of torch and C libraries, which have no exception types of their own
     "shared memory": FULL_MEMORY,
     "unable to mmap": FULL_MEMORY,
@@ -34,6 +38,8 @@ def explain_limit(error: BaseException) -> str | None:
     """Describes an exception in one line if it is the consequence of a limit of the machine."""
     if not isinstance(error, OSError | RuntimeError):
         return None
+    if isinstance(error, BlockingIOError) and hasattr(error, "characters_written"):
+        return None  # of a pipe or terminal that does not wait
     if isinstance(error, OSError) and error.errno is not None:
         return _ERRORS.get(error.errno)
     text = str(error)

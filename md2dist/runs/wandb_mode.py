@@ -1,5 +1,7 @@
 """W&B's mode, decided once and before the start: online, offline or disabled."""
 
+import configparser
+import netrc
 import os
 
 from md2dist.errors import ConfigError
@@ -47,7 +49,7 @@ def choose_mode(setting: str) -> tuple[str, str]:
                     f"set WANDB_API_KEY, or {_OTHER_MODES}"
                 )
             mode = "offline"
-        elif silence := describe_silence(address):
+        elif address and (silence := describe_silence(address)):
             mode, report = "offline", f"W&B logs offline: {silence}"
         else:
             mode = "online"
@@ -67,8 +69,11 @@ def _mode_of_environment() -> str:
     return mode
 
 
-def _read_address() -> str:
-    """Returns the address of W&B's server, from its variables and settings files."""
+def _read_address() -> str | None:
+    """Returns the address of W&B's server, from its variables and settings files.
+
+    It is None if W&B reaches it by a proxy of its own.
+    """
     # Otherwise `login` requests the account's name from the server to print it.
     os.environ["WANDB_SILENT"] = "true"
     from pydantic import ValidationError
@@ -76,7 +81,9 @@ def _read_address() -> str:
     from wandb.sdk import wandb_setup  # `wandb.setup` would start the service
 
     try:
-        return wandb_setup.singleton().settings.base_url
+        settings = wandb_setup.singleton().settings
+        has_proxy = settings.http_proxy or settings.https_proxy or settings.x_proxies
+        return None if has_proxy else settings.base_url
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         name = f"WANDB_{'_'.join(map(str, fault['loc'])).upper()}"
@@ -86,6 +93,8 @@ def _read_address() -> str:
         ) from None
     except UsageError as error:  # an API key with spaces
         raise _malformed_key(error) from None
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        raise _unreadable_files(error) from None
 
 
 def _has_account() -> bool:
@@ -97,6 +106,14 @@ def _has_account() -> bool:
         return wandb.login(prompt=False, verify=False)
     except AuthenticationError as error:
         raise _malformed_key(error) from None
+    except (OSError, UnicodeDecodeError, netrc.NetrcParseError) as error:
+        raise _unreadable_files(error) from None
+
+
+def _unreadable_files(error: Exception) -> ConfigError:
+    return ConfigError(
+        f"W&B's settings or ~/.netrc cannot be read: {error}; correct them, or {_OTHER_MODES}"
+    )
 
 
 def _malformed_key(error: Exception) -> ConfigError:

@@ -13,7 +13,7 @@ MASK = "***"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://(?:[^\s/?#@]*@)*[^\s'\"<>`]*")
 _SHA256 = re.compile(r"#sha256=[0-9a-fA-F]{64}")
 _SENTENCE = "),.;:]"  # goes on behind an address
-_PIPE = re.compile(r"(?<!\w)pipe:(?=\s*\S)")
+_PIPE = re.compile(r"(?<!\w)(?<!roken )pipe:(?=\s*\S)")
 _PIPE_IN_TEXT = re.compile(rf"{_PIPE.pattern}[^\n]*")
 
 # Words of a shell command.

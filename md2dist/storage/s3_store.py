@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 from md2dist.errors import ShardError
-from md2dist.storage.addresses import public_address
+from md2dist.storage.addresses import mask_secrets, public_address
 from md2dist.storage.store import NUM_AT_ONCE, ByteRange, StoreError
 
 _CHUNK = 1 << 15  # bytes, which boto3 waits for: at the lowest accepted speed, half a minute
@@ -29,6 +30,7 @@ class S3Store:
 
     def __init__(self, url: str, timeout: float):
         self.url = public_address(url)
+        self._whole_url = url
         # Of the whole address: keys may hold ? and #, which begin a secret elsewhere.
         server, _, prefix = url.removeprefix("s3://").partition("/")
         self._bucket = server.rpartition("@")[2]
@@ -59,6 +61,10 @@ class S3Store:
     def _address(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}/{name}".lstrip("/")}
 
+    def _describe(self, error: Exception) -> str:
+        """Returns the message of an error, which may quote the address of an object."""
+        return mask_secrets(unquote(str(error)), self._whole_url) or type(error).__name__
+
     @contextmanager
     def _open(self) -> Iterator[Any]:
         """Yields a client, and raises its errors as a `StoreError`."""
@@ -80,18 +86,23 @@ class S3Store:
             if error.response["Error"].get("Code") in _OUTDATED:
                 _open_client.cache_clear()  # the next client reads them again
                 is_transient = True
-            raise StoreError(error, is_transient=is_transient, is_missing=status == 404) from None
+            raise StoreError(
+                self._describe(error), is_transient=is_transient, is_missing=status == 404
+            ) from None
         except exceptions.NoCredentialsError as error:
             # Also raised if the metadata service of the node is too busy to return them.
             _open_client.cache_clear()  # a client reads them once
-            raise StoreError(error, is_transient=self._was_answered) from None
+            raise StoreError(self._describe(error), is_transient=self._was_answered) from None
         except exceptions.BotoCoreError as error:
-            raise StoreError(error, is_transient=isinstance(error, transient)) from None
+            raise StoreError(
+                self._describe(error), is_transient=isinstance(error, transient)
+            ) from None
         except ValueError as error:
-            reason = f"{error}; AWS_ENDPOINT_URL must be a complete URL such as http://host:9000"
+            hint = "AWS_ENDPOINT_URL must be a complete URL such as http://host:9000"
+            reason = f"{self._describe(error)}; {hint}"
             raise StoreError(reason, is_transient=False) from None
         except (HTTPError, OSError) as error:  # while a body is read, which boto3 hardly covers
-            raise StoreError(error, is_transient=True) from None
+            raise StoreError(self._describe(error), is_transient=True) from None
 
 
 @lru_cache(2)

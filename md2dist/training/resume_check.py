@@ -12,8 +12,10 @@ from md2dist.runs.resume_state import ResumeState
 from md2dist.weights.run_folder import check_states, list_networks
 
 # Settings of the method: a run in which one of them changes is another experiment.
-_METHOD = ("loss.", "data.frame_offsets", "data.use_stereo", "data.use_true_intrinsics")
-_NETWORKS = {"loss.use_predictive_mask", "network.pose_type"}  # which of them a model has
+_METHOD = (
+    *("loss.", "data.frame_offsets", "data.use_stereo", "data.use_true_intrinsics"),
+    *("network.num_layers", "network.pose_type", "network.pose_num_layers"),
+)
 
 
 def find_resumable(config: Config) -> Checkpoint | None:
@@ -101,7 +103,7 @@ def check_method(checkpoint: Checkpoint, config: Config) -> None:
     except ConfigError:
         return
     had_pose, has_pose = map(bool, changes.get("data.frame_offsets", (None, None)))
-    if had_pose != has_pose or changes.keys() & _NETWORKS:
+    if had_pose != has_pose or "loss.use_predictive_mask" in changes:
         return  # other networks: check_networks names the remedy
     for key, (before, now) in changes.items():
         if key.startswith(_METHOD) or _is_other_start(key, before, now):
@@ -170,7 +172,7 @@ def _is_other_start(key: str, before: Any, now: Any) -> bool:
     if key == "network.init_from":
         return now is not None and (before is None or Path(before) != Path(now))
     if key == "network.init_networks":
-        return bool(now)
+        return bool(now) and set(now) != set(before)
     return key == "network.weights" and "scratch" in (before, now)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from md2dist.errors import WeightsError
-from md2dist.networks.resnet import ARCHITECTURES, Bottleneck
+from md2dist.networks.resnet import ARCHITECTURES, Bottleneck, ResNetEncoder
 from md2dist.weights.files import describe_tensor
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which scripts save weights
@@ -156,13 +156,15 @@ def shorten(names: Collection[str], among: Collection[str]) -> list[str]:
     return list(dict.fromkeys(short))
 
 
-def check_num_layers(names: Collection[str], num_layers: int, path: Path) -> None:
+def check_num_layers(names: Collection[str], encoder: ResNetEncoder, path: Path) -> None:
     """Raises a WeightsError if the weights of an encoder belong to a ResNet of another depth."""
     found = find_num_layers(names)
-    if found is not None and found != num_layers:
+    if found is not None and found != encoder.num_layers:
+        is_pose = encoder.num_images > 1
+        key = "network.pose_num_layers" if is_pose else "network.num_layers"
         raise WeightsError(
-            f"{path} is a ResNet-{found}; this model is ResNet-{num_layers}: "
-            f"set network.num_layers={found}"
+            f"{path} is a ResNet-{found}; the {'pose ' * is_pose}encoder of this model is a "
+            f"ResNet-{encoder.num_layers}: set {key}={found}, or use other weights"
         )
 
 

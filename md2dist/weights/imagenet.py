@@ -1,6 +1,7 @@
 """ImageNet weights for the encoders: from a file, from a pinned URL, or torchvision's own."""
 
 import re
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,8 +29,8 @@ _MAX_BYTES = 1 << 30  # of a weight file; ResNet-152 has 2**28
 TORCHVISION_URL = "https://download.pytorch.org/models/"
 
 
-def load_imagenet(model: MonodepthModel, source: str) -> None:
-    """Fills both encoders with the weights of an ImageNet classifier.
+def load_imagenet(model: MonodepthModel, source: str, exclude: Collection[str] = ()) -> None:
+    """Fills the encoders with the weights of an ImageNet classifier.
 
     The first convolution of the pose encoder is the classifier's, repeated for each image and
     divided by their number: two equal images give the response of one.
@@ -39,12 +40,14 @@ def load_imagenet(model: MonodepthModel, source: str) -> None:
         source: ``imagenet`` (torchvision's file for the depth of each), a file with torchvision's
             names, or a URL of one whose sha256 is known: ``URL#sha256=HEX`` or ``NAME-HEX.pth``.
             Downloads are kept in `torch.hub`'s folder, and checked whenever they are used.
+        exclude: names of encoders that are left alone.
 
     Raises:
         WeightsError: if the file is missing, damaged, or belongs to another network.
     """
-    for encoder in model.encoders():
-        _load_encoder(encoder, source)
+    for name, network in model.named_children():
+        if isinstance(network, ResNetEncoder) and name not in exclude:
+            _load_encoder(network, source)
 
 
 def _load_encoder(encoder: ResNetEncoder, source: str) -> None:
@@ -64,7 +67,7 @@ def _load_encoder(encoder: ResNetEncoder, source: str) -> None:
         and not name.endswith("num_batches_tracked")
         and not is_number(tensor)
     }
-    check_num_layers(state, encoder.num_layers, path)
+    check_num_layers(state, encoder, path)
     _fill_encoder(encoder, state, path)
 
 

@@ -53,7 +53,7 @@ def initialise(
             f"{', '.join(own)}"
         )
     if weights != "scratch" and (init_from is None or init_networks):
-        load_imagenet(model, weights)
+        load_imagenet(model, weights, init_networks)
     if init_from is not None:
         path = locate(init_from)
         if is_published(path):

@@ -1,5 +1,6 @@
 """Published weights: import, export, and the model that they belong to."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,8 @@ from md2dist.weights.layout import (
     published_names,
 )
 from md2dist.weights.published_source import PublishedWeights
+
+logger = logging.getLogger(__name__)
 
 
 def import_published(model: MonodepthModel, path: str | Path, networks: Sequence[str] = ()) -> None:
@@ -50,13 +53,19 @@ def fill_model(
         raise WeightsError(f"{weights.path} has no {without_file[0]}: it is not published")
     if not networks:
         _check_pose_files(model, weights)
+        if without_file := [name for name, _ in model.named_children() if name not in found]:
+            logger.warning(
+                "%s has no file of %s, which keep their initial weights",
+                weights.path,
+                " and ".join(without_file),
+            )
     states = {}
     for name, network in found.items():
         if networks and name not in networks:
             continue
         path, own, state = weights.file(name), network.state_dict(), weights.state(name)
         if isinstance(network, ResNetEncoder):
-            check_num_layers(strip_prefix(state, "encoder."), network.num_layers, path)
+            check_num_layers(strip_prefix(state, "encoder."), network, path)
             state = {key: state[key] for key in state if key not in SETTINGS}
         names = published_names(name, own)
         if name == "depth" and len(model.depth.heads) < NUM_SCALES:

@@ -6,6 +6,7 @@ from typing import Any
 
 from md2dist.errors import CheckpointError, WeightsError
 from md2dist.model import MonodepthModel
+from md2dist.networks.resnet import ResNetEncoder
 from md2dist.runs.checkpoint_folder import Checkpoint
 from md2dist.runs.checkpoint_manifest import NEEDED_FOR_WEIGHTS, verify_checkpoint
 from md2dist.runs.checkpoint_names import (
@@ -141,12 +142,14 @@ def import_checkpoint(
     """
     path = checkpoint / STATES_NAME
     state = _read_module(checkpoint)
-    check_num_layers(strip_prefix(state, "encoder."), model.encoder.num_layers, path)
     networks = networks or [name for name, _ in model.named_children()]
+    for name in networks:
+        if isinstance(encoder := model.get_submodule(name), ResNetEncoder):
+            check_num_layers(strip_prefix(state, f"{name}."), encoder, path)
     own = model.state_dict()
     state = {key: state[key] for key in state if _network_of(key) in networks}
-    check_state_dict(state, {key: own[key] for key in own if _network_of(key) in networks}, path)
-    model.load_state_dict(own | state)
+    expected = {key: own[key] for key in own if _network_of(key) in networks}
+    model.load_state_dict(own | check_state_dict(state, expected, path))
 
 
 def _read_module(checkpoint: Path) -> dict[str, Any]:

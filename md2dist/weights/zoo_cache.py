@@ -73,6 +73,11 @@ def locate(path: str | Path, weights_dir: Path | None = None) -> Path:
     if digest is None:
         raise WeightsError(f"{path}: expected {name}#sha256= and 64 hexadecimal digits")
     if weights_dir is not None and (weights_dir / published).is_dir():
+        if digest[1]:
+            raise WeightsError(
+                f"{weights_dir / published} is an extracted archive, whose sha256 cannot be "
+                f"checked; put {published}.zip there, or leave out #sha256="
+            )
         return weights_dir / published
     archive = weights_dir and weights_dir / f"{published}.zip"
     if archive and not archive.is_file():
@@ -106,7 +111,7 @@ def _fetch(name: str, sha256: str | None, archive: Path | None) -> Path:
                 if MODELS[name].md5 is None:
                     logger.warning("no digest of %s is published; this is sha256=%s", name,
                                    record.sha256)  # fmt: skip
-    _check_folder(folder, sha256)
+    _check_folder(folder, sha256 or (archive and hash_file(archive)))
     return folder
 
 
@@ -125,7 +130,8 @@ def _download(name: str, target: Path) -> Path:
         )
     except DownloadError as error:
         raise WeightsError(
-            f"{error}; without a network, pass --weights-dir with a folder that holds {name}.zip"
+            f"{error}; without a network, pass the path of the extracted archive, or --weights-dir "
+            f"with a folder that holds {name}.zip"
         ) from None
     return target
 

@@ -114,6 +114,23 @@ def test_another_malformed_variable_of_wandb_is_named(tmp_path):
     assert refusal.startswith("refused: W&B's setting WANDB_BASE_URL is malformed: ")
 
 
+@pytest.mark.slow
+def test_a_settings_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / ".config" / "wandb" / "settings"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"[default]\nentity = caf\xe9\n")
+    refusal = choose(tmp_path, "offline")
+    assert refusal.startswith("refused: W&B's settings or ~/.netrc cannot be read: ")
+
+
+@pytest.mark.slow
+def test_a_server_behind_a_proxy_of_wandb_is_left_to_wandb(tmp_path):
+    unknown = {"WANDB_BASE_URL": "http://no.such.host.invalid", "WANDB_API_KEY": KEY}
+    assert choose(tmp_path, "online", **unknown).startswith("offline")
+    proxy = {"WANDB_HTTP_PROXY": "http://127.0.0.1:9"}
+    assert choose(tmp_path, "online", **unknown, **proxy) == "online"
+
+
 def test_a_server_that_answers_is_found_even_if_the_answer_is_an_error():
     with serve_files() as server:
         server.files["/"] = b"hello"

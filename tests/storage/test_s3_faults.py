@@ -1,5 +1,6 @@
 """Faults of an object store, simulated by a web server."""
 
+import re
 from functools import partialmethod
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def test_a_key_may_hold_what_begins_a_secret_in_other_addresses(server, folder, 
         server.files[f"bucket/a%3Fb%23c/{path.name}"] = path.read_bytes()
     dataset = ShardDataset("s3://bucket/a?b#c", cache_dir=tmp_path, retry_policy=HASTY)
     assert read_all(dataset) == read_folder(folder)
+
+
+def test_an_error_shows_no_part_of_a_key_that_may_be_a_secret(monkeypatch, server):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    _open_client.cache_clear()
+    with pytest.raises(ShardError, match="Could not connect") as caught:
+        ShardDataset("s3://bucket/a?token=5ecret/word", retry_policy=HASTY)
+    assert not re.search("5ecret|word", str(caught.value))
 
 
 def test_a_short_body_is_noticed_by_boto3_where_urllib3_does_not_count(

@@ -59,7 +59,8 @@ def test_unreadable_settings_are_reported_and_do_not_stop_the_run(tmp_path, text
         ("data.use_true_intrinsics=true", "data.use_true_intrinsics=False, now it is True"),
         ("data.use_stereo=true", "data.use_stereo=False, now it is True"),
         ("data.frame_offsets=[1]", r"data.frame_offsets=\(-1, 1\), now it is \(1,\)"),
-        ("network={init_from: a, init_networks: [depth]}", "network.init_from=None, now it is a"),
+        ("network.pose_type=shared", "network.pose_type=separate_resnet, now it is shared"),
+        ("network.num_layers=50", "network.num_layers=18, now it is 50"),
         ("network.init_from=other", "network.init_from=None, now it is other"),
         ("network.weights=scratch", "network.weights=imagenet, now it is scratch"),
     ],
@@ -70,6 +71,18 @@ def test_another_experiment_is_refused_in_the_folder_of_the_first(tmp_path, over
     with pytest.raises(CheckpointError, match=f"started with {message}: .*log.run_dir"):
         check_method(checkpoint_of(tmp_path), load_config([], [override]))
     check_method(checkpoint_of(tmp_path), load_config([], [override, "checkpoint.resume=must"]))
+
+
+def test_other_initial_networks_are_another_experiment(tmp_path):
+    path = tmp_path / "config.yaml"
+    start = "network={init_from: a, init_networks: [encoder, depth]}"
+    save_config(load_config([], [start]), path)
+    check_method(
+        checkpoint_of(tmp_path),
+        load_config([], [start.replace("encoder, depth", "depth, encoder")]),
+    )
+    with pytest.raises(CheckpointError, match=r"started with network\.init_networks="):
+        check_method(checkpoint_of(tmp_path), load_config([], [start.replace("encoder, ", "")]))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +106,6 @@ def test_settings_that_may_change_are_no_other_experiment(tmp_path, override):
     [
         ["data.use_stereo=true", "data.frame_offsets=[]"],
         ["loss.use_predictive_mask=true", "loss.use_auto_mask=false"],
-        ["network.pose_type=shared"],
     ],
 )
 def test_other_networks_are_left_to_the_check_of_the_networks(tmp_path, words):

@@ -5,7 +5,6 @@ import io
 import pickle
 import struct
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,7 +98,7 @@ def test_the_kind_of_a_foreign_file_is_said_in_one_line(tmp_path, kind):
     make, words = KINDS[kind]
     path = tmp_path / "encoder.pth"
     path.write_bytes(make())
-    model = SimpleNamespace(encoders=lambda: [ResNetEncoder(18)])
+    model = nn.ModuleDict({"encoder": ResNetEncoder(18)})
     readers = [read_weights, load_model, lambda path: load_model(path.parent)]
     for read in (*readers, lambda path: load_imagenet(model, str(path))):
         with pytest.raises(WeightsError, match=rf"encoder\.pth .*{words}") as caught:
