@@ -192,13 +192,9 @@ def test_descriptions_are_read_from_a_store_without_the_images(server, folder):
     server.keeps_ranges = False
     assert list(read_descriptions(url)) == list(read_descriptions(folder))
     del server.files[f"{folder.name}/shard-000002.tar"]
-<<<<<<< HEAD
     with pytest.raises(
         ShardError, match=rf"{url}/shard-000002\.tar is missing .*404.*md2dist verify"
     ):
-=======
-    with pytest.raises(ShardError, match=rf"{url}/shard-000002\.tar is missing .*404.*verify"):
->>>>>>> f1
         list(read_descriptions(url))
 
 
