@@ -167,10 +167,13 @@ def report(arguments: argparse.Namespace, source: Source, tables: list[Table]) -
     """Prints the tables, and writes the files."""
     from md2dist.evaluation.tables import as_markdown, write_scores, write_tables
 
-    words = list(source.words)
-    if len(tables) == 1:
-        words = [tables[0].protocol, f"scaling {tables[0].scaling}", *words]
-    heading = ", ".join(words)
+    protocols = {table.protocol for table in tables}  # columns name them where they differ
+    scalings = {f"scaling {table.scaling}" for table in tables}
+    common = [
+        *(protocols if len(protocols) == 1 else ()),
+        *(scalings if len(scalings) == 1 else ()),
+    ]
+    heading = ", ".join([*common, *source.words])
     write_line(heading)
     write_lines(f"\n{as_markdown(tables, arguments.per_drive)}")
     for path in arguments.output:

@@ -124,17 +124,17 @@ def as_json(title: Mapping[str, Any], tables: Sequence[Table], per_drive: bool) 
 def as_markdown(tables: Sequence[Table], per_drive: bool = False) -> str:
     """Returns one table, its columns ordered as in the papers.
 
-    Columns that name shards, scaling and drive are added where the rows differ in them.
+    Columns that name shards, protocol, scaling and drive are added where the rows differ in them.
     """
     rows = [
-        ({"shards": table.shards, "scaling": str(table.scaling), "drive": drive}, report)
+        (pick(table.labels(), "shards", "protocol", "scaling") | {"drive": drive}, report)
         for table in tables
         for drive, report in table.rows(per_drive).items()
     ]
     shown = [name for name in rows[0][0] if len({labels[name] for labels, _ in rows}) > 1]
     header = [*shown, *(name.replace("_", " ") if name in _WORDS else name for name in _COLUMNS)]
     lines = [header, ["---"] * len(shown) + ["---:"] * len(_COLUMNS)]
-    lines += [[*(labels[name] for name in shown), *_format(report)] for labels, report in rows]
+    lines += [[*(str(labels[name]) for name in shown), *_format(report)] for labels, report in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -46,8 +46,9 @@ def test_columns_name_what_the_rows_differ_in():
         ["5.4", "all"], ["5.4", "a"], ["5.4", "b"],
         ["calibrated", "all"], ["calibrated", "a"], ["calibrated", "b"],
     ]  # fmt: skip
-    header, *_ = as_markdown([table(), table(shards="shards/benchmark")]).splitlines()
-    assert cells(header)[:2] == ["shards", "abs_rel"]
+    other = table(shards="shards/benchmark")._replace(protocol="eigen_benchmark")
+    header, *_ = as_markdown([table(), other]).splitlines()
+    assert cells(header)[:3] == ["shards", "protocol", "abs_rel"]
 
 
 def test_json_has_the_first_table_at_the_top_and_all_in_a_list():
