@@ -31,7 +31,7 @@ def test_a_card_of_damaged_shards_points_to_verify_shards(tmp_path):
     write_small_shards(tmp_path, 10)
     path = tmp_path / "shard-000001.tar"
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(ShardError, match=r"shard-000001\.tar .*verify_shards\.py"):
+    with pytest.raises(ShardError, match=r"shard-000001\.tar .*md2dist verify"):
         describe_shards(tmp_path)
 
 

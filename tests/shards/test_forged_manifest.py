@@ -77,7 +77,7 @@ def forge(folder, *path, value):
 )
 def test_an_entry_that_no_packing_writes_is_refused(folder, field, value):
     forge(folder, "shards", 1, field, value=value)
-    with pytest.raises(ShardError, match=r"index\.json is damaged \(shards\.1.*make_shards"):
+    with pytest.raises(ShardError, match=r"index\.json is damaged \(shards\.1.*md2dist pack"):
         read_manifest(folder)
 
 

@@ -85,7 +85,7 @@ def test_a_manifest_that_fails_to_be_written_leaves_the_old_one(tmp_path, monkey
 
 
 def test_a_folder_without_shards_names_the_command_that_makes_them(tmp_path):
-    with pytest.raises(ShardError, match=r"index\.json.*make_shards\.py --kitti-root"):
+    with pytest.raises(ShardError, match=r"index\.json.*md2dist pack --kitti-root"):
         read_manifest(tmp_path / "absent")
 
 
@@ -121,7 +121,7 @@ def test_a_damaged_manifest_is_an_error_with_a_remedy(tmp_path, damage):
     write_manifest(make_manifest(), tmp_path)
     path = tmp_path / MANIFEST_NAME
     path.write_text(damage(path.read_text()))
-    with pytest.raises(ShardError, match=r"index\.json is damaged .*make_shards"):
+    with pytest.raises(ShardError, match=r"index\.json is damaged .*md2dist pack"):
         read_manifest(tmp_path)
 
 
