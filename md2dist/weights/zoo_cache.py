@@ -93,6 +93,8 @@ def _fetch(name: str, sha256: str | None, archive: Path | None) -> Path:
     cache = user_cache_folder("weights")
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / name
+    if archive and not sha256:
+        sha256 = hash_file(archive)  # the model in the cache may be from another one
     with (cache / f".{name}.lock").open("w") as file:
         lock(file, required=False)  # other ranks wait
         if not folder.exists():
@@ -111,7 +113,7 @@ def _fetch(name: str, sha256: str | None, archive: Path | None) -> Path:
                 if MODELS[name].md5 is None:
                     logger.warning("no digest of %s is published; this is sha256=%s", name,
                                    record.sha256)  # fmt: skip
-    _check_folder(folder, sha256 or (archive and hash_file(archive)))
+    _check_folder(folder, sha256)
     return folder
 
 

@@ -98,4 +98,4 @@ def test_a_file_in_the_way_of_the_folder_is_named_without_a_traceback(tmp_path):
     words = ["--checkpoint", tmp_path / "run", "--output", tmp_path / "file"]
     process = subprocess.run([sys.executable, COMMAND, *words], capture_output=True, text=True)
     assert process.returncode == 2
-    assert process.stderr == f"error: {tmp_path / 'file'}: File exists\n"
+    assert process.stderr == f"error: {tmp_path / 'file'} cannot be written: File exists\n"
