@@ -100,13 +100,13 @@ EVALUATION = {
         "shards of `eigen/test` or `eigen_benchmark/test`; `md2dist evaluate-odometry` scores "
         "`odom/test_09` and `odom/test_10`, `md2dist benchmark` predicts for KITTI's server",
     ),
-    "ext_disp_to_eval": PublishedOption("", "evaluation scores models only"),
-    "save_pred_disps": PublishedOption("", "`md2dist predict --format npy` writes depths"),
+    "ext_disp_to_eval": PublishedOption("`md2dist evaluate --predictions`"),
+    "save_pred_disps": PublishedOption("`md2dist evaluate --save-disparities`"),
     "no_eval": PublishedOption("`md2dist predict`", "predicts without ground truth"),
     "eval_eigen_to_benchmark": PublishedOption(
         "", "shards of `eigen_benchmark/test` hold exactly these images"
     ),
-    "eval_out_dir": PublishedOption("`md2dist evaluate --output`", "a JSON file"),
+    "eval_out_dir": PublishedOption("`md2dist evaluate --output`", "JSON, CSV or Markdown"),
     "post_process": PublishedOption("`md2dist evaluate --flip-postprocess`"),
 }
 

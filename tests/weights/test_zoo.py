@@ -92,10 +92,7 @@ def test_a_name_is_downloaded_once_and_its_licence_said_before(model, server, ca
     ("fault", "words"),
     [
         ("flip", "its md5 is .*, expected .*--weights-dir"),
-        (
-            "404",
-            "the server responds 404 .*; without a network, pass the path .* or --weights-dir with a folder",
-        ),
+        ("404", "the server responds 404 .*; without a network, .* --weights-dir with a folder"),
         ("long", "is not the expected|cannot be downloaded"),
     ],
 )
