@@ -111,7 +111,9 @@ EVALUATION = {
 }
 
 PREDICTION = {
-    "image_path": PublishedOption("`md2dist predict --input`", "an image or a folder"),
+    "image_path": PublishedOption(
+        "`md2dist predict --input`", "an image, a folder, or `-` for a list of paths"
+    ),
     "ext": PublishedOption("", "all PNG and JPEG images of a folder are read"),
     "pred_metric_depth": PublishedOption(
         "", "the depth of models trained with stereo is in metres; `md2dist predict --scale` "

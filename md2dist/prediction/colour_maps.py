@@ -6,14 +6,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def colour_disparity(disparity: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colours disparities with magma: far is dark, near is bright.
+def disparity_bounds(disparity: NDArray[np.floating]) -> tuple[float, float]:
+    """Returns the disparities of the darkest and of the brightest colour.
 
-    The range is from the minimum to the 95th percentile, so that a few very near pixels do not
-    darken the rest.
+    They are the minimum and the 95th percentile, so that a few very near pixels do not darken the
+    rest.
+
+    Args:
+        disparity: finite, (...) in any unit, typically (H, W).
+    """
+    return float(disparity.min()), float(np.percentile(disparity, 95))
+
+
+def colour_disparity(
+    disparity: NDArray[np.floating], bounds: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
+    """Colours disparities with magma: far is dark, near is bright.
 
     Args:
         disparity: (...) in any unit, typically (H, W).
+        bounds: disparities of the darkest and of the brightest colour; None: `disparity_bounds`.
 
     Returns:
         (..., 3) uint8 RGB; black where the disparity is not finite, as in a training that diverges.
@@ -22,10 +34,10 @@ def colour_disparity(disparity: NDArray[np.floating]) -> NDArray[np.uint8]:
     if not finite.all():
         colours = np.zeros((*disparity.shape, 3), np.uint8)
         if finite.any():
-            colours[finite] = colour_disparity(disparity[finite])
+            colours[finite] = colour_disparity(disparity[finite], bounds)
         return colours
-    lowest, highest = disparity.min(), np.percentile(disparity, 95)
-    spread = max(float(highest - lowest), np.finfo(np.float32).tiny)
+    lowest, highest = bounds or disparity_bounds(disparity)
+    spread = max(highest - lowest, float(np.finfo(np.float32).tiny))
     level = disparity - lowest
     level /= spread  # in place, since an image may have millions of pixels
     np.clip(level, 0, 1, out=level)

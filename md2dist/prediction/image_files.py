@@ -16,11 +16,12 @@ from md2dist.errors import ImageError
 from md2dist.storage.bounded import open_regular
 from md2dist.storage.results import refuse_address, write_result
 
-RESULT_ENDINGS = ("_depth", "_disparity", "_picture")
+RESULT_ENDINGS = ("_depth", "_disparity", "_picture", "_points")
 _MARK = b"tEXtSoftware\0md2dist"  # chunk of a PNG behind its header
 _HEADER = 33  # bytes
 # Begins our .npy files: NumPy itself pads the header of such an array to 128 bytes, not 512.
 _NPY_FIELDS = b"{'descr': '<f4', 'fortran_order': False, 'shape': "
+PLY_START = b"ply\nformat binary_little_endian 1.0\ncomment written by md2dist\n"
 _NPY_START = b"\x93NUMPY\x01\x00" + struct.pack("<H", 502) + _NPY_FIELDS
 
 
@@ -50,27 +51,50 @@ def find_images(path: str | Path) -> list[Path]:
     found = [file for file in found if not (_is_result(file) or _belongs_to(file, stems))]
     if not found:
         raise ImageError(f"{path} has no image; expected files .png, .jpg, .jpeg")
-    by_stem: dict[str, Path] = {}
-    for file in found:
-        if by_stem.setdefault(file.stem, file) != file:
-            raise ImageError(
-                f"{by_stem[file.stem].name} and {file.name} in {path} would have the same names of "
-                "results; rename one of them"
-            )
+    refuse_equal_names(found)
     return found
 
 
-def refuse_foreign_results(images: Sequence[Path], output: Path, depth_format: str) -> None:
+def refuse_equal_names(images: Sequence[Path]) -> None:
+    """Checks that the results of each image have names of their own.
+
+    Raises:
+        ImageError: naming the first two images of which this is not so.
+    """
+    by_stem: dict[str, Path] = {}
+    for image in images:
+        earlier = by_stem.setdefault(image.stem, image)
+        if earlier is image:
+            continue
+        if earlier == image:
+            raise ImageError(f"{image} is listed twice; list it once")
+        both = f"{earlier} and {image}"
+        if earlier.parent == image.parent:
+            both = f"{earlier.name} and {image.name} in {image.parent}"
+        raise ImageError(
+            f"{both} would have the same names of results; rename one of them, or predict them "
+            "into different folders"
+        )
+
+
+def refuse_foreign_results(
+    images: Sequence[Path], output: Path, depth_format: str, others: Sequence[str] = ()
+) -> None:
     """Checks that the results of some images replace only results of earlier predictions.
+
+    Args:
+        images: the images.
+        output: folder of the results.
+        depth_format: format of the depth file.
+        others: ends of the names of further results, such as ``_points.ply``.
 
     Raises:
         ImageError: naming the first file that would be replaced and is none.
     """
     refuse_address(output)
     for image in images:
-        kinds = {"_disparity": "png", "_picture": "png", "_depth": depth_format}
-        for ending, suffix in kinds.items():
-            path = output / f"{image.stem}{ending}.{suffix}"
+        for ending in ("_disparity.png", "_picture.png", f"_depth.{depth_format}", *others):
+            path = output / f"{image.stem}{ending}"
             if path.exists() and not _is_result(path):
                 raise ImageError(
                     f"{path} exists, and is no result of a prediction; name another --output, or "
@@ -92,13 +116,14 @@ def _belongs_to(path: Path, stems: Set[str]) -> bool:
 
 
 def is_marked(path: Path) -> bool:
-    """Returns whether `write_picture` or `write_depth_npy` wrote a file."""
+    """Returns whether md2dist wrote a picture, a map or a point cloud."""
     try:
         with open_regular(path) as file:
-            start = file.read(_HEADER + 2 * len(_MARK))
+            start = file.read(max(_HEADER + 2 * len(_MARK), len(PLY_START)))
     except OSError:
         return False
-    return start.startswith(_NPY_START) if path.suffix == ".npy" else _MARK in start
+    starts = {".npy": _NPY_START, ".ply": PLY_START}
+    return start.startswith(starts[path.suffix]) if path.suffix in starts else _MARK in start
 
 
 def write_depth_png(path: Path, depth: NDArray[np.floating]) -> None:
@@ -114,10 +139,10 @@ def depth_levels(depth: NDArray[np.floating]) -> NDArray[np.uint16]:
     return levels.astype(np.uint16)
 
 
-def write_depth_npy(path: Path, depth: NDArray[np.floating]) -> None:
-    """Writes depth (H, W) in m as float32, marked as a result of md2dist by its padding."""
-    header = (_NPY_START + f"{depth.shape}}}".encode()).ljust(511) + b"\n"
-    content = np.ascontiguousarray(depth, "<f4")
+def write_npy(path: Path, values: NDArray[np.floating]) -> None:
+    """Writes depth or disparity (H, W) as float32, marked as a result of md2dist by its padding."""
+    header = (_NPY_START + f"{values.shape}}}".encode()).ljust(511) + b"\n"
+    content = np.ascontiguousarray(values, "<f4")
     write_result(path, lambda file: file.writelines((header, content.data)))
 
 

@@ -1,6 +1,7 @@
 """Prediction of image files with a trained model."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +12,31 @@ from numpy.typing import NDArray
 from md2dist.data.image_reader import read_image
 from md2dist.errors import ImageError, PredictionError
 from md2dist.model import MonodepthModel
-from md2dist.prediction.colour_maps import colour_disparity
-from md2dist.prediction.image_files import (
-    write_depth_npy,
-    write_depth_png,
-    write_picture,
-)
+from md2dist.prediction.aspect_crop import Box, aspect_box
+from md2dist.prediction.camera import CameraSource
+from md2dist.prediction.colour_bar import draw_colour_bar
+from md2dist.prediction.colour_maps import colour_disparity, disparity_bounds
+from md2dist.prediction.image_files import write_depth_png, write_npy, write_picture
+from md2dist.prediction.point_cloud import default_bound, write_point_cloud
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """What is predicted of an image, and written besides depth and pictures.
+
+    Args:
+        is_metric: whether the depth, with its factor, is in metres.
+        with_disparity: writes ``NAME_disparity.npy``, scaled disparity in 1/m without the factor.
+        points_of: camera for ``NAME_points.ply``, a point cloud; None: it is not written.
+        max_depth: depth of the farthest points; None: `default_bound`.
+        crop_to_aspect: predicts the image's centre, of the model's aspect ratio, alone.
+    """
+
+    is_metric: bool = True
+    with_disparity: bool = False
+    points_of: CameraSource | None = None
+    max_depth: float | None = None
+    crop_to_aspect: bool = False
 
 
 def frames_predictor(model: MonodepthModel) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -65,11 +85,13 @@ def predict_files(
     factor: float = 1.0,
     depth_format: Literal["png", "npy"] = "png",
     on_unreadable: Callable[[ImageError], object] | None = None,
+    options: PredictionOptions = PredictionOptions(),
 ) -> Iterator[Path]:
-    """Predicts images and writes three files for each.
+    """Predicts images and writes three files for each, or more as `options` say.
 
-    ``NAME_depth.png`` (16 bit, 1/256 m) or ``NAME_depth.npy`` (float32, m), ``NAME_disparity.png``
-    (coloured) and ``NAME_picture.png`` (beside the image), all at the image's size.
+    ``NAME_depth.png`` (16 bit, 1/256 m) or ``NAME_depth.npy`` (float32, m) and
+    ``NAME_disparity.png`` (coloured), at the image's size, and ``NAME_picture.png`` (beside the
+    image, above a colour bar).
 
     Args:
         model: in eval mode.
@@ -80,15 +102,15 @@ def predict_files(
         depth_format: format of the depth file.
         on_unreadable: called with the error of an image that cannot be read, which is skipped;
             None: the error is raised.
+        options: further results.
 
     Yields:
-        The depth file of each image, once all three are written.
+        The depth file of each image, once all of its files are written.
 
     Raises:
         ImageError: if an image cannot be read or a result cannot be written.
         PredictionError: if a depth is not positive and finite; nothing is written for that image.
     """
-    write_depth = write_depth_png if depth_format == "png" else write_depth_npy
     for path in images:
         try:
             image = read_image(path)
@@ -97,13 +119,36 @@ def predict_files(
                 raise
             on_unreadable(error)
             continue
+        size, box = image.size, Box(0, 0, *image.size)
+        if options.crop_to_aspect:
+            box = aspect_box(size, (model.width, model.height))
+            image = image.crop(box)
         disparity = model.predict_image(image)
-        depth_path = output / f"{path.stem}_depth.{depth_format}"
         depth = scaled_depth(disparity, factor)
-        coloured = colour_disparity(disparity)
-        write_picture(output / f"{path.stem}_disparity.png", coloured)
-        write_picture(output / f"{path.stem}_picture.png", np.hstack([np.array(image), coloured]))
-        write_depth(depth_path, depth)
+        colours, start = np.array(image), str(output / path.stem)
+        bounds = disparity_bounds(disparity)
+        coloured = colour_disparity(disparity, bounds)
+        bar = draw_colour_bar(2 * image.width, bounds, factor, is_metric=options.is_metric)
+        write_picture(Path(f"{start}_disparity.png"), coloured)
+        write_picture(
+            Path(f"{start}_picture.png"), np.vstack([np.hstack([colours, coloured]), bar])
+        )
+        if options.with_disparity:
+            write_npy(Path(f"{start}_disparity.npy"), disparity)
+        if options.points_of is not None:
+            write_point_cloud(
+                Path(f"{start}_points.ply"),
+                depth,
+                colours,
+                options.points_of.camera_of(size, box),
+                max_depth=options.max_depth or default_bound(depth, is_metric=options.is_metric),
+                comments=(
+                    f"camera {options.points_of}",
+                    f"unit {'metres' if options.is_metric else 'none, depth is relative'}",
+                ),
+            )
+        depth_path = Path(f"{start}_depth.{depth_format}")
+        (write_depth_png if depth_format == "png" else write_npy)(depth_path, depth)
         yield depth_path
 
 
