@@ -86,7 +86,12 @@ def predict(
     is_silent = len(images) == 1 or not has_terminal
     unread: list[str] = []
     with tqdm(
-        total=len(images), unit=" images", dynamic_ncols=True, leave=False, disable=is_silent
+        total=len(images),
+        unit=" images",
+        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]",
+        dynamic_ncols=True,
+        leave=False,
+        disable=is_silent,
     ) as bar:
 
         def skip(error: ImageError) -> None:

@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from md2dist.errors import DamagedImageError, ImageError, ShapeError
+from md2dist.storage.bounded import open_regular
 
 FileFormat = Literal["PNG", "JPEG", "WEBP"]
 PICTURE_FORMATS: tuple[FileFormat, ...] = ("PNG", "JPEG")
@@ -52,7 +53,7 @@ def read_image(path: Path) -> Image.Image:
         ImageError: if it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise ImageError(f"it has more than {_MAX_BYTES:,} bytes")

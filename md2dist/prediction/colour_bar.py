@@ -1,5 +1,6 @@
 """Colour bar: the depths that the colours of a disparity picture mean."""
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -42,25 +43,39 @@ def draw_colour_bar(
     darkest, brightest = bounds
     levels = np.linspace(brightest, darkest, length)[None].repeat(text_size, 0)
     bar.paste(Image.fromarray(colour_disparity(levels, bounds)), (left, gap))
-    free = 0.0  # column from which on there is no label yet
-    for depth in _round_depths(factor / brightest, factor / darkest):
+    taken: list[tuple[float, float]] = []  # columns of the labels so far
+    bottom = gap + text_size
+    for depth, room in _round_depths(factor / brightest, factor / darkest):
         share = (brightest - factor / depth) / max(brightest - darkest, np.finfo(float).tiny)
         column = left + share * (length - 1)
         text = f"{depth:.3g}"
         half = pen.textlength(text, font) / 2
-        if column - half < free or column + half > width:
+        start, end = column - half, column + half
+        space = room * text_size
+        is_free = all(end + space < other[0] or other[1] + space < start for other in taken)
+        if not is_free or start < 0 or end > width:
             continue
-        free = column + half + gap
-        bottom = gap + text_size
+        taken.append((start, end))
         pen.line((column, bottom, column, bottom + gap // 2), _INK, max(1, text_size // 12))
         pen.text((column, bottom + gap), text, _INK, font, anchor="mt")
     return np.asarray(bar)
 
 
-def _round_depths(nearest: float, farthest: float) -> Iterator[float]:
-    """Yields the round numbers in a range, or its ends if there are less than two."""
+def _round_depths(nearest: float, farthest: float) -> Iterator[tuple[float, float]]:
+    """Yields depths in a range, the roundest first, and the space beside each in heights of text.
+
+    They have one significant digit or two; the ends of the range come last, for a range without.
+    """
     exponents = range(math.floor(math.log10(nearest)), math.floor(math.log10(farthest)) + 1)
-    digits = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
-    candidates = [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
-    found = [depth for depth in candidates if nearest <= depth <= farthest]
-    yield from found if len(found) > 1 else (nearest, farthest)
+    for digits, room in (
+        ((10, 20, 50), 0.5),
+        ((30, 40, 60, 70, 80, 90), 0.5),
+        ((15, 25), 2),
+        (range(10, 100), 4),
+    ):
+        for exponent, digit in itertools.product(exponents, digits):
+            depth = float(f"{digit}e{exponent - 1}")
+            if nearest <= depth <= farthest:
+                yield depth, room
+    yield nearest, 8
+    yield farthest, 8

@@ -21,9 +21,10 @@ def labels(monkeypatch):
 def test_each_label_is_below_the_colour_of_its_depth(labels):
     bar = draw_colour_bar(2484, (5.4 / 80, 5.4 / 4), 5.4, is_metric=True)
     assert labels.pop(0)[0] == "depth (m)"
+    labels.sort(key=lambda label: label[1])
     depths = [float(text) for text, _ in labels]
     assert depths == sorted(depths)
-    assert {4, 5, 10} < set(depths)
+    assert {5, 10, 20, 50} < set(depths)
     for depth, column in zip(depths, (column for _, column in labels), strict=True):
         expected = colour_disparity(np.array([5.4 / depth]), (5.4 / 80, 5.4 / 4))[0]
         difference = bar[30, round(column)].astype(int) - expected
@@ -34,6 +35,14 @@ def test_relative_depth_has_no_unit(labels):
     draw_colour_bar(1200, (0.5, 10.0), 1.0, is_metric=False)
     assert labels[0][0] == "relative depth"
     assert {"0.1", "1"} <= {text for text, _ in labels}
+
+
+@pytest.mark.parametrize("bounds", [(0.9, 1.2), (0.3, 0.3001), (1e-3, 1e3), (0.01, 2)])
+def test_any_range_has_at_least_two_labels_apart_from_each_other(labels, bounds):
+    draw_colour_bar(2484, bounds, 5.4, is_metric=True)
+    columns = sorted(column for _, column in labels[1:])
+    assert len(columns) >= 2
+    assert min(np.diff(columns)) > 33
 
 
 @pytest.mark.parametrize("width", [1, 2, 30, 200, 9000])

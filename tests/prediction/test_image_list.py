@@ -66,7 +66,9 @@ def test_the_command_predicts_a_list_and_shows_a_bar_on_a_terminal_only(
 ):
     for name in ("a", "b"):
         random_image().save(tmp_path / f"{name}.png")
-    paths = [tmp_path / "b.png", tmp_path / "nowhere.png", tmp_path, tmp_path / "a.png"]
+    os.mkfifo(tmp_path / "pipe.png")
+    names = ["b.png", "nowhere.png", "pipe.png", "a.png"]
+    paths = [tmp_path / name for name in names]
     content = io.TextIOWrapper(io.BytesIO("\n".join(map(str, paths)).encode()))
     monkeypatch.setattr(sys, "stdin", content)
     monkeypatch.setattr(sys, "stderr", Stream(has_terminal))
@@ -74,8 +76,9 @@ def test_the_command_predicts_a_list_and_shows_a_bar_on_a_terminal_only(
     assert run_command(monkeypatch, *words) == 2
     errors = sys.stderr.getvalue()
     assert "nowhere.png cannot be read: No such file" in errors
+    assert "pipe.png cannot be read: it is no regular file" in errors
     assert "error: 2 of 4 images could not be read" in errors
-    assert ("\r" in errors) == ("0/4 [" in errors) == has_terminal
+    assert ("\r" in errors) == ("images/s]" in errors) == has_terminal
     printed = capsys.readouterr().out.splitlines()
     assert printed[-2:] == [str(tmp_path / "out" / f"{name}_depth.png") for name in "ba"]
     assert len(list((tmp_path / "out").iterdir())) == 8
