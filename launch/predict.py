@@ -1,4 +1,4 @@
-"""Predicts the depth of an image, or of each image in a folder."""
+"""Predicts the depth of an image, of each image in a folder, or of a list of images."""
 
 from md2dist.commands.predict import main
 from md2dist.console import run_command
