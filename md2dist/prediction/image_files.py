@@ -97,7 +97,7 @@ def refuse_foreign_results(
             path = output / f"{image.stem}{ending}"
             if path.exists() and not _is_result(path):
                 raise ImageError(
-                    f"{path} exists, and is no result of a prediction; name another --output, or "
+                    f"{path} exists, and is not a prediction; name another --output, or "
                     "pass --overwrite"
                 )
 
