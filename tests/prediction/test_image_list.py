@@ -76,7 +76,7 @@ def test_the_command_predicts_a_list_and_shows_a_bar_on_a_terminal_only(
     assert run_command(monkeypatch, *words) == 2
     errors = sys.stderr.getvalue()
     assert "nowhere.png cannot be read: No such file" in errors
-    assert "pipe.png cannot be read: it is no regular file" in errors
+    assert "pipe.png cannot be read: it is not a regular file" in errors
     assert "error: 2 of 4 images could not be read" in errors
     assert ("\r" in errors) == ("images/s]" in errors) == has_terminal
     printed = capsys.readouterr().out.splitlines()
