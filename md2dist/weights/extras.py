@@ -14,8 +14,7 @@ def require_libraries(*names: str) -> None:
     """
     if missing := [name for name in names if find_spec(name) is None]:
         raise WeightsError(
-            f"this export needs {' and '.join(missing)}; install with pip install "
-            f"{' '.join(missing)}"
+            f"this export needs {', '.join(missing)}; install with pip install {' '.join(missing)}"
         )
 
 
