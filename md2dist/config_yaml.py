@@ -36,8 +36,8 @@ def read_yaml(path: Path, name: str) -> Any:
         Nested dictionaries, lists and plain values.
 
     Raises:
-        ConfigError: if it is no text, no YAML, or exceeds a bound.
-        OSError: if it cannot be read, or is no regular file.
+        ConfigError: if it is not text, not YAML, or exceeds a bound.
+        OSError: if it cannot be read, or is not a regular file.
     """
     text = read_text(path, name, ConfigError, _MAX_BYTES)
     load = partial(OmegaConf.load, io.StringIO(text))
@@ -52,7 +52,7 @@ def parse_value(text: str, name: str) -> Any:
         name: what it is the value of, for messages.
 
     Raises:
-        ConfigError: if it is no YAML, or exceeds a bound.
+        ConfigError: if it is not YAML, or exceeds a bound.
     """
     parsed = _parse(text, name, partial(OmegaConf.from_dotlist, [f"value={text}"]))
     return parsed["value"]

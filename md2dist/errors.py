@@ -25,7 +25,7 @@ class Md2distError(ValueError):
 
 
 def escape(text: str) -> str:
-    r"""Escapes what a terminal would obey, and what is no text, as Python does.
+    r"""Escapes control characters and invalid characters, as Python does.
 
     >>> escape("a file\n.png")
     'a file\\n.png'

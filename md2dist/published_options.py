@@ -158,7 +158,7 @@ def find_published_option(name: str) -> str | None:
     """Returns a sentence about the option of a name, for an error message.
 
     Args:
-        name: as typed, with ``-`` or ``_``; None is returned if it is no option of theirs.
+        name: as typed, with ``-`` or ``_``; None is returned if it is not one of their options.
 
     >>> find_published_option("learning-rate")
     'the published option learning_rate is optim.lr here'

@@ -89,7 +89,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path, kind):
     {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda p: p.symlink_to("/dev/zero")}[kind](
         path
     )
-    with pytest.raises(ConfigError, match=r"run\.yaml cannot be read: it is no regular file"):
+    with pytest.raises(ConfigError, match=r"run\.yaml cannot be read: it is not a regular file"):
         load_config([path])
 
 

@@ -88,7 +88,7 @@ def read_array(path: Path, num_dimensions: int) -> NDArray[np.floating]:
     """
     expected = "(h, w)" if num_dimensions == 2 else "(N, h, w)"
     if path.suffix.lower() != ".npy":
-        raise EvaluationError(f"{path} is no file .npy; expected an array {expected} in one")
+        raise EvaluationError(f"{path} is not a .npy file; expected an array {expected} in one")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:

@@ -73,7 +73,7 @@ def refuse_foreign_results(images: Sequence[Path], output: Path, depth_format: s
             path = output / f"{image.stem}{ending}.{suffix}"
             if path.exists() and not _is_result(path):
                 raise ImageError(
-                    f"{path} exists, and is no result of a prediction; name another --output, or "
+                    f"{path} exists, and is not a prediction; name another --output, or "
                     "pass --overwrite"
                 )
 

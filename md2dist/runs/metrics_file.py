@@ -63,7 +63,7 @@ def drop_lines_after(path: Path, step: int) -> None:
 def read_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
     """Yields the steps and metrics of metrics.jsonl, after `drop_lines_after`.
 
-    Null becomes NaN again; what is no number is left out.
+    Null becomes NaN again; what is not a number is left out.
 
     Raises:
         OSError: if it cannot be read.

@@ -15,12 +15,12 @@ def open_regular(path: Path) -> BinaryIO:
 
     Raises:
         OSError: if it cannot be read, or is a device or a pipe: such a file may never end, or wait
-            for a writer for ever.
+            for a writer without end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -47,8 +47,8 @@ def read_text(path: Path, name: str, error: type[Md2distError], max_bytes: int) 
         max_bytes: largest size that is expected.
 
     Raises:
-        OSError: if it cannot be read, or is no regular file.
-        Md2distError: an `error`, if it is no text, or too large.
+        OSError: if it cannot be read, or is not a regular file.
+        Md2distError: an `error`, if it is not text, or too large.
     """
     with open_regular(path) as stream:
         content = stream.read(max_bytes + 1)
@@ -69,7 +69,7 @@ def decode_text(content: bytes, name: str, error: type[Md2distError]) -> str:
         The text without a byte order mark.
 
     Raises:
-        Md2distError: an `error`, if it is no text.
+        Md2distError: an `error`, if it is not text.
     """
     is_utf16 = content.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
     try:

@@ -1,4 +1,4 @@
-"""The folder of a cache: made by md2dist, marked as such, and told from a user's own folder."""
+"""The folder of a cache: made and marked by md2dist, unlike a folder of the user."""
 
 import os
 import re

@@ -14,7 +14,7 @@ from md2dist.storage.addresses import is_masked, mask_secrets, public_address
 from md2dist.storage.store import CHUNK, ByteRange, StoreError
 from md2dist.storage.typed_json import make_printable
 
-_LONGEST_REASON = 1000  # bytes of what the command says
+_LONGEST_REASON = 1000  # bytes of the command's error output
 _NO_COMMAND = (126, 127)  # exit codes of a shell that cannot run it
 
 

@@ -90,10 +90,10 @@ def prepare_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True
     if path.is_dir():
         raise ImageError(f"{path} is a folder; expected the name of a file")
     if path.exists() and not path.is_file():
-        raise ImageError(f"{path} is no regular file; expected the name of a file")
+        raise ImageError(f"{path} is not a regular file; expected the name of a file")
     if path.exists() and not is_ours(path):
         raise ImageError(
-            f"{path} exists, and is no such result of md2dist; name another file, or pass "
+            f"{path} exists, and is not such a result of md2dist; name another file, or pass "
             "--overwrite"
         )
     try:

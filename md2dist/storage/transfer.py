@@ -20,7 +20,7 @@ class TransferError(Exception):
 
 
 class TooManyBytesError(TransferError):
-    """More bytes arrive than were asked for."""
+    """More bytes arrive than were requested."""
 
 
 class Transfer:
@@ -96,5 +96,5 @@ def limit(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     for piece in pieces:
         num_bytes += len(piece)
         if num_bytes > max_bytes:
-            raise TooManyBytesError(f"more bytes arrive than the {max_bytes} that were asked for")
+            raise TooManyBytesError(f"more bytes arrive than the {max_bytes} that were requested")
         yield piece

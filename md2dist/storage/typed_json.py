@@ -30,7 +30,7 @@ def _check_file_name(name: str) -> str:
 
 
 def make_printable(text: str) -> str:
-    """Replaces what a terminal would obey, and halves of characters, by question marks."""
+    """Replaces control characters, and halves of characters, by question marks."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
@@ -71,7 +71,7 @@ def parse_record(kind: type[_Kind], values: object) -> _Kind:
     try:
         text = json.dumps(values)
     except (TypeError, RecursionError) as error:
-        raise ValueError(f"it is no JSON: {error}") from None
+        raise ValueError(f"it is not JSON: {error}") from None
     return parse_json(text, kind)
 
 
@@ -93,7 +93,7 @@ def read_json(
 
     Raises:
         Md2distError: of that class, naming the file and the first wrong field.
-        OSError: if the file cannot be read, is no regular file, or is too large.
+        OSError: if the file cannot be read, is not a regular file, or is too large.
     """
     try:
         return parse_json(read_bounded(path, max_bytes), kind)
@@ -111,7 +111,7 @@ def _describe(error: ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
     field = make_printable(".".join(map(str, fault["loc"])))[:100] or "the content"
     reason = make_printable(fault["msg"]).removeprefix("Value error, ")
-    reason = reason.replace("Input should be", "expected").replace("Invalid JSON", "it is no JSON")
+    reason = reason.replace("Input should be", "expected").replace("Invalid JSON", "it is not JSON")
     if fault["type"] == "missing":
         return f"{field} is missing"
     if fault["type"] == "json_invalid":

@@ -25,7 +25,9 @@ _MOST_DIGITS = 18  # of a number in a header
 
 def is_address(url: str) -> bool:
     """Returns whether a URL is a valid http or https address."""
-    with suppress(ValueError):  # for brackets without an IPv6 address, or a port that is no number
+    with suppress(
+        ValueError
+    ):  # for brackets without an IPv6 address, or a port that is not a number
         parts = urlsplit(url)
         is_web = parts.scheme in ("http", "https")
         return bool(is_web and parts.hostname and parts.port != 0 and re.fullmatch("[!-~]+", url))

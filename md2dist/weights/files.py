@@ -37,7 +37,7 @@ def read_weights(
         raise WeightsError(f"no weight file {path}; check the path")
     try:
         if foreign := describe_foreign(path):
-            raise WeightsError(f"{path} is no weight file: it is {foreign}")
+            raise WeightsError(f"{path} is not a weight file: it is {foreign}")
         if is_safetensors(path):
             return _read_safetensors(path)
         if not use_mmap and is_zipfile(path):

@@ -169,7 +169,7 @@ def check_num_layers(names: Collection[str], encoder: ResNetEncoder, path: Path)
 
 
 def find_num_layers(names: Collection[str]) -> int | None:
-    """Returns the depth of the ResNet with these parameter names; None if it is no ResNet."""
+    """Returns the depth of the ResNet with these parameter names; None if it is not a ResNet."""
     num_blocks = tuple(
         len({name.split(".")[1] for name in names if name.startswith(f"layer{stage}.")})
         for stage in (1, 2, 3, 4)

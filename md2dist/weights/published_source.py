@@ -89,7 +89,7 @@ class PublishedWeights:
 
 
 def is_published(path: Path) -> bool:
-    """Whether a path is a folder of published files, or a file that is no checkpoint of a run."""
+    """Whether a path is a folder of published files, or a file other than a checkpoint of a run."""
     if path.is_file():
         return path.name not in (STATES_NAME, MANIFEST_NAME)
     return any((path / f"{name}{suffix}").exists() for name in NETWORKS for suffix in _SUFFIXES)

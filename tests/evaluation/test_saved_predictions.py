@@ -209,7 +209,7 @@ def test_a_truncated_array_and_another_format_are_refused(pack, tmp_path, dispar
     with pytest.raises(EvaluationError, match="damaged"):
         saved_predictor(path, "disparity", pack())
     path.rename(tmp_path / "d.npz")
-    with pytest.raises(EvaluationError, match=r"d.npz is no file .npy"):
+    with pytest.raises(EvaluationError, match=r"d.npz is not a .npy file"):
         saved_predictor(tmp_path / "d.npz", "disparity", pack())
 
 

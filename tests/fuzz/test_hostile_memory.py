@@ -110,7 +110,7 @@ def test_a_manifest_of_ten_million_values(shards, field):
 def test_a_manifest_without_end(shards):
     (shards / "index.json").unlink()
     (shards / "index.json").symlink_to("/dev/zero")
-    assert "no regular file" in peak_of("read", shards)
+    assert "not a regular file" in peak_of("read", shards)
 
 
 def test_a_ground_truth_that_says_100000_x_60000(shards):

@@ -60,7 +60,7 @@ def test_a_random_sample_of_each_shard_is_decoded(tmp_path):
     [
         ("s.png", lambda content: None, "lacks s.png"),
         ("json", lambda content: None, "lacks json"),
-        ("json", lambda content: content[:-1], "its json is damaged: it is no JSON"),
+        ("json", lambda content: content[:-1], "its json is damaged: it is not JSON"),
         ("json", lambda content: b"[]", "its json is damaged: the content: expected an object"),
         ("json", lambda content: b"{}", "its json is damaged: format_version is missing"),
         ("velodyne.npz", lambda content: None, "lacks velodyne.npz"),

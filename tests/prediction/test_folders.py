@@ -144,7 +144,7 @@ def test_the_command_replaces_foreign_files_on_request_only(weights, folder, tmp
 def test_figures_replace_figures_and_no_other_files(tmp_path, content):
     path = tmp_path / "figures.json"
     path.write_text(content)
-    with pytest.raises(ImageError, match="exists, and is no such result of md2dist"):
+    with pytest.raises(ImageError, match="exists, and is not such a result of md2dist"):
         prepare_file(path, lambda path: holds_figures(path, "benchmark"))
     for figures in ({"benchmark": "step"}, [{"benchmark": "formats"}]):
         write_json(path, figures)
@@ -152,7 +152,7 @@ def test_figures_replace_figures_and_no_other_files(tmp_path, content):
 
 
 def test_a_device_is_no_result_file():
-    with pytest.raises(ImageError, match="/dev/null is no regular file"):
+    with pytest.raises(ImageError, match="/dev/null is not a regular file"):
         prepare_file(Path("/dev/null"))
 
 

@@ -115,7 +115,7 @@ def test_a_damaged_line_is_kept_aside_and_the_lines_after_it_count(tmp_path, cap
     log.close("finished")
     assert read_steps(tmp_path) == [10, 20, 30, 40]
     assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == b"".join(damaged)
-    assert "damaged lines (it is no JSON" in caplog.text
+    assert "damaged lines (it is not JSON" in caplog.text
 
 
 def test_a_full_disk_is_logged_and_does_not_stop_the_run(tmp_path, caplog):

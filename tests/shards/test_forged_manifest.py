@@ -146,7 +146,9 @@ def test_a_manifest_that_never_ends_is_refused(folder, target):
     (folder / MANIFEST_NAME).unlink()
     os.mkfifo(folder / "pipe")
     (folder / MANIFEST_NAME).symlink_to(target)
-    with pytest.raises(ShardError, match=r"index\.json cannot be read \(it is no regular file\)"):
+    with pytest.raises(
+        ShardError, match=r"index\.json cannot be read \(it is not a regular file\)"
+    ):
         read_manifest(folder)
 
 

@@ -44,5 +44,5 @@ def test_a_file_that_may_not_end_is_refused(tmp_path, kind):
     path = Path("/dev/zero") if kind == "device" else tmp_path / "pipe"
     if kind == "pipe":
         os.mkfifo(path)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         read_text(path, "it", SplitError, 1000)

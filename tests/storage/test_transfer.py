@@ -108,7 +108,7 @@ class CountingStream(io.BytesIO):
 
 def test_never_more_bytes_are_written_than_asked_for():
     stream = CountingStream()
-    with pytest.raises(ShardError, match="more bytes arrive than the 4500 that were asked for"):
+    with pytest.raises(ShardError, match="more bytes arrive than the 4500 that were requested"):
         fetch_checked(EndlessStore(), "x", None, stream, lambda _: "", HASTY, max_bytes=4500)
     assert stream.most == 4000
     with pytest.raises(ShardError, match="more bytes arrive than the 4500"):

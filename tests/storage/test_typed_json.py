@@ -53,7 +53,7 @@ def test_a_name_that_is_given_twice_has_its_last_value():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "it is no JSON: EOF"),
+        ("", "it is not JSON: EOF"),
         ("[]", "the content: expected an object"),
         ("{}", "step is missing"),
         ('{"step": "3"}', "step is '3', expected a valid integer"),
@@ -62,8 +62,8 @@ def test_a_name_that_is_given_twice_has_its_last_value():
         ('{"step": -1}', "step is -1, expected greater than or equal to 0"),
         ('{"step": 1e400}', "step is inf, expected a valid integer"),
         (f'{{"step": {2**63}}}', "step is 9223372036854775808, expected less than"),
-        (f'{{"step": {"9" * 5000}}}', "it is no JSON: number out of range"),
-        (f'{{"step": 1, "x": {"9" * 5000}}}', "it is no JSON: number out of range"),
+        (f'{{"step": {"9" * 5000}}}', "it is not JSON: number out of range"),
+        (f'{{"step": 1, "x": {"9" * 5000}}}', "it is not JSON: number out of range"),
         (f'{{"step": {"9" * 4000}}}', "step is 9999.*9999, expected less than"),
         ('{"step": 1, "kind": "c"}', "kind is 'c', expected 'a' or 'b'"),
         ('{"step": 1, "inner": {"ratio": NaN}}', "inner.ratio is nan, expected a finite number"),
@@ -71,9 +71,9 @@ def test_a_name_that_is_given_twice_has_its_last_value():
         ('{"step": 1, "digest": "AB"}', "digest is 'AB', string should match"),
         (f'{{"step": 1, "digest": "{"a" * 64}\\n"}}', "digest is .*, string should match"),
         ('{"step": 1, "places": [["a", 1], ["b", "x"]]}', "places.1.1 is 'x', expected a valid"),
-        ('{"step": 1, "title": "\\ud800"}', "it is no JSON"),
-        (b'{"step": 1, "title": "\xff"}', "it is no JSON: invalid unicode"),
-        ("[" * 20_000, "it is no JSON: recursion limit exceeded"),
+        ('{"step": 1, "title": "\\ud800"}', "it is not JSON"),
+        (b'{"step": 1, "title": "\xff"}', "it is not JSON: invalid unicode"),
+        ("[" * 20_000, "it is not JSON: recursion limit exceeded"),
         (f'{{"step": 1, "x": {"[" * 20_000}{"]" * 20_000}}}', "recursion limit exceeded"),
     ],
 )
@@ -128,5 +128,5 @@ def test_what_never_ends_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/zero")
     for path in (tmp_path / "pipe", tmp_path / "link", "/dev/zero", tmp_path):
-        with pytest.raises(OSError, match="it is no regular file"):
+        with pytest.raises(OSError, match="it is not a regular file"):
             read_bounded(path, 100)

@@ -74,16 +74,16 @@ DAMAGES = {
     "no settings": (remove_settings, f"damaged: {CONFIG_NAME} is missing"),
     "no weights": (remove_weights, f"damaged: {STATES_NAME} is missing"),
     "no manifest": (remove_manifest, f"damaged: {MANIFEST_NAME} is missing"),
-    "an empty manifest": (write_text(""), "manifest.json is damaged: it is no JSON"),
+    "an empty manifest": (write_text(""), "manifest.json is damaged: it is not JSON"),
     "a manifest of zeros": (write_text("\0" * 99), "manifest.json is damaged"),
     "another manifest": (write_text("[]"), "manifest.json is damaged: "),
     "a deep manifest": (
         write_text("[" * 100_000),
-        "manifest.json is damaged: it is no JSON: recursion limit",
+        "manifest.json is damaged: it is not JSON: recursion limit",
     ),
     "a long number": (
         write_text("1" * 5000),
-        "manifest.json is damaged: it is no JSON: number out of range",
+        "manifest.json is damaged: it is not JSON: number out of range",
     ),
     "no list of files": (
         edit_manifest(lambda manifest: manifest["files"].clear()),

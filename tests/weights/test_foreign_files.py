@@ -1,4 +1,4 @@
-"""A file that is no weight file is described, in one line, before torch reads it."""
+"""A file that is not a weight file is described, in one line, before torch reads it."""
 
 import gzip
 import io
@@ -55,7 +55,7 @@ def compressed():
 
 
 KINDS = {
-    "nothing": (lambda: b"", "is no weight file: it is empty; copy or download it again"),
+    "nothing": (lambda: b"", "is not a weight file: it is empty; copy or download it again"),
     "zeros": (lambda: b"\0" * 999, "is nothing but zeros at its beginning"),
     "a web page": (lambda: b"\n <!DOCTYPE html><html>", "a web page, .*; download the file itself"),
     "a page with a mark": (lambda: b"\xef\xbb\xbf<html lang=en>", "is a web page"),

@@ -28,17 +28,17 @@ def describe_shards(folder: str | Path) -> str:
         raise ShardError(
             f"{public_address(str(folder))} holds no samples; pack again with another split"
         )
-    facts = {**_manifest_facts(manifest), **_camera_facts(infos)}
-    width = max(map(len, facts))
+    rows = {**_describe_manifest(manifest), **_describe_cameras(infos)}
+    width = max(map(len, rows))
     lines = [
         public_address(str(folder)),
         "",
-        *(f"{name:<{width}}  {text}" for name, text in facts.items()),
+        *(f"{name:<{width}}  {text}" for name, text in rows.items()),
     ]
     return "\n".join([*lines, "", *_drive_table([split_line_of(info) for info in infos])])
 
 
-def _manifest_facts(manifest: Manifest) -> dict[str, str]:
+def _describe_manifest(manifest: Manifest) -> dict[str, str]:
     recipe = manifest.recipe
     num_bytes = sum(shard.num_bytes for shard in manifest.shards)
     views = view_names(recipe.frame_offsets, recipe.use_stereo)
@@ -56,20 +56,20 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _camera_facts(infos: Sequence[dict[str, Any]]) -> dict[str, str]:
+def _describe_cameras(infos: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Returns sizes, and ranges of the intrinsics in packed pixels and relative to the image."""
     K = np.array([info["K"] for info in infos], np.float64)
     packed = np.array([[info["width"], info["height"]] for info in infos])
-    facts = {}
+    rows = {}
     for name, prefix in (("packed size", ""), ("native size", "native_")):
         sizes = Counter(f"{info[f'{prefix}height']}x{info[f'{prefix}width']}" for info in infos)
-        facts[name] = ", ".join(f"{size} ({count:,})" for size, count in sizes.most_common())
+        rows[name] = ", ".join(f"{size} ({count:,})" for size, count in sizes.most_common())
     for name, row, column in (("fx", 0, 0), ("fy", 1, 1), ("cx", 0, 2), ("cy", 1, 2)):
         pixels, axis = K[:, row, column], "WH"[row]
         shares = pixels / packed[:, row]
-        facts[name] = f"{_format_range(pixels, 1)} px = {_format_range(shares, 3)} {axis}"
-    facts["baseline"] = f"{_format_range([info['baseline'] for info in infos], 3)} m"
-    return facts
+        rows[name] = f"{_format_range(pixels, 1)} px = {_format_range(shares, 3)} {axis}"
+    rows["baseline"] = f"{_format_range([info['baseline'] for info in infos], 3)} m"
+    return rows
 
 
 def _drive_table(lines: Sequence[SplitLine]) -> list[str]:
