@@ -1,4 +1,4 @@
-"""Exports a trained model in the format of the published weights."""
+"""Exports a trained model: as published weights, as safetensors, or as ONNX."""
 
 from md2dist.commands.export import main
 from md2dist.console import run_command

@@ -20,6 +20,7 @@ from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import Recipe
 from md2dist.weights import export_published
+from md2dist.weights.onnx_export import export_onnx
 
 LONGEST_README = 130  # lines
 LARGEST_PICTURE = 300_000  # bytes
@@ -107,7 +108,12 @@ def workplace(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name in TEXTS if blocks_of("python", name)])
 def test_every_python_example_runs(name, workplace):
-    for block in blocks_of("python", name):
+    blocks = blocks_of("python", name)
+    if "model.onnx" in "".join(blocks):
+        for library in ("onnx", "onnxruntime", "onnxscript"):
+            pytest.importorskip(library)
+        export_onnx(md2dist.load_model("runs/mono_stereo"), Path("model.onnx"))
+    for block in blocks:
         exec(compile(block, name, "exec"), {})  # asserts are part of an example
 
 

@@ -9,8 +9,9 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = {k: v for k, v in PROJECT["optional-dependencies"].items() if k != "dev"}
 REQUIREMENTS = [
-    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["s3"]
+    Requirement(line) for lines in (PROJECT["dependencies"], *EXTRAS.values()) for line in lines
 ]
 
 

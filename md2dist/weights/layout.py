@@ -7,6 +7,7 @@ from torch import nn
 POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models trained on stereo alone
 NETWORKS = ("encoder", "depth", *POSE_NETWORKS)
 SETTINGS = ("height", "width", "use_stereo")  # plain values, in encoder.pth only
+DEPTH_RANGE = ("min_depth", "max_depth")  # plain values beside them, in our own files only
 CLASSIFIER = ("encoder.fc.weight", "encoder.fc.bias")  # in both encoders' files, unused
 
 _PREFIXES = {  # ours -> published, in the order of the files

@@ -100,7 +100,7 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
     stale = [f"{name}.pth" for name in POSE_NETWORKS if name not in networks]
     if any((folder / name).exists() for name in stale):
         raise WeightsError(f"{folder} has {' and '.join(stale)} of another model; use a new folder")
-    _check_finite(model)
+    check_finite(model)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.pth" for name in networks]
     with ExitStack() as stack:  # at its end, the files get their names
@@ -115,12 +115,7 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
 def describe_omissions(model: MonodepthModel) -> list[str]:
     """Lists, as sentences, what the published files of a model omit."""
     loss, published = model.loss_config, LossConfig()
-    messages = []
-    if (num_scales := len(model.depth.heads)) < NUM_SCALES:
-        messages.append(
-            f"The heads of scales {num_scales} to {NUM_SCALES - 1} are omitted: the weights that "
-            "were read have none. Training from these files is refused."
-        )
+    messages = describe_missing_heads(model)
     if loss.use_predictive_mask:
         messages.append("The predictive mask is omitted: the published files have no place for it.")
     if model.frame_offsets and model.network_config.pose_type != "separate_resnet":
@@ -132,6 +127,16 @@ def describe_omissions(model: MonodepthModel) -> list[str]:
             "and compute another depth."
         )
     return messages
+
+
+def describe_missing_heads(model: MonodepthModel) -> list[str]:
+    """Returns a sentence if a model lacks heads of coarse scales, else nothing."""
+    if (num_scales := len(model.depth.heads)) == NUM_SCALES:
+        return []
+    return [
+        f"The heads of scales {num_scales} to {NUM_SCALES - 1} are omitted: the weights that "
+        "were read have none. Training from these files is refused."
+    ]
 
 
 def describe_published(weights: PublishedWeights) -> list[str]:
@@ -159,6 +164,7 @@ def describe_published(weights: PublishedWeights) -> list[str]:
         f"data.use_stereo={str(bool(settings['use_stereo']) or not has_pose).lower()}",
         f"data.height={settings['height']}",
         f"data.width={settings['width']}",
+        *(f"loss.{name}={value}" for name, value in weights.depth_range().items()),
         "precision.dtype=fp32",
     ]
 
@@ -172,7 +178,12 @@ def drop_missing_heads(model: MonodepthModel, weights: PublishedWeights) -> None
             return
 
 
-def _check_finite(model: MonodepthModel) -> None:
+def check_finite(model: MonodepthModel) -> None:
+    """Checks that all weights of a model are finite, before it is exported.
+
+    Raises:
+        WeightsError: if one is not.
+    """
     broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if broken:
         raise WeightsError(

@@ -7,7 +7,7 @@ from md2dist.errors import WeightsError
 from md2dist.runs.checkpoint_names import MANIFEST_NAME, STATES_NAME
 from md2dist.weights.files import read_weights
 from md2dist.weights.fit import is_number, shorten, tidy
-from md2dist.weights.layout import CLASSIFIER, NETWORKS, SETTINGS, find_network
+from md2dist.weights.layout import CLASSIFIER, DEPTH_RANGE, NETWORKS, SETTINGS, find_network
 
 _SUFFIXES = (".pth", ".safetensors")
 _OURS = "mask."  # of the predictive mask, which has no published file
@@ -71,6 +71,21 @@ class PublishedWeights:
                 "the weights of the encoder of a published model"
             )
         return {name: value for name, value in found.items() if value is not None}
+
+    def depth_range(self) -> dict[str, float]:
+        """Returns min_depth and max_depth in m, where the file holds them; published ones do not.
+
+        Raises:
+            WeightsError: if one is no number.
+        """
+        state = self.state("encoder")
+        try:
+            return {name: float(state[name]) for name in DEPTH_RANGE if name in state}
+        except (TypeError, ValueError, RuntimeError):
+            raise WeightsError(
+                f"{self.file('encoder')} has an invalid {' or '.join(DEPTH_RANGE)}; expected a "
+                "number of metres"
+            ) from None
 
 
 def is_published(path: Path) -> bool:
