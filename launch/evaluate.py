@@ -1,4 +1,4 @@
-"""Evaluates a model's depth on shards with ground truth."""
+"""Evaluates depth on shards with ground truth: that of a model, or saved predictions."""
 
 from md2dist.commands.evaluate import main
 from md2dist.console import run_command
