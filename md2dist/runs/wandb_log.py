@@ -163,8 +163,9 @@ class WandbLog:
         run, self._run = self._run, None
         run.finish(exit_code=exit_code)
         parts = [part for part in find_parts(self._folder / "wandb") if part.run_id == run.id]
-        if parts:
-            _wait_until_closed(parts[-1])
+        for part in parts:
+            if part.folder.resolve() == Path(run.dir).parent.resolve():
+                _wait_until_closed(part)
         if words := _places_to_upload(parts):
             logger.info("upload it with: wandb sync %s", words)
 

@@ -33,11 +33,12 @@ class _Unread:
 
 
 _STAND_INS = [
-    (_Unread, f"deepspeed.{name}")
+    (_Unread, name)
     for name in (
-        "runtime.fp16.loss_scaler.LossScaler",
-        "runtime.zero.config.ZeroStageEnum",
-        "utils.tensor_fragment.fragment_address",
+        "deepspeed.runtime.fp16.loss_scaler.LossScaler",
+        "deepspeed.runtime.zero.config.ZeroStageEnum",
+        "deepspeed.utils.tensor_fragment.fragment_address",
+        "builtins.getattr",  # by which Python 3.11.0 to 3.11.3 pickles enumerations
     )
 ]
 

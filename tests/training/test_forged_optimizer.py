@@ -11,7 +11,7 @@ from md2dist.config import load_config
 from md2dist.runs.checkpoint_manifest import write_manifest
 from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.training.resume_check import find_resumable
-from md2dist.weights.optimizer_state import partition_name
+from md2dist.weights.optimizer_state import partition_name, read_partition
 
 NUM_RANKS = 2
 THREE = torch.ones(3)
@@ -164,3 +164,23 @@ def test_weights_that_have_not_been_updated_have_no_moments(run):
     _, folder, change = run
     change(lambda adam: adam["state"].clear())
     assert find_step(folder) == 8
+
+
+class PickledByName:
+    """Pickled as Python 3.11.0 to 3.11.3 pickles a member of an enumeration."""
+
+    def __init__(self, holder, name):
+        self.holder, self.name = holder, name
+
+    def __reduce__(self):
+        return getattr, (self.holder, self.name)
+
+
+def test_enumerations_of_deepspeed_are_read_as_every_python_pickles_them(tmp_path):
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    content = partition(0, 1, SIZE)
+    for stage in (ZeroStageEnum.gradients, PickledByName(ZeroStageEnum, "gradients")):
+        content["optimizer_state_dict"]["zero_stage"] = stage
+        torch.save(content, tmp_path / partition_name(0))
+        assert read_partition(tmp_path, 0).weights.shape == (SIZE,)
