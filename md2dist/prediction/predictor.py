@@ -125,14 +125,16 @@ def predict_files(
             image = image.crop(box)
         disparity = model.predict_image(image)
         depth = scaled_depth(disparity, factor)
-        colours, start = np.array(image), str(output / path.stem)
+        start, (width, height) = str(output / path.stem), image.size
         bounds = disparity_bounds(disparity)
-        coloured = colour_disparity(disparity, bounds)
-        bar = draw_colour_bar(2 * image.width, bounds, factor, is_metric=options.is_metric)
+        bar = draw_colour_bar(2 * width, bounds, factor, is_metric=options.is_metric)
+        picture = np.empty((height + len(bar), 2 * width, 3), np.uint8)  # of maybe many megapixels
+        colours, coloured = picture[:height, :width], picture[:height, width:]
+        colours[:], picture[height:] = image, bar
+        del image
+        coloured[:] = colour_disparity(disparity, bounds)
         write_picture(Path(f"{start}_disparity.png"), coloured)
-        write_picture(
-            Path(f"{start}_picture.png"), np.vstack([np.hstack([colours, coloured]), bar])
-        )
+        write_picture(Path(f"{start}_picture.png"), picture)
         if options.with_disparity:
             write_npy(Path(f"{start}_disparity.npy"), disparity)
         if options.points_of is not None:
