@@ -130,7 +130,7 @@ def predict_files(
         bar = draw_colour_bar(2 * width, bounds, factor, is_metric=options.is_metric)
         picture = np.empty((height + len(bar), 2 * width, 3), np.uint8)  # of maybe many megapixels
         colours, coloured = picture[:height, :width], picture[:height, width:]
-        colours[:], picture[height:] = image, bar
+        colours[:], picture[height:] = np.asarray(image), bar
         del image
         coloured[:] = colour_disparity(disparity, bounds)
         write_picture(Path(f"{start}_disparity.png"), coloured)
