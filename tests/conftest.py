@@ -2,12 +2,15 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
 from helpers.device import OnDevice, is_numeric
+
+from md2dist.console import run_command
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("suite", deadline=None)  # nothing is timed in a test
@@ -77,3 +80,19 @@ def kitti_raw(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real KITTI frames at {folder}; set MD2DIST_KITTI")
     return folder
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """Runs a command's `main` in this process; returns its exit code and what it prints."""
+
+    def run(main, *words):
+        monkeypatch.setattr(sys, "argv", ["program", *map(str, words)])
+        code = 0
+        try:
+            run_command(main)
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run

@@ -70,7 +70,7 @@ def _describe_zip(path: Path) -> str | None:
     try:
         with ZipFile(path) as archive:
             names = archive.namelist()
-    except (BadZipFile, ValueError, NotImplementedError):
+    except (BadZipFile, ValueError, RuntimeError):  # the last for a later version of zip
         return None
     files = {name.rpartition("/")[2] for name in names}
     if "data.pkl" in files:

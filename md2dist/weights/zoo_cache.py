@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _RECORD = "source.json"
 _MAX_BYTES = 1 << 30  # of an archive, and of a file in it; the published ones have 2**27
 _MEMBERS = {f"{name}.pth" for name in NETWORKS}
-_FAULTS = (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_FAULTS = (BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)  # of zipfile
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ import itertools
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from PIL import Image
 
 from md2dist.commands.evaluate_odometry import main
 from md2dist.config import load_config
-from md2dist.console import run_command
 from md2dist.data.kitti.poses import format_poses, read_poses
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.evaluation.odometry import evaluate_odometry
@@ -70,19 +70,8 @@ def sequence(kitti_raw, tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command in this process; returns its exit code and what it prints."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["evaluate_odometry.py", *map(str, words)])
-        code = 0
-        try:
-            run_command(main)
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
+def run(run_main):
+    return partial(run_main, main)
 
 
 def test_real_frames_with_their_own_poses_give_the_figures_of_the_library(

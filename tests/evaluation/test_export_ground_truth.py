@@ -1,12 +1,11 @@
 import dataclasses
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from helpers.small_shards import small_depth, write_small_shards
 
 from md2dist.commands.export_ground_truth import main
-from md2dist.console import run_command
 from md2dist.data.shards.manifest import SkippedDrive, read_manifest, write_manifest
 
 
@@ -20,16 +19,8 @@ def write_shards(folder, order="sequential", skipped=(), **options):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["export_ground_truth.py", *map(str, words)])
-        try:
-            run_command(main)
-        except SystemExit as end:
-            return end.code, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return run
+def run(run_main):
+    return partial(run_main, main)
 
 
 @pytest.mark.parametrize("ground_truth", ["velodyne", "annotated"])

@@ -1,5 +1,5 @@
-import sys
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +8,6 @@ from PIL import Image
 
 from md2dist.commands.benchmark import main
 from md2dist.config import load_config
-from md2dist.console import run_command
 from md2dist.model import MonodepthModel
 from md2dist.prediction import benchmark
 from md2dist.weights import export_published, load_model
@@ -44,16 +43,8 @@ def weights(request, tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, words)])
-        try:
-            run_command(main)
-        except SystemExit as end:
-            return end.code, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return run
+def run(run_main):
+    return partial(run_main, main)
 
 
 def expected_maps(weights, images, factor):
