@@ -49,14 +49,18 @@ ALL_COMMANDS = {
     for name in TEXTS
     for command in commands_of(name)
 }
-OF_THE_SHELL = ("make ", "source ", "pip ")
-PROGRAM_COMMANDS = {k: v for k, v in ALL_COMMANDS.items() if not v.startswith(OF_THE_SHELL)}
+OF_OTHERS = ("make ", "source ", "pip ", "docker build ", "apptainer ", "kubectl ")
+PROGRAM_COMMANDS = {k: v for k, v in ALL_COMMANDS.items() if not v.startswith(OF_OTHERS)}
 PIP_COMMANDS = {k: v for k, v in ALL_COMMANDS.items() if v.startswith("pip ")}
 
 
 def script_and_arguments(command):
     """The Python file that a command ends up with, and its arguments."""
     program, *words = shlex.split(re.sub(r"\$\w+", "0", command))
+    while "=" in program:  # a variable of the command's environment
+        program, *words = words
+    if program == "docker":
+        program, *words = words[words.index("md2dist") + 1 :]
     if program == "srun":
         program, *words = words
     if program == "mpirun":

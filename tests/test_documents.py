@@ -200,3 +200,8 @@ def test_every_picture_of_the_documents_is_shown_and_small():
     for path in (ROOT / "docs").glob("*.png"):
         assert path.name in shown
         assert path.stat().st_size < LARGEST_PICTURE
+
+
+def test_the_changelog_says_nothing_twice():
+    lines = (ROOT / "CHANGELOG.md").read_text().split("\n")
+    assert [line for line in lines if line and lines.count(line) > 1] == []
