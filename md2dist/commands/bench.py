@@ -1,4 +1,4 @@
-"""Benchmarks packing (formats), data loading (data) or training steps (step)."""
+"""Benchmarks packing (formats), data loading (data), training steps (step) or their agreement."""
 
 import argparse
 from argparse import ArgumentParser
@@ -17,7 +17,7 @@ def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
     parser = CommandParser(description=__doc__)
     add_local_rank(parser)
-    benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step")
+    benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step|agreement")
 
     def add_benchmark(name: str, run: Callable, repeats: int, repeated: str) -> ArgumentParser:
         text = run.__doc__ or ""
@@ -39,6 +39,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--samples", type=int, default=64, help="number of samples, from the start of the split")
     data = add_benchmark("data", time_data, 20, "batches")
     step = add_benchmark("step", time_step, 20, "steps")
+    agreement = add_benchmark("agreement", time_agreement, 500, "steps")
+    agreement.add_argument("--ranks", type=int, nargs="+", default=[2, 8, 32], metavar="N",
+        help="numbers of ranks, each a process of this machine")  # fmt: skip
     for benchmark in (data, step):
         add = benchmark.add_argument
         add("--config", nargs="+", default=[], metavar="FILE",
@@ -89,6 +92,13 @@ def time_step(arguments: argparse.Namespace) -> Row:
         return bench_step(config, arguments.repeats, world)
     finally:
         shutdown_distributed()
+
+
+def time_agreement(arguments: argparse.Namespace) -> list[Row]:
+    """Times the agreement of all ranks before a step, and their heartbeats."""
+    from md2dist.benchmarks.agreement import bench_agreement
+
+    return bench_agreement(arguments.ranks, arguments.repeats)
 
 
 def main() -> None:

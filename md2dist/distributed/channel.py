@@ -17,8 +17,6 @@ from md2dist.storage.typed_json import parse_json
 
 _MEETING = "md2dist/meeting"
 _STOP, _FAILURE = "stop", "failure"
-_TAKE, _SKIP = b"take", b"skip"
-_FOREVER = timedelta(days=365)  # the watchdog limits the wait
 
 
 class Member(NamedTuple):
@@ -120,6 +118,30 @@ def adopt_meeting(meeting: Meeting, host: str, port: int, store: Any) -> Any:
     return dist.PrefixStore(f"{_address.prefix}/group", store)  # pyright: ignore[reportPrivateImportUsage]
 
 
+def store_host() -> str:
+    """Returns the host of the store of this job, after `meet_ranks`."""
+    assert _address is not None
+    return _address.host
+
+
+def connect_store(name: str, timeout_s: float) -> Any:
+    """Opens a new connection to the store of this job, after `meet_ranks`.
+
+    Args:
+        name: prefix of its keys.
+        timeout_s: time after which an operation raises a `torch.distributed.DistError`.
+
+    Returns:
+        A store of torch.distributed, for one thread.
+    """
+    assert _address is not None
+    host, port, prefix = _address
+    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+        host, port, is_master=False, timeout=timedelta(seconds=timeout_s)
+    )
+    return dist.PrefixStore(f"{prefix}/{name}", store)  # pyright: ignore[reportPrivateImportUsage]
+
+
 class Channel:
     """One connection to the store, for one thread.
 
@@ -131,18 +153,9 @@ class Channel:
         self._store = store
 
     @classmethod
-    def connect(cls, timeout_s: float = 300.0) -> Self:
-        """Opens a new connection to the store of this job, after `init_distributed`.
-
-        Args:
-            timeout_s: time after which an operation raises a `torch.distributed.DistError`.
-        """
-        assert _address is not None
-        host, port, prefix = _address
-        store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
-            host, port, is_master=False, timeout=timedelta(seconds=timeout_s)
-        )
-        return cls(dist.PrefixStore(prefix, store))  # pyright: ignore[reportPrivateImportUsage]
+    def connect(cls, timeout_s: float) -> Self:
+        """Opens a new connection; see `connect_store`."""
+        return cls(connect_store("watchdog", timeout_s))
 
     def set_heartbeat(self, rank: int, heartbeat: Heartbeat) -> None:
         """Replaces the heartbeat of a rank."""
@@ -185,24 +198,6 @@ class Channel:
         if not self._store.check([_FAILURE]):
             return None
         return parse_json(self._store.get(_FAILURE), Failure)
-
-    def add_ready(self, step: int) -> int:
-        """Counts this rank as ready for a step; returns the number of ready ranks."""
-        return self._store.add(f"{step}/ready", 1)
-
-    def set_decision(self, step: int, *, is_taken: bool) -> None:
-        """Decides for all ranks whether a step is taken."""
-        self._store.set(f"{step}/decision", _TAKE if is_taken else _SKIP)
-
-    def wait_for_decision(self, step: int) -> bool:
-        """Waits for the decision on a step; returns whether it is taken."""
-        self._store.wait([f"{step}/decision"], _FOREVER)
-        return self._store.get(f"{step}/decision") == _TAKE
-
-    def forget_step(self, step: int) -> None:
-        """Deletes the keys of a step; all ranks must have read its decision."""
-        for name in ("ready", "decision"):
-            self._store.delete_key(f"{step}/{name}")
 
 
 def _heartbeat_key(rank: int) -> str:

@@ -6,11 +6,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple, NoReturn, TextIO
 
+import torch
 import torch.distributed as dist
 
 from md2dist.console import print_line
+from md2dist.storage.atomic import atomic_write
 
 _BOUND_S = 5.0
 
@@ -36,6 +39,18 @@ def show_stacks(log_file: TextIO | None) -> None:
     for file in (sys.stderr, log_file):
         if file is not None:
             faulthandler.dump_traceback(file, all_threads=True)
+
+
+def write_flight_recorder(path: Path, dump: Callable[[], bytes] | None = None) -> None:
+    """Writes the last collectives of this rank, which `torchfrtrace` compares between ranks.
+
+    Args:
+        path: file, whose name ends with the rank.
+        dump: returns the content; by default NCCL's flight recorder, if this torch has NCCL.
+    """
+    dump = dump or getattr(torch._C._distributed_c10d, "_dump_nccl_trace", None)
+    if dump is not None:
+        atomic_write(path, dump())
 
 
 def call_bounded(action: Callable[[], None]) -> None:

@@ -1,23 +1,25 @@
 """Barrier before each step: all ranks take it, once each has its data, or none does.
 
 So a step that has begun can be finished, and all ranks stop after the same step, even while one of
-them waits for data. They agree through the key-value store of the job, from host to host: no
-synchronisation with the device, which meanwhile works on the step before.
+them waits for data. They agree from host to host: no synchronisation with the device, which
+meanwhile works on the step before.
 """
 
-from md2dist.distributed.channel import Channel
+from collections.abc import Callable
+
+from md2dist.distributed.host_group import HostGroup
 
 
 class StepBarrier:
     """Step barrier of one rank.
 
     Args:
-        channel: used by the thread of this object alone.
-        world_size: number of ranks.
+        group: of all ranks, for this object alone.
+        is_stopping: whether a stop was requested, as far as this rank knows.
     """
 
-    def __init__(self, channel: Channel, world_size: int):
-        self._channel, self._world_size = channel, world_size
+    def __init__(self, group: HostGroup, is_stopping: Callable[[], bool]):
+        self._group, self._is_stopping = group, is_stopping
 
     def wait(self, step: int, has_data: bool) -> bool:
         """Agrees with the other ranks on taking a step; all call it, once per step, in order.
@@ -29,10 +31,11 @@ class StepBarrier:
 
         Returns:
             Whether to take the step, the same on all ranks. After False, no step follows.
+
+        Raises:
+            RuntimeError: of gloo, if another rank has ended.
         """
-        if not has_data:
-            self._channel.set_decision(step, is_taken=False)
-        elif self._channel.add_ready(step) == self._world_size:
-            self._channel.set_decision(step, is_taken=self._channel.stop_reason() is None)
-            self._channel.forget_step(step - 1)  # all have read its decision
-        return self._channel.wait_for_decision(step)
+        is_willing = has_data and not self._is_stopping()
+        all_are_willing, first, last = self._group.minimum([is_willing, step, -step])
+        assert first == -last == step, "the ranks are at different steps"
+        return bool(all_are_willing)

@@ -11,6 +11,10 @@ from md2dist.distributed.failure import end_process
 
 logger = logging.getLogger(__name__)
 
+CONNECTION_REMEDY = (
+    "check that no firewall is between the nodes, and that GLOO_SOCKET_IFNAME or "
+    "NCCL_SOCKET_IFNAME names the network that connects them"
+)
 _TIMEOUT_S = 600.0  # nodes of a job may start minutes apart
 _FIRST_LINE_S, _LINE_S = 10.0, 60.0
 

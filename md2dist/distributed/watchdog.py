@@ -1,11 +1,13 @@
 """Watchdog: threads in every rank through which all ranks stop, fail and exit together.
 
-About twice a second, each rank writes a heartbeat to the job's key-value store and checks whether a
-stop was requested, whether the job has failed, and whether rank 0, which hosts the store, is alive.
-Rank 0 checks the heartbeats of all other ranks.
+Twice a second, all ranks agree that nothing is wrong: the pulse. If it is lost, a rank raises an
+alarm or none makes progress, they use the job's key-value store, from then on: twice a second, each
+rank writes a heartbeat and checks whether a stop was requested, whether the job has failed, and
+whether rank 0, which hosts the store, is alive. Rank 0 checks the heartbeats of all other ranks.
 """
 
 import faulthandler
+import itertools
 import logging
 import os
 import signal
@@ -30,8 +32,10 @@ from md2dist.distributed.failure import (
     is_lost_connection,
     kill_children,
     show_stacks,
+    write_flight_recorder,
 )
-from md2dist.distributed.heartbeat import Heartbeat, HeartbeatMonitor
+from md2dist.distributed.heartbeat import Heartbeat, HeartbeatMonitor, Pulse
+from md2dist.distributed.host_group import HostGroup
 from md2dist.distributed.signals import LauncherMonitor, SignalReceiver
 from md2dist.distributed.world import World, barrier
 from md2dist.errors import Md2distError
@@ -39,9 +43,13 @@ from md2dist.errors import Md2distError
 logger = logging.getLogger(__name__)
 
 _PERIOD_S = 0.5
-_DEAD_UPDATES = 30
-_DEAD_S = _DEAD_UPDATES * _PERIOD_S  # less than the 30 s after which launchers kill a node's ranks
+_LOST_UPDATES = 4  # without a pulse, until the store shows which rank is missing
+_DEAD_UPDATES = 26  # then without a heartbeat or an answer
+_DEAD_S = 15.0  # sum of both; less than the 30 s after which launchers kill a node's ranks
+_BEAT_UPDATES = 20  # between heartbeats while the pulse is calm: the store serves all ranks
 _START_S = 1800.0  # at the start, weights and shards may come over a slow network
+_NCCL_PREFIX = "nccl-rank-"
+_NCCL_REMARK = f", and `torchfrtrace --prefix {_NCCL_PREFIX} logs` compares their collectives"
 
 
 class Watchdog:
@@ -59,7 +67,9 @@ class Watchdog:
         self._signals, self._launcher = SignalReceiver(), LauncherMonitor(world.is_launched)
         self._monitor = HeartbeatMonitor(_DEAD_UPDATES)
         self._host = f"process {os.getpid()} on {socket.gethostname()}"
-        self._count, self._progress, self._activity = 0, 0, "starting"
+        topology = world.topology()
+        self._pulse = Pulse(lambda: HostGroup.connect("pulse", topology).minimum, _PERIOD_S)
+        self._count, self._activity = 0, "starting"
         self._interrupted_at: float | None = None
         self._stopping, self._left = threading.Event(), threading.Event()
         self._unanswered_updates = 0
@@ -72,6 +82,7 @@ class Watchdog:
         self._hang_timeout_s = _START_S
         self._on_failure: Callable[[str], None] = lambda message: None
         self._log_file: TextIO | None = None
+        self._log_folder: Path | None = None
 
     def report_to(self, log_path: Path, on_failure: Callable[[str], None]) -> None:
         """Reports failures to the run's folder as well from now on.
@@ -80,6 +91,7 @@ class Watchdog:
             log_path: file for the stacks of this rank's threads, beside the terminal.
             on_failure: called with the reason on rank 0, or on all others if rank 0 is dead.
         """
+        self._log_folder = log_path.parent
         self._log_file = log_path.open("a", encoding="utf-8", errors="backslashreplace")
         self._on_failure = on_failure
 
@@ -90,7 +102,7 @@ class Watchdog:
     def report_progress(self, activity: str) -> None:
         """Reports progress, and the current activity of this rank."""
         self._activity = activity
-        self._progress += 1
+        self._pulse.progress += 1
 
     def report_saved(self, step: int) -> None:
         """Reports the newest checkpoint, which a second interrupt names."""
@@ -104,6 +116,8 @@ class Watchdog:
         self._beat()
         for thread in self._threads:
             thread.start()
+        if self._world.world_size > 1:
+            self._pulse.start()
         return self
 
     def __exit__(
@@ -114,6 +128,7 @@ class Watchdog:
     ) -> None:
         if error is None or isinstance(error, SystemExit):  # on all ranks
             barrier()  # so that no faster rank is taken for dead
+            self._pulse.leave(_DEAD_S)
             self._leave()
             barrier()
             kill_children()
@@ -134,7 +149,10 @@ class Watchdog:
         else:
             print_line("".join(traceback.format_exception(error)).rstrip())
             failure = Failure(f"rank {self._world.rank} failed: {type(error).__name__}: {error}")
-        self._end(self._channel.announce_failure(failure))
+        failure = self._channel.announce_failure(failure)
+        self._pulse.raise_alarm()
+        time.sleep(2 * _PERIOD_S)  # until others know of it
+        self._end(failure)
 
     def _leave(self) -> None:
         self._left.set()
@@ -165,17 +183,29 @@ class Watchdog:
     def _exchange(self) -> None:
         """Exchanges heartbeats, stop requests and failures with the other ranks."""
         try:
-            while not self._left.wait(_PERIOD_S):
-                self._update()
+            for number in itertools.count():
+                if self._left.wait(_PERIOD_S):
+                    return
+                if self._launcher.is_gone():
+                    self._reason = self._reason or f"the launcher of rank {self._world.rank} exited"
+                if not self._reason and self._is_calm():
+                    self._monitor.restart(self._pulse.stalled_rounds)
+                    if number % _BEAT_UPDATES == 0:
+                        self._beat()
+                else:
+                    self._update()
                 self._unanswered_updates = 0
         except dist.DistError:
             self._end_without_main()
 
+    def _is_calm(self) -> bool:
+        is_stalled = self._pulse.stalled_rounds * _PERIOD_S >= self._hang_timeout_s
+        return self._pulse.is_calm(_LOST_UPDATES) and not is_stalled
+
     def _update(self) -> None:
-        if self._launcher.is_gone():
-            self._reason = self._reason or f"the launcher of rank {self._world.rank} exited"
         if self._reason:
             self._channel.request_stop(self._reason)
+            self._pulse.raise_alarm()
         reason = self._channel.stop_reason()
         if reason and not self.is_stopping():
             logger.info("stopping: %s", reason)
@@ -189,7 +219,7 @@ class Watchdog:
 
     def _beat(self) -> None:
         self._count += 1
-        beat = Heartbeat(self._count, self._progress, self._activity, self._host)
+        beat = Heartbeat(self._count, self._pulse.progress, self._activity, self._host)
         self._channel.set_heartbeat(self._world.rank, beat)
         if self._log_file is not None:  # written even if Python itself hangs
             faulthandler.dump_traceback_later(_DEAD_S, file=self._log_file)
@@ -210,7 +240,9 @@ class Watchdog:
         ):
             return Failure(
                 f"no progress on any rank for {self._hang_timeout_s:g} s (log.hang_timeout_s); "
-                f"{self._monitor.describe_work()}; logs/rank-N.log show the stacks of all threads",
+                f"{self._monitor.describe_work()}; logs/rank-N.log show the stacks of all threads"
+                + _NCCL_REMARK
+                * (self._world.device.type == "cuda"),
                 shows_stacks=True,
             )
         return None
@@ -219,6 +251,7 @@ class Watchdog:
         """Ends this process; rank 0 prints the reason."""
         if failure.shows_stacks:
             show_stacks(self._log_file)
+            self._write_flight_recorder()
         if self._world.is_main:
             print_error(failure.message)
             call_bounded(lambda: self._on_failure(failure.message))
@@ -226,6 +259,11 @@ class Watchdog:
         else:
             logger.info("ended: %s", failure.message)
         end_process(failure.exit_code)
+
+    def _write_flight_recorder(self) -> None:
+        if self._world.device.type == "cuda" and self._log_folder is not None:
+            path = self._log_folder / f"{_NCCL_PREFIX}{self._world.rank}"
+            call_bounded(lambda: write_flight_recorder(path))
 
     def _end_without_main(self) -> NoReturn:
         """Ends this process after the death of rank 0; one rank per node prints the reason."""

@@ -14,7 +14,7 @@ from md2dist.distributed.channel import adopt_meeting
 from md2dist.distributed.launcher import Launch, read_launch
 from md2dist.distributed.rendezvous import meet
 from md2dist.distributed.topology import Topology
-from md2dist.distributed.waiting import waiting_for
+from md2dist.distributed.waiting import CONNECTION_REMEDY, waiting_for
 
 
 class World(NamedTuple):
@@ -37,10 +37,6 @@ class World(NamedTuple):
         return Topology(self.rank, self.world_size, self.local_rank, self.node_size)
 
 
-_CONNECTION = (
-    "check that no firewall is between the nodes, and that GLOO_SOCKET_IFNAME or "
-    "NCCL_SOCKET_IFNAME names the network that connects them"
-)
 _COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # of a collective; the watchdog reacts sooner
 
 
@@ -92,6 +88,8 @@ def connect_ranks(world: World, store: Any) -> None:
     _share_cores(world)
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
+        # NCCL records its last collectives; the watchdog writes them to the logs if they hang.
+        os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
     else:
         # With it, DeepSpeed neither searches for accelerators nor warns of their absence.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -100,7 +98,7 @@ def connect_ranks(world: World, store: Any) -> None:
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     backend = "nccl" if world.device.type == "cuda" else "gloo"
     with waiting_for(
-        "the connections between all ranks", _CONNECTION, is_quiet=world.local_rank > 0
+        "the connections between all ranks", CONNECTION_REMEDY, is_quiet=world.local_rank > 0
     ):
         dist.init_process_group(
             backend,

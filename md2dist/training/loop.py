@@ -9,7 +9,7 @@ from md2dist.config import Config, DataConfig
 from md2dist.data.loading.background_reader import BackgroundReader
 from md2dist.data.loading.loader import FrameLoader, Workers, choose_num_workers, make_loader
 from md2dist.data.shards.recipe import view_names
-from md2dist.distributed.channel import Channel
+from md2dist.distributed.host_group import HostGroup
 from md2dist.distributed.step_barrier import StepBarrier
 from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import World
@@ -77,7 +77,8 @@ def _data_of_steps(
     config: Config, setup: RunSetup, world: World, watchdog: Watchdog
 ) -> Iterator[list[FrameBatch]]:
     """Yields this rank's micro-batches of each step that all ranks begin."""
-    step_barrier = StepBarrier(Channel.connect(), world.world_size)
+    group = HostGroup.connect("steps", world.topology())
+    step_barrier = StepBarrier(group, watchdog.is_stopping)
     reader = BackgroundReader(_open_loader(config, setup, world), world.device)
     for step in range(setup.first_step, setup.last_step):
         watchdog.report_progress(f"reading the data of step {step}")

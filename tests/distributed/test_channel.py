@@ -40,12 +40,3 @@ def test_the_first_failure_is_that_of_all_ranks(channels):
     assert channels[0].announce_failure(first) == first
     assert channels[1].announce_failure(second) == first
     assert channels[1].failure() == first
-
-
-def test_a_step_is_decided_for_all_ranks_and_forgotten(channels):
-    for step, is_taken in ((7, True), (8, False)):
-        assert [channel.add_ready(step) for channel in channels] == [1, 2]
-        channels[1].set_decision(step, is_taken=is_taken)
-        assert channels[0].wait_for_decision(step) is is_taken
-    channels[0].forget_step(7)
-    assert channels[1].add_ready(7) == 1

@@ -1,4 +1,10 @@
-from md2dist.distributed.heartbeat import Heartbeat, HeartbeatMonitor
+import time
+
+import torch.distributed as dist
+from helpers.connected_ranks import run_rank_threads
+
+from md2dist.distributed.heartbeat import Heartbeat, HeartbeatMonitor, Pulse
+from md2dist.distributed.host_group import HostGroup
 
 
 def heartbeats(*counts, progress=0, activity="at step 3"):
@@ -54,3 +60,75 @@ def test_ranks_with_the_same_activity_are_described_together():
     some[1] = some[1]._replace(activity="reading the data of step 3")
     monitor.update(some)
     assert monitor.describe_work() == "rank 0, 2: at step 3; rank 1: reading the data of step 3"
+
+
+def test_a_restart_forgets_heartbeats_and_keeps_the_time_without_progress():
+    monitor = HeartbeatMonitor(dead_after=1)
+    monitor.update(heartbeats(1, 1))
+    monitor.restart(stalled_updates=7)
+    monitor.update(heartbeats(1, 1))
+    assert (monitor.dead(), monitor.stalled_updates) == ([], 7)
+    monitor.update(heartbeats(2, 1))
+    assert (monitor.dead(), monitor.stalled_updates) == ([1], 8)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def start_pulse(store, rank):
+    pulse = Pulse(lambda: HostGroup(store, rank, 3).minimum, period_s=0.01)
+    pulse.start()
+    return pulse
+
+
+def test_the_pulse_of_all_ranks_is_calm_until_one_raises_an_alarm_and_ends_with_all():
+    store = dist.HashStore()
+
+    def task(rank):
+        pulse = start_pulse(store, rank)
+        wait_until(lambda: pulse.is_calm(10**9))
+        if rank == 1:
+            pulse.raise_alarm()
+        wait_until(lambda: not pulse.is_calm(10**9))
+        pulse.leave(timeout_s=30)
+        return pulse.is_calm(10**9)
+
+    assert run_rank_threads(task, 3) == [False] * 3
+
+
+def test_a_pulse_is_lost_after_so_many_looks_without_a_round():
+    rounds = iter([(1, 0, 0)])
+    pulse = Pulse(lambda: lambda values: next(rounds, None) or time.sleep(1000), period_s=0)
+    pulse.start()
+    wait_until(lambda: pulse.is_calm(3))
+    assert [pulse.is_calm(3) for _ in range(4)] == [True, True, False, False]
+
+
+def test_the_pulse_counts_rounds_without_progress_on_any_rank():
+    store = dist.HashStore()
+
+    def task(rank):
+        pulse = start_pulse(store, rank)
+        for _ in range(20):
+            pulse.progress += rank == 2
+            time.sleep(0.01)
+        wait_until(lambda: pulse.stalled_rounds >= 10)
+        pulse.progress += 1
+        wait_until(lambda: pulse.stalled_rounds < 10)
+        pulse.leave(timeout_s=30)
+
+    run_rank_threads(task, 3)
+
+
+def test_the_pulse_of_a_rank_that_loses_its_neighbour_is_not_calm():
+    def minimum(values):
+        raise RuntimeError("[gloo] Connection closed by peer")
+
+    pulse = Pulse(lambda: minimum, period_s=0)
+    pulse.start()
+    pulse.leave(timeout_s=30)
+    assert not pulse.is_calm(10**9)

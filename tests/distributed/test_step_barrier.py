@@ -1,48 +1,42 @@
-import threading
 import time
 from collections import Counter
 
 import pytest
 import torch.distributed as dist
+from helpers.connected_ranks import run_rank_threads
 
-from md2dist.distributed.channel import Channel
+from md2dist.distributed.host_group import HostGroup
 from md2dist.distributed.step_barrier import StepBarrier
 
 
-def run_ranks(task, world_size=3):
-    """Runs task(rank) in a thread per rank; gives what each returned."""
-    results = [None] * world_size
+class Rank:
+    """Step barrier of one rank of three, and what it knows of stop requests."""
 
-    def run(rank):
-        results[rank] = task(rank)
-
-    threads = [
-        threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(world_size)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-        assert not thread.is_alive()
-    return results
+    def __init__(self, store, rank):
+        self.is_asked = False
+        self.barrier = StepBarrier(HostGroup(store, rank, 3), lambda: self.is_asked)
 
 
-def test_without_a_request_every_rank_takes_every_step_and_little_is_left_in_the_store():
+def test_without_a_request_every_rank_takes_every_step_and_the_store_has_nothing_to_do():
     store = dist.HashStore()
 
     def task(rank):
-        step_barrier = StepBarrier(Channel(store), world_size=3)
-        return [step_barrier.wait(step, has_data=True) for step in range(50)]
+        step_barrier = Rank(store, rank).barrier
+        taken = [step_barrier.wait(0, has_data=True)]
+        if rank == 0:
+            for key in store.list_keys():
+                store.delete_key(key)
+        return taken + [step_barrier.wait(step, has_data=True) for step in range(1, 50)]
 
-    assert run_ranks(task) == [[True] * 50] * 3
-    assert store.num_keys() <= 2
+    assert run_rank_threads(task, 3) == [[True] * 50] * 3
+    assert store.num_keys() == 0
 
 
 def test_no_rank_begins_a_step_before_all_have_its_data():
     store, begun = dist.HashStore(), Counter()
 
     def task(rank):
-        step_barrier = StepBarrier(Channel(store), world_size=3)
+        step_barrier = Rank(store, rank).barrier
         for step in range(2):
             if step == 1 and rank == 2:
                 time.sleep(0.3)  # the others stand before the step by now, or have passed it
@@ -50,7 +44,7 @@ def test_no_rank_begins_a_step_before_all_have_its_data():
             assert step_barrier.wait(step, has_data=True)
             begun[step] += 1
 
-    run_ranks(task)
+    run_rank_threads(task, 3)
     assert begun == {0: 3, 1: 3}
 
 
@@ -59,30 +53,25 @@ def test_all_ranks_stop_before_the_same_step(asking):
     store = dist.HashStore()
 
     def task(rank):
-        step_barrier, step = StepBarrier(Channel(store), world_size=3), 7
-        while step_barrier.wait(step, has_data=True):
+        this, step = Rank(store, rank), 7
+        while this.barrier.wait(step, has_data=True):
             step += 1
-            if rank == asking and step == 20:
-                Channel(store).request_stop("because")
-                Channel(store).request_stop("for another reason")
+            this.is_asked = rank == asking and step == 20
         return step
 
-    (step,) = set(run_ranks(task))
-    assert step == 20
-    assert Channel(store).stop_reason() == "because"
+    assert run_rank_threads(task, 3) == [20, 20, 20]
 
 
 def test_a_rank_that_waits_for_data_stops_the_others_where_it_stands():
     store = dist.HashStore()
 
     def task(rank):
-        step_barrier = StepBarrier(Channel(store), world_size=3)
+        step_barrier = Rank(store, rank).barrier
         for step in range(10):
             if rank == 1 and step == 4:
-                Channel(store).request_stop("because")
                 return step if not step_barrier.wait(step, has_data=False) else None
             if not step_barrier.wait(step, has_data=True):
                 return step
         return None
 
-    assert run_ranks(task) == [4, 4, 4]
+    assert run_rank_threads(task, 3) == [4, 4, 4]

@@ -5,8 +5,12 @@ import sys
 import time
 
 import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.flight_recorder.components.loader import read_dump
 
 from md2dist import machine_limits
+from md2dist.distributed.failure import write_flight_recorder
 
 pytestmark = pytest.mark.slow
 
@@ -97,3 +101,20 @@ def test_an_error_of_a_file_or_a_limit_is_one_line_and_its_stack_is_in_the_log(
     assert done.stderr == "error: " + message
     assert done.stdout == message
     assert "Traceback" in log.read_text()
+
+
+def test_the_recorder_of_collectives_is_written_as_torch_reads_it(tmp_path):
+    """The recorder of gloo stands for that of NCCL, which has the same format."""
+    group = dist.ProcessGroupGloo(dist.HashStore(), 0, 1)
+    group.allreduce([torch.ones(3)]).wait()
+    path = tmp_path / "nccl-rank-0"
+    write_flight_recorder(path, torch._C._distributed_c10d._dump_fr_trace)
+    entries = read_dump("nccl-rank-", str(path))["entries"]
+    assert entries[-1]["profiling_name"] == "gloo:all_reduce"
+    assert entries[-1]["input_sizes"] == [[3]]
+
+
+def test_without_nccl_no_recorder_is_written(tmp_path):
+    assert not hasattr(torch._C._distributed_c10d, "_dump_nccl_trace") or pytest.skip("has NCCL")
+    write_flight_recorder(tmp_path / "nccl-rank-0")
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
-"""Runs a function on several connected ranks, each a process."""
+"""Runs a function on several connected ranks, each a process or a thread."""
 
 import os
+import threading
 
 import torch.multiprocessing
 
@@ -30,3 +31,21 @@ def run_ranks(task, world_size=2):
         arguments = (world_size, find_free_port(), task, results)
         torch.multiprocessing.spawn(run_rank, arguments, nprocs=world_size)
         return [results[rank] for rank in range(world_size)]
+
+
+def run_rank_threads(task, world_size):
+    """Runs task(rank) in a thread per rank; returns the results by rank."""
+    results = [None] * world_size
+
+    def run(rank):
+        results[rank] = task(rank)
+
+    threads = [
+        threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(world_size)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    return results
