@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed import TCPStore
 
 from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
-from md2dist.distributed.channel import Channel
+from md2dist.distributed.channel import Channel, connect_store
 from md2dist.distributed.devices import has_unusable_gpu
 from md2dist.distributed.failure import Failure
 from md2dist.distributed.launcher import read_launch
@@ -69,7 +69,7 @@ def announce_failure():
     found = channel.failure() is not None
     barrier()
     channel.announce_failure(Failure("out of memory"))
-    return found, channel.add_ready(0)
+    return found, connect_store("count", timeout_s=10).add("ranks", 1)
 
 
 def meet_again_in_the_same_store(world):
