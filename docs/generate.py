@@ -6,15 +6,10 @@ Each part stands between two comments, `<!-- generated: NAME -->` and `<!-- end 
 """
 
 import ast
-import inspect
-import re
 import subprocess
-from collections.abc import Iterator
-from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
 
-from md2dist import config as schema
+from md2dist.config.reference import list_sections
 from md2dist.published_options import GROUPS
 
 ROOT = Path(__file__).parent.parent
@@ -23,52 +18,22 @@ UNLISTED_FILES = ("__init__.py", "py.typed", ".md", ".png")
 
 
 def make_settings_table() -> str:
-    """Lists all settings with default, meaning and published value, as `config.py` states them."""
-    sections = get_type_hints(schema.Config)
-    parts = [
-        f"### {name}\n\n{inspect.getdoc(kind)}\n\n{_make_table(kind, f'{name}.')}"
-        for name, kind in sections.items()
-        if is_dataclass(kind)
-    ]
-    return "\n".join([*parts, f"### without a section\n\n{_make_table(schema.Config, '')}"])
+    """Lists all settings with default, meaning and published value."""
+    parts = []
+    for section in list_sections():
+        title = section.name or "without a section"
+        text = f"{section.meaning}\n\n" if section.name else ""
+        rows = [
+            f"| `{name}` | `{default}` | {_cell(meaning)} | {published} |\n"
+            for name, default, meaning, published in section.settings
+        ]
+        head = "| setting | default | meaning | published |\n| --- | --- | --- | --- |\n"
+        parts.append(f"### {title}\n\n{text}{head}{''.join(rows)}")
+    return "\n".join(parts)
 
 
-def _make_table(kind: Any, prefix: str) -> str:
-    rows = [
-        f"| `{prefix}{name}` | `{default}` | {meaning} | {published} |\n"
-        for name, default, meaning, published in _read_fields(kind)
-    ]
-    head = "| setting | default | meaning | published |\n| --- | --- | --- | --- |\n"
-    return head + "".join(rows)
-
-
-def _read_fields(kind: Any) -> Iterator[tuple[str, str, str, str]]:
-    """Yields name, default, meaning and published value of each field that is not a section."""
-    source = inspect.getsource(kind)
-    lines = source.splitlines()
-    for node in ast.parse(source).body[0].body:
-        if not isinstance(node, ast.AnnAssign) or isinstance(node.value, ast.Call):
-            continue
-        line = lines[node.end_lineno - 1].encode()  # offsets of ast count bytes
-        comment = line[node.end_col_offset :].decode().strip("# ")
-        published = re.search(r"\s*\(published: ([^)]*)\)", comment)
-        meaning = comment.replace(published[0], "") if published else comment
-        yield (
-            node.target.id,
-            _as_yaml(ast.get_source_segment(source, node.value) or ""),
-            meaning.strip().replace("|", "\\|"),
-            published[1] if published else "",
-        )
-
-
-def _as_yaml(value: str) -> str:
-    """Writes a default of the schema as a user writes it.
-
-    >>> _as_yaml("(-1, 1)"), _as_yaml("None"), _as_yaml('"scratch"')
-    ('[-1, 1]', 'null', 'scratch')
-    """
-    words = {"None": "null", "True": "true", "False": "false"}
-    return words.get(value, value.strip('"').replace("(", "[").replace(")", "]"))
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def make_options_table() -> str:

@@ -51,6 +51,8 @@ class ConfigMerge:
     def add_override(self, override: str) -> None:
         """Merges ``section.key=value``; text is taken verbatim, and as None if empty or ``null``.
 
+        A list of texts may be written as a single one without brackets.
+
         Raises:
             ConfigError: if it is malformed, its key unknown or its value of the wrong type.
         """
@@ -58,7 +60,8 @@ class ConfigMerge:
         if not equals:
             raise ConfigError(f"override {shorten(repr(override))}: expected section.key=value")
         is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-        if self._is_text(key) and not is_quoted:
+        is_one_text = self._is_text_list(key) and not text.startswith("[")
+        if (self._is_text(key) or is_one_text) and not is_quoted:
             self._set(key, None if text in ("", "null") else text, override)
             return
         value = parse_value(text, shorten(override))
@@ -96,24 +99,21 @@ class ConfigMerge:
     def _is_text(self, key: str) -> bool:
         return self._types.get(key) in (str, str | None)
 
+    def _is_text_list(self, key: str) -> bool:
+        return self._types.get(key) == tuple[str, ...]
+
     def _set(self, key: str, value: Any, origin: str) -> None:
-        if isinstance(value, str):
-            public_address(value)  # errors may quote it
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                public_address(text)  # errors may quote it
         origin = shorten(origin)
         if key not in self._types:
             raise ConfigError(f"{origin}: unknown setting; {self._suggest(key)}")
-        if self._is_text(key) and not isinstance(value, str | None):
-            raise ConfigError(
-                f"{origin}: expected text, but YAML parses it as {reprlib.repr(value)}; put it "
-                "in quotes"
-            )
-        if isinstance(value, str) and value.startswith("~/"):
-            try:
-                value = str(Path(value).expanduser())  # shells do not expand it after the `=`
-            except RuntimeError:
-                raise ConfigError(
-                    f"{origin}: this user has no home folder; set HOME, or use an absolute path"
-                ) from None
+        if self._is_text_list(key):
+            value = [] if value is None else value if isinstance(value, list) else [value]
+            value = [_as_text(text, origin) for text in value]
+        elif self._is_text(key) and value is not None:
+            value = _as_text(value, origin)
         try:
             OmegaConf.update(self._tree, key, value)
         except (OmegaConfBaseException, RecursionError) as error:
@@ -144,6 +144,27 @@ class ConfigMerge:
         sections = ", ".join(f"{section}.*" for section in self._sections)
         others = ", ".join(known for known in settings if "." not in known)
         return f"expected one of {sections} and {others}"
+
+
+def _as_text(value: Any, origin: str) -> str:
+    """Returns text as it is, with the home folder in place of ``~/``.
+
+    Raises:
+        ConfigError: for a value of another type, or without a home folder.
+    """
+    if not isinstance(value, str):
+        raise ConfigError(
+            f"{origin}: expected text, but YAML parses it as {reprlib.repr(value)}; put it in "
+            "quotes"
+        )
+    if not value.startswith("~/"):
+        return value
+    try:
+        return str(Path(value).expanduser())  # shells do not expand it after the `=`
+    except RuntimeError:
+        raise ConfigError(
+            f"{origin}: this user has no home folder; set HOME, or use an absolute path"
+        ) from None
 
 
 def _find_alike(name: str, leaves: dict[str, str], cutoff: float = 0.8) -> list[str]:

@@ -1,8 +1,9 @@
-"""Limits of the machine: shared memory, open files, processes; checked or explained."""
+"""Limits of the machine: shared memory, open files, processes, disk; checked or explained."""
 
 import errno
 import os
 import resource
+import shutil
 import sys
 from pathlib import Path
 
@@ -108,6 +109,28 @@ def check_processes(num_more: int, purpose: str) -> None:
             f"processes for {purpose}: {left:.0f} processes and threads left for this user or "
             f"container, {num_more} needed; raise the limit (ulimit -u, docker run --pids-limit), "
             "or set data.num_workers=0"
+        )
+
+
+def check_disk(folder: Path, num_bytes: int, purpose: str) -> None:
+    """Checks that a disk has room.
+
+    Args:
+        folder: folder on it, which need not exist yet.
+        num_bytes: bytes that will be written.
+        purpose: what they are, for the message.
+
+    Raises:
+        MachineLimitError: if less is free.
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < num_bytes:
+        raise MachineLimitError(
+            f"disk space for {purpose}: {free / _MB:,.0f} MB free at {place}, "
+            f"{num_bytes / _MB:,.0f} MB needed; free some, or put {folder} on another disk"
         )
 
 

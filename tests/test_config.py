@@ -265,7 +265,7 @@ def test_the_name_of_a_config_is_refused_with_its_path(tmp_path, monkeypatch, na
 
 
 def test_every_setting_has_a_comment():
-    source = (ROOT / "md2dist" / "config.py").read_text()
+    source = (ROOT / "md2dist" / "config" / "schema.py").read_text()
     sections = re.findall(r"class \w+Config:\n(.*?)(?=\n\n\n)", source, re.DOTALL)
     fields = [
         line for body in sections for line in body.splitlines() if re.match(r"    \w+: ", line)

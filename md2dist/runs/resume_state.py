@@ -11,6 +11,7 @@ from md2dist.storage.typed_json import Count, Number, Positive, parse_record
 # Fields that determine the order of samples and the layout of the optimizer state.
 _FIXED = ("seed", "global_batch_size", "window_shards", "shard_digest", "zero_stage")
 
+_Step = Annotated[int, Field(ge=0, le=10**12)]
 _Count = Annotated[Number, Field(ge=0, le=1e12)]
 _WandbId = Annotated[str, Field(pattern=r"^[^/\\#?%:\x00-\x1f]{1,128}$")]  # W&B's rule; no path
 
@@ -26,13 +27,24 @@ class GuardState:
 
 
 @dataclass(frozen=True)
+class ValidationState:
+    """Validations of a run so far, by the set that decides which checkpoint is best."""
+
+    origin: str = ""  # digest of that set, and how it is evaluated
+    step: _Step = 0  # of the last validation; 0 before the first
+    best: Annotated[Number, Field(ge=0, le=1e38)] | None = None  # lowest abs_rel
+    best_step: _Step = 0
+    num_since: _Step = 0  # validations since the best one
+
+
+@dataclass(frozen=True)
 class ResumeState:
     """Position of a run, and what it must keep to resume there; plain values, as in the manifest.
 
     The learning rate is absent: it is a function of the settings and the position.
     """
 
-    step: Annotated[int, Field(ge=0, le=10**12)]  # optimizer steps taken
+    step: _Step  # optimizer steps taken
     seed: Count
     global_batch_size: Annotated[int, Field(ge=1, le=10**9)]
     window_shards: Positive
@@ -42,6 +54,7 @@ class ResumeState:
     train_split: str = ""  # name of the training split; "" in checkpoints of earlier versions
     train_drives: tuple[str, ...] = ()  # of the training shards; empty if they do not list them
     guard: GuardState = GuardState()
+    validations: ValidationState = ValidationState()  # before that of this step
     wandb_id: _WandbId | None = None  # the run in W&B
     resolved: dict[str, str | int | float | None] = field(
         default_factory=dict

@@ -1,18 +1,17 @@
-"""A run's folder with its lock, and the log files of its processes."""
+"""A run's folder and its lock."""
 
 import logging
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EACCES, ENOTDIR
 from pathlib import Path
 from typing import TextIO
 
-from md2dist.console import LineHandler, PresentableFormatter
-from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 from md2dist.storage.atomic import atomic_write, set_aside
-from md2dist.storage.locks import is_same_file, try_lock
+from md2dist.storage.locks import is_same_file, try_lock, unlock
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +35,32 @@ def lock_run_dir(run_dir: Path) -> None:
         with _writing(run_dir):
             _refuse_other_folder(run_dir)
             _lock(run_dir)
+
+
+def check_run_dir(run_dir: Path) -> None:
+    """Checks, without writing anything, that a run could use its folder now.
+
+    Args:
+        run_dir: `log.run_dir`.
+
+    Raises:
+        ConfigError: as `lock_run_dir` and `open_run_dir`, but at once if another run uses it.
+    """
+    with _writing(run_dir):
+        place = run_dir
+        while not os.path.lexists(place) and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+        if place == run_dir:
+            _refuse_other_folder(run_dir)
+        if (run_dir / _LOCK_NAME).exists():
+            with (run_dir / _LOCK_NAME).open("a") as file:
+                if not try_lock(file, required=False):
+                    raise _used_by_another(run_dir)
+                unlock(file)
 
 
 def open_run_dir(run_dir: Path, settings: str, *, starts_over: bool) -> None:
@@ -81,23 +106,6 @@ def refuse_other_run(run_dir: Path) -> None:
         _check_lock(run_dir, file)
 
 
-def start_logging(run_dir: str, world: World) -> None:
-    """Starts logging to `logs/rank-N.log` and to the terminal (other ranks: warnings only)."""
-    folder = Path(run_dir) / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"rank-{world.rank}.log"
-    file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    terminal = LineHandler(logging.INFO if world.is_main else logging.WARNING)
-    logger = logging.getLogger("md2dist")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    formatter = PresentableFormatter(f"%(asctime)s rank {world.rank} %(levelname)s %(message)s")
-    formatter.default_msec_format = ""
-    for handler in (terminal, file):
-        handler.setFormatter(formatter)
-        logger.addHandler(handler)
-
-
 @contextmanager
 def _writing(run_dir: Path) -> Iterator[None]:
     try:
@@ -122,10 +130,7 @@ def _lock(run_dir: Path) -> None:
     deadline, is_reported = time.monotonic() + _LOCK_TIMEOUT_S, False
     while not try_lock(file, required=False):
         if time.monotonic() >= deadline:
-            raise ConfigError(
-                f"another run is using log.run_dir={run_dir}; wait until it ends, or set another "
-                "log.run_dir"
-            )
+            raise _used_by_another(run_dir)
         if not is_reported:
             logger.warning("another run is using %s; waiting until it ends", run_dir)
             is_reported = True
@@ -138,6 +143,13 @@ def _check_lock(run_dir: Path, file: TextIO) -> None:
     """Refuses the lock of a folder that another run has renamed to start a new one."""
     if not is_same_file(file, Path(file.name)):
         raise _begun_meanwhile(run_dir)
+
+
+def _used_by_another(run_dir: Path) -> ConfigError:
+    return ConfigError(
+        f"another run is using log.run_dir={run_dir}; wait until it ends, or set another "
+        "log.run_dir"
+    )
 
 
 def _begun_meanwhile(run_dir: Path) -> ConfigError:

@@ -31,17 +31,22 @@ class RunLog:
         wandb: the W&B run (a disabled one on the other ranks).
         is_main: whether this process is the main rank.
         first_step: step from which the run resumes; later lines of metrics.jsonl are removed.
-        last_step: step at which it ends.
+        progress: shows the steps.
 
     Attributes:
         step: number of finished steps.
     """
 
     def __init__(
-        self, run_dir: Path, wandb: WandbLog, is_main: bool, first_step: int, last_step: int
+        self,
+        run_dir: Path,
+        wandb: WandbLog,
+        is_main: bool,
+        first_step: int,
+        progress: Progress,
     ):
         self._run_dir, self._wandb, self._is_main = run_dir, wandb, is_main
-        self.step = first_step
+        self.step, self._progress = first_step, progress
         self._status_lock, self._is_over = threading.Lock(), False
         self._is_loss_reported = False
         if not is_main:
@@ -51,7 +56,6 @@ class RunLog:
         drop_lines_after(self._metrics_path, first_step)
         wandb.catch_up(read_metrics(self._metrics_path))
         self._file = self._metrics_path.open("a", buffering=1)
-        self._progress = Progress(last_step)
         self.write_status("running")
 
     def advance(self, step: int) -> None:
@@ -73,11 +77,7 @@ class RunLog:
             self._file.write(line)
         self._wandb.log(metrics, step)
         if "train/loss" in metrics:
-            self._progress.report(
-                f"loss {metrics['train/loss']:.4f}, "
-                f"{metrics['train/samples_per_second']:.1f} samples/s",
-                step,
-            )
+            self._progress.report(metrics, step)
         self.write_status("running")
         self._report_missing_files()
 

@@ -10,23 +10,25 @@ from md2dist.config import Config, dump_config
 from md2dist.distributed.replicas import check_replicas
 from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import World, sum_over_ranks
-from md2dist.errors import CheckpointError, Md2distError
-from md2dist.evaluation.depth import EvaluationInterrupted
+from md2dist.errors import CheckpointError
 from md2dist.runs.checkpoint import save_checkpoint
-from md2dist.runs.checkpoint_folder import find_best, name_of, note_validation, read_validation
+from md2dist.runs.checkpoint_names import name_of
 from md2dist.runs.run_dir import refuse_other_run
 from md2dist.training.engine import Engine
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.reporter import Reporter
+from md2dist.training.schedule import is_due
 from md2dist.training.setup import RunSetup
-from md2dist.training.validation import validate
+from md2dist.training.validation.validator import Validator
 from md2dist.weights.fit import list_faults, list_not_finite
 
 logger = logging.getLogger(__name__)
 
 
 class CheckpointAndValidation:
-    """Saves at the end of every epoch, every so many steps and at the end; validates after epochs.
+    """Saves and validates at the end of every epoch, every so many steps, and at the end.
+
+    Each validation follows a checkpoint, which keeps its metrics.
 
     Args:
         engine: DeepSpeed's engine around a MonodepthModel.
@@ -38,7 +40,7 @@ class CheckpointAndValidation:
         watchdog: receives progress; its stop requests interrupt validations.
 
     Attributes:
-        owes_validation: whether the last validation was interrupted.
+        validator: validates, and counts for early stopping.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class CheckpointAndValidation:
         self._setup, self._report = setup, report
         self._world, self._watchdog = world, watchdog
         self._folder = Path(config.log.run_dir) / "checkpoints"
-        self.owes_validation = False
+        self.validator = Validator(engine.module, config.checkpoint, setup, report, world, watchdog)
         self._saved_step: int | None = None
         if setup.checkpoint is not None:
             self._note_saved(setup.first_step)
@@ -64,7 +66,7 @@ class CheckpointAndValidation:
         """Runs the validation before which an earlier start of the run was stopped."""
         if self._setup.needs_validation:
             checkpoint = self._setup.checkpoint
-            self._validate(self._setup.first_step, checkpoint.folder if checkpoint else None)
+            self.validator.run(self._setup.first_step, checkpoint.folder if checkpoint else None)
             self._report.restart_clock()
 
     def after_step(self, num_done: int, epoch: int) -> None:
@@ -80,8 +82,9 @@ class CheckpointAndValidation:
         """
         is_last = num_done == self._setup.last_step
         is_epoch_end = num_done % self._setup.order.num_steps == 0
-        every = self._config.checkpoint.every_steps
-        if not (is_last or is_epoch_end or (every is not None and num_done % every == 0)):
+        schedule = self._config.checkpoint
+        validates = is_last or is_epoch_end or is_due(num_done, schedule.validate_every_steps)
+        if not (validates or is_due(num_done, schedule.every_steps)):
             return
         self._report.flush(num_done, epoch)
         if is_epoch_end:
@@ -93,8 +96,8 @@ class CheckpointAndValidation:
             if is_last:
                 raise
             self._log_once("%s; training continues and saves again at the next checkpoint", error)
-        if is_last or is_epoch_end:
-            self._validate(num_done, checkpoint)
+        if validates:
+            self.validator.run(num_done, checkpoint)
         self._report.restart_clock()
 
     def before_end(self, num_done: int, epoch: int) -> None:
@@ -125,7 +128,12 @@ class CheckpointAndValidation:
         config, setup = self._config, self._setup
         if self._world.is_main:
             refuse_other_run(Path(config.log.run_dir))
-        state = replace(setup.state, step=num_done, guard=self._guard.state())
+        state = replace(
+            setup.state,
+            step=num_done,
+            guard=self._guard.state(),
+            validations=self.validator.state,
+        )
         checkpoint = save_checkpoint(
             self._engine,
             self._folder,
@@ -148,54 +156,6 @@ class CheckpointAndValidation:
         is_there = self._world.is_main and (self._folder / name_of(step)).is_dir()
         return sum_over_ranks(torch.tensor(float(is_there))).item() > 0
 
-    def _validate(self, num_done: int, checkpoint: Path | None) -> None:
-        if self._setup.val_set is None:
-            return
-        try:
-            report = validate(
-                self._engine.module, self._setup.val_set, self._world, self._is_stopping
-            )
-        except EvaluationInterrupted:
-            self.owes_validation = True
-            return
-        except Md2distError as error:  # on all ranks
-            self._log_once("step %d is not validated: %s; training continues", num_done, error)
-            return
-        self._report.after_validation(num_done, report)
-        if not self._world.is_main:
-            return
-        if checkpoint is not None:
-            try:
-                note_validation(checkpoint, report.as_dict())
-            except OSError as error:
-                logger.error("the metrics of %s are not saved: %s", checkpoint, error.strerror)
-        logger.info(
-            "step %d validated: abs_rel %.4f%s",
-            num_done,
-            report.metrics.abs_rel,
-            compare_with_best(self._folder, checkpoint),
-        )
-
     def _log_once(self, message: str, *details: object) -> None:
         """Logs a failure of all ranks: once on the terminal, and in the log file of each."""
         logger.log(logging.ERROR if self._world.is_main else logging.INFO, message, *details)
-
-    def _is_stopping(self) -> bool:
-        self._watchdog.report_progress("validating")
-        return self._watchdog.is_stopping()
-
-
-def compare_with_best(folder: Path, checkpoint: Path | None) -> str:
-    """Compares a validated checkpoint with the best one, as the end of a log line.
-
-    Args:
-        folder: the run's `checkpoints` folder.
-        checkpoint: the validated one; None if it could not be saved.
-    """
-    best = find_best(folder)
-    if best is None:
-        return ""
-    if best == checkpoint:
-        return ", the best so far"
-    metrics = read_validation(best)
-    return f" (best: {metrics['abs_rel']:.4f}, {best.name})" if metrics else ""

@@ -60,7 +60,7 @@ def make_engine(
     """
     import deepspeed  # late: importing it takes seconds and searches for accelerators
 
-    deepspeed.utils.logger.setLevel(logging.WARNING)
+    _join_other_libraries(deepspeed.utils.logger)
     if world.device.type == "cpu":
         # DeepSpeed would compile an inference operation at its first start, for a minute or more;
         # a job killed meanwhile leaves a lock file on which all later jobs wait.
@@ -89,6 +89,15 @@ def make_engine(
     for buffer in model.buffers():  # DeepSpeed broadcasts the parameters only
         dist.broadcast(buffer, src=0)
     return cast(Engine, engine), guard
+
+
+def _join_other_libraries(logger: logging.Logger) -> None:
+    """Lets the records of a library go where those of all others go, instead of the terminal."""
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    logger.propagate = True
+    has_log = logging.getLogger().hasHandlers()
+    logger.setLevel(logging.INFO if has_log else logging.WARNING)
 
 
 def load_states(engine: Engine, checkpoint: Checkpoint, world: World) -> None:

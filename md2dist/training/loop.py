@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 from md2dist.config import Config, DataConfig
 from md2dist.data.loading.background_reader import BackgroundReader
@@ -27,6 +28,13 @@ from md2dist.training.step import TrainingStep
 logger = logging.getLogger(__name__)
 
 
+class TrainingEnd(NamedTuple):
+    """How a training ended."""
+
+    is_finished: bool  # otherwise it was stopped, and is saved
+    early_end: str  # why early stopping ended it; empty if it did not
+
+
 def train(
     config: Config,
     setup: RunSetup,
@@ -35,8 +43,8 @@ def train(
     log: RunLog,
     world: World,
     watchdog: Watchdog,
-) -> bool:
-    """Trains from the first step of this start to the last one, or until a stop is requested.
+) -> TrainingEnd:
+    """Trains from the first step of this start to the last one, or until it is stopped.
 
     All ranks call it.
 
@@ -50,7 +58,7 @@ def train(
         watchdog: of this process, entered.
 
     Returns:
-        Whether the run is finished; otherwise it is saved where it stopped.
+        Whether the run is finished, and why, if early stopping ended it.
     """
     engine.train()
     take_step = TrainingStep(engine, guard, config, setup.plan, world)
@@ -59,28 +67,41 @@ def train(
     checkpoints = CheckpointAndValidation(engine, guard, config, setup, report, world, watchdog)
     watchdog.set_hang_timeout(config.log.hang_timeout_s)
     checkpoints.before_first_step()
+    validator = checkpoints.validator
     num_done, epoch = setup.first_step, 0
-    for micro_batches in report.timed(_data_of_steps(config, setup, world, watchdog)):
+    last_step = num_done if validator.early_end else setup.last_step
+    steps = range(num_done, last_step)
+    for micro_batches in report.timed(data_of_steps(config, setup, steps, world, watchdog)):
         epoch, _ = setup.order.position(num_done)
         result = take_step(micro_batches, epoch, num_done)
         num_done += 1
         report.after_step(num_done, epoch, result)
         skipped.after_step(num_done - 1, result.flags)
         checkpoints.after_step(num_done, epoch)
+        if validator.early_end:
+            break
     skipped.flush()
-    is_finished = num_done >= setup.last_step and not checkpoints.owes_validation
     checkpoints.before_end(num_done, epoch)
-    return is_finished
+    has_ended = num_done >= last_step or bool(validator.early_end)
+    return TrainingEnd(has_ended and not validator.is_owed, validator.early_end)
 
 
-def _data_of_steps(
-    config: Config, setup: RunSetup, world: World, watchdog: Watchdog
+def data_of_steps(
+    config: Config, setup: RunSetup, steps: range, world: World, watchdog: Watchdog
 ) -> Iterator[list[FrameBatch]]:
-    """Yields this rank's micro-batches of each step that all ranks begin."""
+    """Yields this rank's micro-batches of each step that all ranks begin.
+
+    Args:
+        config: all settings.
+        setup: the checked parts of the run.
+        steps: consecutive steps, counted over all epochs.
+        world: this process, connected.
+        watchdog: receives progress; its stop requests end the steps.
+    """
     group = HostGroup.connect("steps", world.topology())
     step_barrier = StepBarrier(group, watchdog.is_stopping)
-    reader = BackgroundReader(_open_loader(config, setup, world), world.device)
-    for step in range(setup.first_step, setup.last_step):
+    reader = BackgroundReader(open_loader(config, setup, steps, world), world.device)
+    for step in steps:
         watchdog.report_progress(f"reading the data of step {step}")
         micro_batches = reader.take(setup.plan.grad_accum_steps, watchdog.is_stopping)
         if micro_batches is not None:
@@ -91,16 +112,27 @@ def _data_of_steps(
         yield micro_batches
 
 
-def _open_loader(config: Config, setup: RunSetup, world: World) -> FrameLoader:
-    data = config.data
+def open_loader(
+    config: Config, setup: RunSetup, steps: range, world: World, num_workers: int | None = None
+) -> FrameLoader:
+    """Opens the loader of this rank's micro-batches.
+
+    Args:
+        config: all settings.
+        setup: the checked parts of the run.
+        steps: consecutive steps, counted over all epochs.
+        world: this process.
+        num_workers: number of loader processes; None: as the settings say.
+    """
+    data, workers = config.data, choose_workers(config.data, world)
     warnings.filterwarnings("ignore", "This DataLoader will create")  # `log_start` warns once
     return make_loader(
         setup.train_set,
         setup.order,
         setup.topology,
         views=view_names(data.frame_offsets, data.use_stereo),
-        steps=range(setup.first_step, setup.last_step),
-        workers=choose_workers(data, world),
+        steps=steps,
+        workers=workers if num_workers is None else workers._replace(num_workers=num_workers),
         use_true_intrinsics=data.use_true_intrinsics,
     )
 

@@ -9,7 +9,6 @@ import torch
 
 from md2dist.config import Config
 from md2dist.distributed.world import World
-from md2dist.evaluation.depth_scores import DepthReport
 from md2dist.prediction.pictures import Picture, training_panel
 from md2dist.records import FrameBatch
 from md2dist.runs.run_log import RunLog
@@ -67,10 +66,9 @@ class Reporter:
             self._pending_picture = (num_done, draw_panel(result))
         self._log.advance(num_done)
 
-    def after_validation(self, num_done: int, report: DepthReport) -> None:
-        """Logs the metrics of a validation."""
-        metrics = {f"val/{name}": value for name, value in report.as_dict().items()}
-        self._log.log(metrics, num_done)
+    def after_validation(self, num_done: int, metrics: dict[str, float]) -> None:
+        """Logs the metrics of a validation, by name."""
+        self._log.log({f"val/{name}": value for name, value in metrics.items()}, num_done)
 
     def end_epoch(self, epoch: int) -> None:
         """Logs the means over an epoch, after `flush` at its last step."""
@@ -117,6 +115,7 @@ class Reporter:
             "train/gradient_norm": gradient_norm,
             "train/skipped_steps": round(skipped * means.num_steps),
             "train/lr": learning_rate,
+            "train/seconds_per_step": means.seconds / means.num_steps,
             "train/samples_per_second": num_samples / means.seconds,
             "train/data_wait": means.waited / means.seconds,
         }

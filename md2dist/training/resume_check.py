@@ -9,6 +9,7 @@ from md2dist.errors import CheckpointError, ConfigError
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint_folder import Checkpoint, find_checkpoint, read_validation
 from md2dist.runs.resume_state import ResumeState
+from md2dist.training.schedule import is_due
 from md2dist.weights.run_folder import check_states, list_networks
 
 # Settings of the method: a run in which one of them changes is another experiment.
@@ -51,13 +52,22 @@ def keep_global_batch(optim: OptimConfig, checkpoint: Checkpoint | None) -> Opti
     return dataclasses.replace(optim, global_batch_size=size, grad_accum_steps=None)
 
 
-def owes_validation(checkpoint: Checkpoint | None, steps_per_epoch: int, last_step: int) -> bool:
-    """Whether a checkpoint ends an epoch or the run, and was stopped before its validation."""
+def owes_validation(
+    checkpoint: Checkpoint | None, steps_per_epoch: int, last_step: int, every: int | None
+) -> bool:
+    """Whether a run was stopped before the validation of a checkpoint.
+
+    Args:
+        checkpoint: the run resumes here.
+        steps_per_epoch: a validation is due at the end of each epoch,
+        last_step: at the end of the run,
+        every: and every so many steps; None: at no others.
+    """
     if checkpoint is None or checkpoint.state.step == 0:
         return False
     step = checkpoint.state.step
-    is_due = step % steps_per_epoch == 0 or step >= last_step
-    return is_due and read_validation(checkpoint.folder) is None
+    has_ended = step % steps_per_epoch == 0 or step >= last_step
+    return (has_ended or is_due(step, every)) and read_validation(checkpoint.folder) is None
 
 
 def check_order(saved: ResumeState, now: ResumeState, run_dir: str) -> None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import logging
-import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,27 +14,32 @@ from md2dist.data.loading.read_plan import plan_reading
 from md2dist.data.loading.worker_limits import check_workers
 from md2dist.data.shards.recipe import view_names
 from md2dist.distributed.agreement import check_agreement, exit_on_all_ranks
-from md2dist.distributed.devices import describe_devices, has_unusable_gpu
+from md2dist.distributed.devices import advise_on_gpu, describe_devices
 from md2dist.distributed.job import join_job
 from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import World, cores_per_rank
 from md2dist.model import MonodepthModel
-from md2dist.runs.run_dir import lock_run_dir, open_run_dir, start_logging
+from md2dist.runs.process_log import start_logging
+from md2dist.runs.progress import Progress
+from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.runs.wandb_mode import choose_mode
 from md2dist.storage.addresses import public_setting
-from md2dist.storage.open_store import is_url
 from md2dist.training.engine import load_states, make_engine
 from md2dist.training.loop import choose_workers, train
 from md2dist.training.resolved_settings import annotate, describe
 from md2dist.training.resume_check import check_networks, describe_changes
+from md2dist.training.run_summary import summarise_run
 from md2dist.training.schedule import advise_on_rate
 from md2dist.training.setup import RunSetup, agreed_values, set_up_run
+from md2dist.training.start.plan import check_space
 from md2dist.weights import initialise
 from md2dist.weights.run_folder import import_checkpoint
 
 logger = logging.getLogger(__name__)
+
+AGREEMENT = "all ranks need the same shards, settings and log.run_dir"
 
 
 def run(arguments: Sequence[str]) -> bool:
@@ -52,6 +57,7 @@ def run(arguments: Sequence[str]) -> bool:
 
 def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) -> bool:
     """Checks everything that can be checked before the first step, then trains; see `run`."""
+    start = time.monotonic()
     sys.argv[1:] = public_setting(sys.argv[1:])  # which W&B stores
     with exit_on_all_ranks(world):
         config = load_words(arguments)
@@ -63,18 +69,21 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
     with exit_on_all_ranks(world):
         setup = set_up_run(config, world.topology())
         check_limits(config.data, setup, world)
-        model = build_model(config, setup, world.is_main)
+        model = build_model(config)
+        load_first_weights(model, config, setup, world)
+        space_advice = check_space(config, setup, model)
     with exit_on_all_ranks(world):
-        remedy = "all ranks need the same shards, settings and log.run_dir"
-        check_agreement(world, remedy, config=config, **agreed_values(setup))
+        check_agreement(world, AGREEMENT, config=config, **agreed_values(setup))
         if world.is_main:  # the first files are written when every check has passed
             starts_over = config.checkpoint.resume == "never"
             open_run_dir(run_dir, annotate(config, setup.state.resolved), starts_over=starts_over)
     start_logging(config.log.run_dir, world)
-    if wandb_report:
-        logger.warning("%s", wandb_report)
+    if world.is_main:
+        for advice in filter(None, (wandb_report, space_advice)):
+            logger.warning("%s", advice)
     wandb = _open_wandb(config, setup, wandb_mode)
-    log = RunLog(run_dir, wandb, world.is_main, setup.first_step, setup.last_step)
+    progress = Progress(setup.last_step, setup.order.num_steps, config.optim.num_epochs)
+    log = RunLog(run_dir, wandb, world.is_main, setup.first_step, progress)
     watchdog.report_to(run_dir / "logs" / f"rank-{world.rank}.log", on_failure=log.fail)
     # A start with W&B switched off keeps the id of the run there.
     wandb_id = wandb.run_id or setup.state.wandb_id
@@ -85,11 +94,12 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
         guard.restore(setup.checkpoint.state.guard)
     log_start(config, setup, world)
     log.advance(setup.first_step)
-    is_finished = train(config, setup, engine, guard, log, world, watchdog)
+    end = train(config, setup, engine, guard, log, world, watchdog)
     log.check_files()
-    log.close("finished" if is_finished else "preempted")
-    logger.info("%s", describe_end(config, log.step, is_finished=is_finished))
-    return is_finished
+    log.close("finished" if end.is_finished else "preempted", end.early_end)
+    for line in summarise_run(config, log.step, end, time.monotonic() - start):
+        logger.info("%s", line)
+    return end.is_finished
 
 
 def check_limits(data: DataConfig, setup: RunSetup, world: World) -> None:
@@ -99,41 +109,36 @@ def check_limits(data: DataConfig, setup: RunSetup, world: World) -> None:
     check_workers(setup.train_set, setup.topology, choose_workers(data, world), shape)
 
 
-def build_model(config: Config, setup: RunSetup, is_main: bool) -> MonodepthModel:
-    """Builds the model, with its weights on the main rank: the engine broadcasts them.
+def build_model(config: Config) -> MonodepthModel:
+    """Builds the model, with random weights."""
+    torch.manual_seed(config.seed)
+    return MonodepthModel.from_config(config)
+
+
+def load_first_weights(
+    model: MonodepthModel, config: Config, setup: RunSetup, world: World
+) -> None:
+    """Loads the weights of the first step on the main rank: the engine broadcasts them.
 
     Raises:
         WeightsError: if a weight file is missing or belongs to another network.
         CheckpointError: if the run was started with other networks.
     """
-    torch.manual_seed(config.seed)
-    model = MonodepthModel.from_config(config)
-    if is_main and setup.checkpoint is None:
+    if world.is_main and setup.checkpoint is None:
         network = config.network
         initialise(model, network.weights, network.init_from, network.init_networks)
-    elif is_main and setup.checkpoint is not None:
+    elif world.is_main and setup.checkpoint is not None:
         # DeepSpeed's own loading would not report which weights do not fit.
         check_networks(model, setup.checkpoint.folder)
         import_checkpoint(model, setup.checkpoint.folder)
-    return model
 
 
 def log_start(config: Config, setup: RunSetup, world: World) -> None:
     """Logs the devices, the position, changed settings and what `auto` and null resolved to."""
     first_step, last_step = setup.first_step, setup.last_step
     logger.info("computing on %s", describe_devices(world))
-    if has_unusable_gpu(world.device):
-        logger.warning(
-            "this machine has a GPU, but torch %s does not find it, and training on the CPU takes "
-            "many times as long: check that the job was allocated the GPU, and that torch is a "
-            "CUDA build that fits the driver",
-            torch.__version__,
-        )
-    num_workers, num_cores = config.data.num_workers, cores_per_rank(world.node_size)
-    if num_workers is not None and num_workers > num_cores:
-        logger.warning(
-            "data.num_workers=%d is more than the cores of a rank, %d", num_workers, num_cores
-        )
+    for advice in filter(None, (advise_on_gpu(world.device), advise_on_workers(config, world))):
+        logger.warning("%s", advice)
     if setup.checkpoint is not None:
         logger.info("resuming at step %d from %s", first_step, setup.checkpoint.folder)
         for change in describe_changes(setup.checkpoint, config, setup.state.resolved):
@@ -142,7 +147,12 @@ def log_start(config: Config, setup: RunSetup, world: World) -> None:
     advice = advise_on_rate(config.optim, setup.plan.global_batch_size, world.world_size)
     if advice is not None and setup.checkpoint is None:
         logger.info("%s", advice)
-    if first_step >= last_step:
+    if setup.early_end:
+        logger.info(
+            "nothing left to train: %s; raise it, or set it to null, to train further",
+            setup.early_end,
+        )
+    elif first_step >= last_step:
         limits = f"optim.num_epochs={config.optim.num_epochs}"
         if config.optim.max_steps is not None:
             limits += f", optim.max_steps={config.optim.max_steps}"
@@ -153,20 +163,19 @@ def log_start(config: Config, setup: RunSetup, world: World) -> None:
             last_step,
             limits,
         )
-    logger.info("%s", setup.order)
+    logger.info("an epoch: %d steps of %d samples, %d left out", setup.order.num_steps,
+                setup.plan.global_batch_size, setup.order.num_dropped)  # fmt: skip
     epoch, _ = setup.order.position(first_step)
     reading = plan_reading(setup.train_set, setup.order, epoch, setup.topology)
     logger.info("each node reads per epoch: %s", reading)
 
 
-def describe_end(config: Config, step: int, *, is_finished: bool) -> str:
-    """Describes how a run ended and what to do next."""
-    if not is_finished:
-        return f"saved at step {step}; the same command resumes"
-    val_shards = config.data.val_shards
-    shards = "SHARDS" if val_shards is None or is_url(val_shards) else val_shards
-    words = ["md2dist", "evaluate", "--checkpoint", config.log.run_dir, "--shards", shards]
-    return f"finished at step {step}; next: {shlex.join(words)}"
+def advise_on_workers(config: Config, world: World) -> str | None:
+    """Returns advice if the loader has more processes than a rank has cores."""
+    num_workers, num_cores = config.data.num_workers, cores_per_rank(world.node_size)
+    if num_workers is None or num_workers <= num_cores:
+        return None
+    return f"data.num_workers={num_workers} is more than the cores of a rank, {num_cores}"
 
 
 def _open_wandb(config: Config, setup: RunSetup, mode: str) -> WandbLog:

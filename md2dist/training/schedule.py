@@ -54,3 +54,8 @@ def count_steps(optim: OptimConfig, steps_per_epoch: int) -> int:
     """Returns the number of optimizer steps of the whole run."""
     steps = optim.num_epochs * steps_per_epoch
     return steps if optim.max_steps is None else min(steps, optim.max_steps)
+
+
+def is_due(step: int, every: int | None) -> bool:
+    """Returns whether something that happens every so many steps happens after a step."""
+    return every is not None and step % every == 0

@@ -1,7 +1,5 @@
-"""Run set-up: opens the shards, plans the batches, finds the checkpoint; all checked."""
+"""Run set-up: opens the shards, finds the checkpoint, plans the run; all checked."""
 
-import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from md2dist.config import Config, DataConfig
@@ -9,13 +7,10 @@ from md2dist.data.loading.order import GlobalOrder
 from md2dist.data.loading.read_plan import check_cache
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.data.shards.manifest import MANIFEST_NAME
 from md2dist.distributed.topology import Topology
-from md2dist.errors import ConfigError, ShardError
-from md2dist.evaluation.protocols import choose_protocol, validation_remedy
+from md2dist.errors import ConfigError
 from md2dist.runs.checkpoint_folder import Checkpoint
 from md2dist.runs.resume_state import GuardState, ResumeState
-from md2dist.storage.open_store import is_url
 from md2dist.training.batch_plan import BatchPlan, plan_batches
 from md2dist.training.resolved_settings import resolve
 from md2dist.training.resume_check import (
@@ -26,13 +21,15 @@ from md2dist.training.resume_check import (
     owes_validation,
 )
 from md2dist.training.schedule import count_steps
+from md2dist.training.validation.patience import describe_stop, resume_validations
+from md2dist.training.validation.sets import ValidationSet, open_validation_sets
 
 
 class RunSetup(NamedTuple):
     """Checked parts of a run before its first step."""
 
     train_set: ShardDataset
-    val_set: ShardDataset | None
+    val_sets: tuple[ValidationSet, ...]  # the first decides which checkpoint is best
     plan: BatchPlan
     order: GlobalOrder
     topology: Topology
@@ -40,6 +37,7 @@ class RunSetup(NamedTuple):
     state: ResumeState  # at the first step of this start
     last_step: int  # smaller than first_step where the settings now end the run earlier
     needs_validation: bool  # an earlier start of the run was stopped before it
+    early_end: str  # why early stopping has ended the run; empty if it has not
 
     @property
     def first_step(self) -> int:
@@ -48,7 +46,7 @@ class RunSetup(NamedTuple):
 
 
 def set_up_run(config: Config, topology: Topology = Topology()) -> RunSetup:
-    """Opens the shards, derives the batches and finds the checkpoint to resume from.
+    """Opens the shards, finds the checkpoint to resume from, and plans the run.
 
     Args:
         config: all settings.
@@ -62,13 +60,19 @@ def set_up_run(config: Config, topology: Topology = Topology()) -> RunSetup:
         ShardError: if shards are missing or packed differently.
         CheckpointError: if the run's checkpoints do not fit `checkpoint.resume` or the settings.
     """
-    data = config.data
+    train_set = open_train_set(config.data, topology)
+    val_sets = open_validation_sets(config.data, topology)
+    return plan_run(config, topology, train_set, val_sets, find_resumable(config))
+
+
+def open_train_set(data: DataConfig, topology: Topology = Topology()) -> ShardDataset:
+    """Opens the training shards and checks them; errors as for `set_up_run`."""
     if data.train_shards is None:
         raise ConfigError(
             "data.train_shards is not set; pass data.train_shards=DIR, a folder made by "
             "`md2dist pack --kitti-root KITTI --split SPLIT --output DIR`"
         )
-    train_set = _open_shards(data.train_shards, data)
+    train_set = ShardDataset(data.train_shards, cache_dir=data.cache_dir, cache_gb=data.cache_gb)
     check_recipe(
         train_set.manifest,
         data.train_shards,
@@ -79,8 +83,29 @@ def set_up_run(config: Config, topology: Topology = Topology()) -> RunSetup:
     )
     train_set.check_files(topology.local_rank, topology.node_size)
     check_cache(train_set, data.window_shards)
-    val_set = _open_validation(config, topology)
-    checkpoint = find_resumable(config)
+    return train_set
+
+
+def plan_run(
+    config: Config,
+    topology: Topology,
+    train_set: ShardDataset,
+    val_sets: tuple[ValidationSet, ...],
+    checkpoint: Checkpoint | None,
+) -> RunSetup:
+    """Derives batches, order and length of a run, and checks them against its checkpoint.
+
+    Args:
+        config: all settings.
+        topology: this rank among the others.
+        train_set: the training shards.
+        val_sets: the validation shards.
+        checkpoint: the run resumes here; None: it starts.
+
+    Returns:
+        The checked parts of the run; errors as for `set_up_run`.
+    """
+    data, saving = config.data, config.checkpoint
     optim = keep_global_batch(config.optim, checkpoint)
     plan = plan_batches(optim, topology.world_size)
     order = GlobalOrder(
@@ -88,6 +113,11 @@ def set_up_run(config: Config, topology: Topology = Topology()) -> RunSetup:
         seed=config.seed,
         global_batch_size=plan.global_batch_size,
         window_shards=data.window_shards,
+    )
+    validations = resume_validations(
+        checkpoint,
+        val_sets[0].dataset if val_sets else None,
+        use_flip_postprocess=saving.use_flip_postprocess,
     )
     state = ResumeState(
         step=checkpoint.state.step if checkpoint else 0,
@@ -100,6 +130,7 @@ def set_up_run(config: Config, topology: Topology = Topology()) -> RunSetup:
         zero_stage=config.deepspeed.zero_stage,
         world_size=topology.world_size,
         guard=checkpoint.state.guard if checkpoint else GuardState(),
+        validations=validations,
         wandb_id=checkpoint.state.wandb_id if checkpoint else None,
         resolved=resolve(config, plan, topology.world_size),
     )
@@ -107,17 +138,20 @@ def set_up_run(config: Config, topology: Topology = Topology()) -> RunSetup:
         check_order(checkpoint.state, state, config.log.run_dir)
         check_method(checkpoint, config)
     last_step = count_steps(optim, order.num_steps)
+    every = saving.validate_every_steps
+    early_end = describe_stop(validations, saving.patience)
     return RunSetup(
         train_set=train_set,
-        val_set=val_set,
+        val_sets=val_sets,
         plan=plan,
         order=order,
         topology=topology._replace(grad_accum_steps=plan.grad_accum_steps),
         checkpoint=checkpoint,
         state=state,
-        last_step=last_step,
-        needs_validation=val_set is not None
-        and owes_validation(checkpoint, order.num_steps, last_step),
+        last_step=min(last_step, state.step) if early_end else last_step,
+        needs_validation=bool(val_sets)
+        and owes_validation(checkpoint, order.num_steps, last_step, every),
+        early_end=early_end,
     )
 
 
@@ -129,31 +163,7 @@ def agreed_values(setup: RunSetup) -> dict[str, Any]:
         "last_step": setup.last_step,
         "needs_validation": setup.needs_validation,
         "train_shards": setup.train_set.manifest.digest,
+        "val_shards": [val_set.dataset.manifest.digest for val_set in setup.val_sets],
+        "validations": setup.state.validations,
         **setup.state.resolved,
     }
-
-
-def _open_shards(folder: str, data: DataConfig) -> ShardDataset:
-    return ShardDataset(folder, cache_dir=data.cache_dir, cache_gb=data.cache_gb)
-
-
-def _open_validation(config: Config, topology: Topology) -> ShardDataset | None:
-    data = config.data
-    if data.val_shards is None:
-        return None
-    remedy = validation_remedy(data.height, data.width)
-    manifest = Path(data.val_shards, MANIFEST_NAME)
-    if not is_url(data.val_shards) and not os.access(manifest, os.R_OK):
-        raise ShardError(f"data.val_shards: {manifest} cannot be read; {remedy}")
-    val_set = _open_shards(data.val_shards, data)
-    check_recipe(
-        val_set.manifest,
-        data.val_shards,
-        height=data.height,
-        width=data.width,
-        frame_offsets=(),
-        use_stereo=False,
-    )
-    choose_protocol(val_set.manifest.recipe, data.val_shards, remedy=remedy)
-    val_set.check_files(topology.local_rank, topology.node_size)
-    return val_set

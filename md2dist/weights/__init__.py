@@ -1,7 +1,7 @@
 """Weights: import and export of published files, ImageNet weights, runs and checkpoints."""
 
 from md2dist.weights.imagenet import load_imagenet
-from md2dist.weights.loading import find_model, initialise, load_model
+from md2dist.weights.loading import find_model, initialise, list_downloads, load_model
 from md2dist.weights.published import export_published, import_published
 from md2dist.weights.training_data import find_training_data
 
@@ -11,6 +11,7 @@ __all__ = [
     "find_training_data",
     "import_published",
     "initialise",
+    "list_downloads",
     "load_imagenet",
     "load_model",
 ]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -50,11 +51,37 @@ def load_imagenet(model: MonodepthModel, source: str, exclude: Collection[str] =
             _load_encoder(network, source)
 
 
+def list_missing(model: MonodepthModel, source: str, exclude: Collection[str] = ()) -> list[str]:
+    """Lists the addresses from which `load_imagenet` would download files.
+
+    Raises:
+        WeightsError: if an address has no checksum.
+    """
+    encoders = [
+        network
+        for name, network in model.named_children()
+        if isinstance(network, ResNetEncoder) and name not in exclude
+    ]
+    sources = {_expand(source, encoder) for encoder in encoders}
+    remote = [_pin(url) for url in sorted(sources) if "://" in url]
+    return [
+        file.address
+        for file in remote
+        if not file.path.is_file() and urlsplit(file.address).scheme != "file"
+    ]
+
+
+def _expand(source: str, encoder: ResNetEncoder) -> str:
+    """Returns the address of torchvision's file for ``imagenet``; other sources as they are."""
+    if source != "imagenet":
+        return source
+    sha256 = TORCHVISION_SHA256[encoder.num_layers]
+    name = f"resnet{encoder.num_layers}-{sha256[:8]}.pth"
+    return f"{TORCHVISION_URL}{name}#sha256={sha256}"
+
+
 def _load_encoder(encoder: ResNetEncoder, source: str) -> None:
-    if source == "imagenet":
-        sha256 = TORCHVISION_SHA256[encoder.num_layers]
-        name = f"resnet{encoder.num_layers}-{sha256[:8]}.pth"
-        source = f"{TORCHVISION_URL}{name}#sha256={sha256}"
+    source = _expand(source, encoder)
     path = _fetch(source) if "://" in source else Path(source).expanduser()
     if not path.is_file():
         raise WeightsError(
@@ -82,8 +109,16 @@ def _fill_encoder(encoder: ResNetEncoder, state: dict[str, torch.Tensor], path: 
     encoder.load_state_dict(own | state | {"conv1.weight": conv1})
 
 
-def _fetch(url: str) -> Path:
-    """Returns the local path of a file, downloaded on the first call and checked on each.
+class _PinnedFile(NamedTuple):
+    """A file with a checksum."""
+
+    address: str
+    digest: str  # sha256, or its first digits
+    path: Path  # on this machine
+
+
+def _pin(url: str) -> _PinnedFile:
+    """Returns the file that a URL names, whether or not it is on this machine.
 
     Its name in the cache ends with digits of its sha256, so files of the same name do not collide.
     """
@@ -103,10 +138,16 @@ def _fetch(url: str) -> Path:
     target = folder / (name.name if is_named else f"{name.stem}-{digest[1]}{name.suffix}")
     if parts.scheme == "file":
         target = Path(url2pathname(parts.path))
-    if target.is_file() or parts.scheme == "file":
-        _check_local(target, digest[1])
+    return _PinnedFile(address, digest[1], target)
+
+
+def _fetch(url: str) -> Path:
+    """Returns the local path of a file, downloaded on the first call and checked on each."""
+    address, digest, target = _pin(url)
+    if target.is_file() or urlsplit(address).scheme == "file":
+        _check_local(target, digest)
         return target
-    check = partial(_check_digest, expected=digest[1])
+    check = partial(_check_digest, expected=digest)
     try:
         download_visibly(address, target, check, max_bytes=_MAX_BYTES)
     except DownloadError as error:

@@ -12,7 +12,7 @@ from md2dist.model import MonodepthModel
 from md2dist.networks.precision import choose_dtype
 from md2dist.runs.checkpoint_manifest import read_manifest
 from md2dist.runs.checkpoint_names import CONFIG_NAME
-from md2dist.weights.imagenet import load_imagenet
+from md2dist.weights.imagenet import list_missing, load_imagenet
 from md2dist.weights.published import (
     describe_published,
     drop_missing_heads,
@@ -21,7 +21,7 @@ from md2dist.weights.published import (
 )
 from md2dist.weights.published_source import PublishedWeights, is_published
 from md2dist.weights.run_folder import import_checkpoint, open_checkpoint, resolve_checkpoint
-from md2dist.weights.zoo_cache import locate
+from md2dist.weights.zoo_cache import find_missing, locate
 
 
 def initialise(
@@ -62,6 +62,23 @@ def initialise(
             import_checkpoint(model, open_checkpoint(path).folder, init_networks)
     if model.dtype == torch.float16:
         _check_fp16(model, init_from or weights, "set precision.dtype=bf16")
+
+
+def list_downloads(
+    model: MonodepthModel,
+    weights: str,
+    init_from: str | None = None,
+    init_networks: Sequence[str] = (),
+) -> list[str]:
+    """Lists the addresses from which `initialise` would download; the arguments are the same.
+
+    Raises:
+        WeightsError: if an address of weights has no checksum.
+    """
+    missing = [] if init_from is None else [find_missing(init_from)]
+    if weights != "scratch" and (init_from is None or init_networks):
+        missing += list_missing(model, weights, init_networks)
+    return [address for address in missing if address is not None]
 
 
 def find_model(path: str | Path, weights_dir: Path | None = None) -> tuple[Path, int | None]:

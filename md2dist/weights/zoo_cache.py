@@ -88,6 +88,15 @@ def locate(path: str | Path, weights_dir: Path | None = None) -> Path:
         raise WeightsError(f"{published} cannot be stored: {error}; check the folder") from None
 
 
+def find_missing(path: str | Path) -> str | None:
+    """Returns the address from which `locate` would download; None if it would not."""
+    name = str(path).partition("#")[0]
+    if Path(path).exists() or "/" in str(path) or (published := find_published(name)) is None:
+        return None
+    is_here = (user_cache_folder("weights") / published).exists()
+    return None if is_here else address_of(published)
+
+
 def _fetch(name: str, sha256: str | None, archive: Path | None) -> Path:
     """Returns the folder of a model in the cache, filled from an archive or the network."""
     cache = user_cache_folder("weights")

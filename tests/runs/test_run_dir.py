@@ -7,7 +7,8 @@ import pytest
 
 from md2dist.errors import ConfigError
 from md2dist.runs import run_dir
-from md2dist.runs.run_dir import lock_run_dir, open_run_dir, refuse_other_run
+from md2dist.runs.run_dir import check_run_dir, lock_run_dir, open_run_dir, refuse_other_run
+from md2dist.storage.locks import try_lock
 
 OTHER_RUN = """
 import fcntl, sys
@@ -138,3 +139,22 @@ def test_a_run_whose_folder_was_deleted_saves_there_unless_another_run_has_start
     (folder / ".lock").touch()
     with pytest.raises(ConfigError, match=r"another run has started in log.run_dir"):
         refuse_other_run(folder)
+
+
+def test_a_check_of_the_folder_refuses_what_a_start_would_and_writes_nothing(tmp_path):
+    check_run_dir(tmp_path / "new" / "run")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
+        check_run_dir(tmp_path / "file" / "run")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").touch()
+    with pytest.raises(ConfigError, match="is not the folder of a run"):
+        check_run_dir(run)
+    with (run / ".lock").open("a") as file:
+        assert try_lock(file)
+        with pytest.raises(ConfigError, match="another run is using"):
+            check_run_dir(run)
+    check_run_dir(run)
+    assert {path.name for path in run.iterdir()} == {"config.yaml", ".lock"}

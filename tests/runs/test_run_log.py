@@ -7,15 +7,22 @@ from helpers.wandb_files import history_of, records_of
 from PIL import Image
 
 from md2dist.errors import TrainingError
+from md2dist.runs.progress import Progress
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.wandb_log import WandbLog
 
-METRICS = {"train/loss": 0.5, "train/samples_per_second": 3.0}
+METRICS = {
+    "train/loss": 0.5,
+    "train/lr": 1e-4,
+    "train/seconds_per_step": 4.0,
+    "train/samples_per_second": 3.0,
+    "train/data_wait": 0.1,
+}
 
 
 def open_log(folder, first_step=0, is_main=True):
     wandb = WandbLog("disabled", "test", folder, None, {})
-    return RunLog(folder, wandb, is_main, first_step, last_step=100)
+    return RunLog(folder, wandb, is_main, first_step, Progress(100, 20, 5))
 
 
 def read_steps(folder):
@@ -83,7 +90,7 @@ def test_wandb_gets_the_steps_that_it_lost_from_the_metrics_of_a_resumed_run(mon
     def start(first_step, steps, num_logged):
         """Logs steps; W&B fails after some of them."""
         wandb = WandbLog("offline", "test", tmp_path, "run7", {})
-        log = RunLog(tmp_path, wandb, is_main=True, first_step=first_step, last_step=100)
+        log = RunLog(tmp_path, wandb, True, first_step, Progress(100, 20, 5))
         for step in steps[:num_logged]:
             log.log(METRICS, step)
         wandb.finish(exit_code=1)

@@ -8,8 +8,12 @@ import torch
 from md2dist.config import load_config
 from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError, ShardError
-from md2dist.training import checkpoint_and_validation
+from md2dist.runs.resume_state import ValidationState
 from md2dist.training.checkpoint_and_validation import CheckpointAndValidation
+from md2dist.training.validation import validator
+from md2dist.training.validation.sets import ValidationSet
+
+STATE = SimpleNamespace(validations=ValidationState())
 
 
 @pytest.mark.parametrize(("rank", "level"), [(0, logging.ERROR), (1, logging.INFO)])
@@ -18,13 +22,17 @@ def test_failures_of_all_ranks_are_logged_on_one_terminal(monkeypatch, caplog, r
         raise error
 
     monkeypatch.setattr(
-        checkpoint_and_validation, "validate", lambda *_: fail(ShardError("shard 3 is damaged"))
+        validator, "validate", lambda *_, **__: fail(ShardError("shard 3 is damaged"))
     )
     monkeypatch.setattr(
         CheckpointAndValidation, "save", lambda *_: fail(CheckpointError("the disk is full"))
     )
     setup = SimpleNamespace(
-        checkpoint=None, val_set=(), last_step=4, order=SimpleNamespace(num_steps=2)
+        checkpoint=None,
+        state=STATE,
+        val_sets=[ValidationSet("val", None)],
+        last_step=4,
+        order=SimpleNamespace(num_steps=2),
     )
     report = SimpleNamespace(
         flush=lambda *_: None, end_epoch=lambda _: None, restart_clock=lambda: None
@@ -44,7 +52,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     module = torch.nn.BatchNorm2d(3)
     module.running_var[1] = float("nan")
     engine = SimpleNamespace(module=module)
-    setup = SimpleNamespace(checkpoint=None)
+    setup = SimpleNamespace(checkpoint=None, state=STATE, val_sets=())
     watchdog = SimpleNamespace(report_progress=lambda activity: None)
     config = load_config([], [f"log.run_dir={tmp_path}"])
     world = World(0, 0, 1, torch.device("cpu"))
@@ -61,11 +69,12 @@ def test_a_checkpoint_that_was_deleted_is_made_again_at_the_end(monkeypatch, tmp
         self._saved_step = num_done
 
     monkeypatch.setattr(CheckpointAndValidation, "save", save)
-    setup = SimpleNamespace(checkpoint=None)
+    setup = SimpleNamespace(checkpoint=None, state=STATE, val_sets=())
     report = SimpleNamespace(flush=lambda *_: None)
     config = load_config([], [f"log.run_dir={tmp_path}"])
     world = World(0, 0, 1, torch.device("cpu"))
-    checkpoints = CheckpointAndValidation(None, None, config, setup, report, world, None)
+    engine = SimpleNamespace(module=None)
+    checkpoints = CheckpointAndValidation(engine, None, config, setup, report, world, None)
     for number in range(3):
         checkpoints.before_end(4, 0)
         assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000004"]

@@ -72,8 +72,15 @@ def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_th
     assert any(line.startswith("computing on 1 x ") for line in first[1])
     assert not any("nothing left" in line for line in first[1])
     saved = f"step 2 saved in {run}/checkpoints/step-00000002"
-    next_command = f"next: md2dist evaluate --checkpoint {run} --shards SHARDS"
-    assert first[1][-2:] == [saved, f"finished at step 2; {next_command}"]
+    summary = [
+        "last      step 2: not validated",
+        f"files     {run}: metrics.jsonl, config.yaml, checkpoints, logs",
+        f"evaluate  md2dist evaluate --checkpoint {run} --shards SHARDS",
+        f"predict   md2dist predict --checkpoint {run} --input IMAGES --output DIR",
+    ]
+    assert first[1][-6] == saved
+    assert first[1][-5].startswith("finished at step 2 after ")
+    assert first[1][-4:] == summary
 
     assert second[0]
     assert (
@@ -83,8 +90,10 @@ def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_th
     assert "changed since then: optim.max_steps: 2 -> 1" in second[1]
     assert not any("global_batch_size" in line for line in second[1] if "changed" in line)
     validated = r"step 2 validated: abs_rel 0\.\d{4}, the best so far"
-    assert re.fullmatch(validated, second[1][-2])
-    assert second[1][-1].endswith(f"next: md2dist evaluate --checkpoint {run} --shards {shards}")
+    assert re.fullmatch(validated, second[1][-6])
+    assert re.match(r"last      step 2: abs_rel 0\.\d{4}, .*, the best$", second[1][-4])
+    best = f"{run}/checkpoints/best"
+    assert second[1][-2] == f"evaluate  md2dist evaluate --checkpoint {best} --shards {shards}"
     status = json.loads((run / "status.json").read_text())
     assert (status["status"], status["step"]) == ("finished", 2)
     best = find_best(run / "checkpoints")

@@ -9,7 +9,7 @@ from md2dist.data.shards.manifest import read_manifest, write_manifest
 from md2dist.distributed.topology import Topology
 from md2dist.errors import CheckpointError, ConfigError, ShardError
 from md2dist.runs.checkpoint_folder import note_validation
-from md2dist.runs.resume_state import ResumeState
+from md2dist.runs.resume_state import ResumeState, ValidationState
 from md2dist.training.setup import set_up_run
 
 TWO_RANKS = Topology(world_size=2)
@@ -177,7 +177,9 @@ def test_a_validation_before_which_an_earlier_start_was_stopped_is_due(tmp_path,
     checkpoint = save_run(tmp_path, shards, global_batch_size=6)
     assert set_up_run(configure(tmp_path, shards, *words)).needs_validation
     assert not set_up_run(configure(tmp_path, shards, *words[1:])).needs_validation
-    assert not set_up_run(configure(tmp_path, shards, *words, "checkpoint.resume=never"))[-1]
+    assert not set_up_run(
+        configure(tmp_path, shards, *words, "checkpoint.resume=never")
+    ).needs_validation
     note_validation(checkpoint, {"abs_rel": 0.1})
     assert not set_up_run(configure(tmp_path, shards, *words)).needs_validation
 
@@ -201,6 +203,33 @@ def test_no_validation_is_due_in_mid_epoch(tmp_path, shards):
     past = configure(tmp_path, shards, f"data.val_shards={val}", "optim.num_epochs=1")
     setup = set_up_run(past, TWO_RANKS)
     assert (setup.first_step, setup.last_step, setup.needs_validation) == (4, 3, True)
+
+
+def test_a_validation_every_so_many_steps_is_due_in_mid_epoch(tmp_path, shards):
+    val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
+    save_run(tmp_path, shards)  # step 4 of epochs of three
+    for every, is_due in (("4", True), ("2", True), ("5", False), ("null", False)):
+        words = [f"data.val_shards={val}", f"checkpoint.validate_every_steps={every}"]
+        setup = set_up_run(configure(tmp_path, shards, *words), TWO_RANKS)
+        assert setup.needs_validation == is_due, every
+
+
+def test_a_run_that_early_stopping_has_ended_does_not_continue(tmp_path, shards):
+    val = write_small_shards(tmp_path / "val", 4, height=64, width=96, ground_truth="velodyne")
+    words = [f"data.val_shards={val}", "checkpoint.patience=2"]
+    origin = read_manifest(val).digest
+    checkpoint = save_run(tmp_path, shards, validations=ValidationState(origin, 3, 0.2, 2, 1))
+    assert set_up_run(configure(tmp_path, shards, *words), TWO_RANKS).last_step == 60
+    note_validation(checkpoint, {"abs_rel": 0.3})
+    setup = set_up_run(configure(tmp_path, shards, *words), TWO_RANKS)
+    assert (setup.first_step, setup.last_step) == (4, 4)
+    reason = "no better abs_rel than 0.2000 of step 2 in 2 validations (checkpoint.patience=2)"
+    assert setup.early_end == reason
+    for patience in ("3", "null"):
+        config = configure(tmp_path, shards, words[0], f"checkpoint.patience={patience}")
+        assert set_up_run(config, TWO_RANKS).last_step == 60
+    flipped = configure(tmp_path, shards, *words, "checkpoint.use_flip_postprocess=true")
+    assert set_up_run(flipped, TWO_RANKS).last_step == 60  # counts anew
 
 
 def test_resume_never_ignores_checkpoints(tmp_path, shards):

@@ -6,9 +6,10 @@ from md2dist.config import load_config
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.world import World
 from md2dist.evaluation.depth import evaluate_depth
+from md2dist.evaluation.flip_postprocess import with_flip_postprocess
 from md2dist.model import MonodepthModel
 from md2dist.prediction.predictor import frames_predictor
-from md2dist.training.validation import validate
+from md2dist.training.validation.depth import validate
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,21 @@ def test_training_validates_by_the_protocol_of_the_shards(tmp_path, ground_truth
         scaling="median",
     )
     assert report == expected
+
+
+def test_flip_post_processing_is_that_of_the_evaluation(tmp_path):
+    shards = write_small_shards(tmp_path, 3, height=64, width=64, ground_truth="velodyne")
+    words = ["data.height=64", "data.width=64", "data.use_stereo=false"]
+    model = MonodepthModel.from_config(load_config(overrides=words)).train()
+    alone = World(0, 0, 1, torch.device("cpu"))
+    plain, flipped = (
+        validate(model, ShardDataset(shards), alone, use_flip_postprocess=use)
+        for use in (False, True)
+    )
+    expected = evaluate_depth(
+        with_flip_postprocess(frames_predictor(model.eval())),
+        ShardDataset(shards),
+        protocol="eigen",
+        scaling="median",
+    )
+    assert flipped == expected != plain
