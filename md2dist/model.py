@@ -4,36 +4,33 @@ The networks run in the configured precision, by autocast; their output layers, 
 loss run in float32, or in float64 after ``.double()``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import nn
-from torch.nn.functional import interpolate
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from md2dist.config import Config, LossConfig, NetworkConfig
-from md2dist.conventions import STEREO_FACTOR
-from md2dist.data.image_reader import to_rgb
-from md2dist.errors import ConfigError, PredictionError, check_shape
+from md2dist.errors import ConfigError, check_shape
 from md2dist.geometry.disparity import scale_disparity
-from md2dist.geometry.pose import build_transform, invert_transform, scale_translation
+from md2dist.geometry.pose import build_transform, scale_translation
+from md2dist.image_prediction import ImagePrediction
+from md2dist.kernel_style import few_kernels_everywhere, prefers_few_kernels
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.networks.memory_format import choose_memory_format
+from md2dist.networks.motion import predict_one_by_one, predict_together
 from md2dist.networks.pose_cnn import PoseCNN
 from md2dist.networks.pose_decoder import PoseDecoder
-from md2dist.networks.precision import choose_dtype, name_dtype, upcast_half, without_autocast
+from md2dist.networks.precision import choose_dtype, upcast_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
-from md2dist.objective import Predictions, compute_loss
-from md2dist.records import Batch, Prediction, StepOutput
+from md2dist.networks.weight_copies import half_copies
+from md2dist.objective import Noise, Predictions, compute_loss, draw_noise
+from md2dist.records import Batch, StepOutput
 
 
-class MonodepthModel(nn.Module):
+class MonodepthModel(ImagePrediction):
     """Monodepth2: losses in training, depth and motion in evaluation.
 
     Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation", ICCV 2019.
@@ -73,6 +70,8 @@ class MonodepthModel(nn.Module):
             self._add_pose_network(network)
         if loss.use_predictive_mask:
             self.mask = DepthDecoder(self.encoder.channels, num_outputs=self.num_sources)
+        # Takes the place of `compute` in training mode.
+        self.compiled: Callable[[Batch, LossConfig, Noise], StepOutput] | None = None
         self.train()
 
     @classmethod
@@ -119,23 +118,36 @@ class MonodepthModel(nn.Module):
         """
         batch.check_shapes(H=self.height, W=self.width, S=self.num_sources)
         batch = Batch(*map(upcast_half, batch))
-        predictions = self.run_networks(batch)
         settings = self.loss_config if self.training else replace(self.loss_config, tie_noise=0.0)
         generator = None
         if noise_seed is not None:
             generator = torch.Generator(batch.target.device).manual_seed(noise_seed)
+        compute = self.compiled if self.training and self.compiled else self.compute
+        with few_kernels_everywhere() if compute is self.compiled else nullcontext():
+            noise = draw_noise(batch, settings, self._num_in_mean_depth > 0, generator)
+        return compute(batch, settings, noise)
+
+    def compute(self, batch: Batch, settings: LossConfig, noise: Noise) -> StepOutput:
+        """Runs networks and loss without random numbers; this is what a compiler gets.
+
+        Args:
+            batch: checked, in full precision, see `Batch`.
+            settings: of the loss.
+            noise: see `draw_noise`.
+        """
+        predictions = self.run_networks(batch)
         with without_autocast(batch.target):
-            return compute_loss(predictions, batch, settings, generator)
+            return compute_loss(predictions, batch, settings, noise)
 
     def run_networks(self, batch: Batch) -> Predictions:
         """Runs all networks on the augmented images of a batch, whose shapes are not checked."""
-        with self._autocast(batch.target_aug):
+        with self._autocast(batch.target_aug), self._copying_weights(batch.target_aug):
             features, frames = self._encode(batch)
             return Predictions(
                 disparities=self.depth(features),
                 masks=self.mask(features) if self.loss_config.use_predictive_mask else (),
                 T_source_target=self._predict_transforms(frames, batch.T_stereo),
-                num_in_mean_depth=len(self.frame_offsets) if self._pose_type == "posecnn" else 0,
+                num_in_mean_depth=self._num_in_mean_depth,
             )
 
     @torch.no_grad()
@@ -155,55 +167,6 @@ class MonodepthModel(nn.Module):
         with self._autocast(images):
             disparity = self.depth(self.encoder(self._arrange(images)))[0]
         return scale_disparity(disparity, self.loss_config.min_depth, self.loss_config.max_depth)
-
-    def predict_image(self, image: Image.Image) -> NDArray[np.float32]:
-        """Predicts inverse depth of one image of any size; the model must be in eval mode.
-
-        Args:
-            image: RGB, (H, W); resized to the model's size with Lanczos, as in training.
-
-        Returns:
-            Scaled disparity in 1/m, (H, W), resized back bilinearly.
-
-        Raises:
-            PredictionError: if it is not finite: the weights are damaged, or float16 overflows.
-        """
-        resized = image.resize((self.width, self.height), Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.array(resized)).to(next(self.parameters()).device)
-        disparity = self.predict_scaled_disparity(pixels.permute(2, 0, 1)[None].float() / 255)
-        size = (image.height, image.width)
-        if not disparity.isfinite().all():
-            name = name_dtype(self.dtype)
-            raise PredictionError(
-                f"the model predicts values that are not finite in {name}; "
-                + ("use fp32" if name == "fp16" else "use other weights")
-            )
-        full = interpolate(disparity, size=size, mode="bilinear", align_corners=False)
-        return full[0, 0].cpu().numpy()
-
-    def predict(self, image: str | Path | Image.Image | NDArray[np.uint8]) -> Prediction:
-        """Predicts the depth of one image; the model must be in eval mode.
-
-        Args:
-            image: a PNG or JPEG file, a PIL image, or an array (H, W, 3) uint8 in RGB, of any size.
-                Files and PIL images are turned upright as their EXIF states.
-
-        Returns:
-            Depth and disparity (H, W) of the upright image. The depth of a model trained with
-            stereo is in metres, for cameras like KITTI's.
-
-        Raises:
-            ImageError: if a file or PIL image cannot be read, or has more than 8 bits per channel.
-            PredictionError: as `predict_image`.
-            ShapeError: if an array is not (H, W, 3) uint8.
-        """
-        scaled = self.predict_image(to_rgb(image))
-        nearest, farthest = 1 / self.loss_config.min_depth, 1 / self.loss_config.max_depth
-        return Prediction(
-            depth=np.float32(STEREO_FACTOR if self.use_stereo else 1) / scaled,
-            disparity=(scaled - np.float32(farthest)) / np.float32(nearest - farthest),
-            is_metric=self.use_stereo,
-        )
 
     @torch.no_grad()
     def predict_transform(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -242,10 +205,15 @@ class MonodepthModel(nn.Module):
     def _pose_type(self) -> str:
         return self.network_config.pose_type
 
+    @property
+    def _num_in_mean_depth(self) -> int:
+        return len(self.frame_offsets) if self._pose_type == "posecnn" else 0
+
     def _add_pose_network(self, network: NetworkConfig) -> None:
         if network.pose_type == "separate_resnet":
             num_layers = network.pose_num_layers or network.num_layers
-            self.pose_encoder = ResNetEncoder(num_layers, num_images=2)
+            num_pairs = 1 if network.use_sync_batchnorm else len(self.frame_offsets)
+            self.pose_encoder = ResNetEncoder(num_layers, num_images=2, num_groups=num_pairs)
             self.pose = PoseDecoder(self.pose_encoder.channels[-1])
         elif network.pose_type == "shared":
             self.pose = PoseDecoder(self.encoder.channels[-1], num_features=2)
@@ -280,15 +248,23 @@ class MonodepthModel(nn.Module):
 
         Each pair is in temporal order; in training, batch norm uses its own statistics for each.
         """
-        (target, *neighbours), transforms = frames, []
-        for offset, source in zip(self.frame_offsets, neighbours, strict=True):
-            if offset < 0:
-                transforms.append(invert_transform(self._estimate_motion(source, target)))
-            else:
-                transforms.append(self._estimate_motion(target, source))
+        transforms = []
+        if self.frame_offsets:
+            is_whole = prefers_few_kernels(T_stereo.device)
+            if self._pose_type == "separate_resnet" and self.network_config.use_sync_batchnorm:
+                is_whole = False
+            predict = predict_together if is_whole else predict_one_by_one
+            transforms = predict(self._estimate_motion, frames, self.frame_offsets)
         if self.use_stereo:
             transforms.append(T_stereo)
         return torch.stack(transforms, dim=1)
+
+    def _copying_weights(self, images: torch.Tensor) -> AbstractContextManager[None]:
+        """Returns the context in which networks use half-precision weights; for any shape."""
+        is_useful = prefers_few_kernels(images.device) and not torch.compiler.is_compiling()
+        if self.dtype == torch.float32 or not is_useful or not torch.is_grad_enabled():
+            return nullcontext()
+        return half_copies(self, self.dtype)
 
     def _autocast(self, images: torch.Tensor) -> torch.autocast:
         """Returns the context of the networks for images of any shape."""

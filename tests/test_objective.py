@@ -9,7 +9,8 @@ from reference import losses as reference
 
 from md2dist.config import LossConfig
 from md2dist.geometry.pose import build_transform
-from md2dist.objective import Predictions, _compute_part, compute_loss
+from md2dist.kernel_style import few_kernels_everywhere
+from md2dist.objective import Predictions, compute_loss, draw_noise
 from md2dist.records import Batch
 
 PLAIN = LossConfig(tie_noise=0.0, min_depth=1.0, max_depth=20.0, smoothness_weight=0.1)
@@ -111,22 +112,44 @@ def test_the_gradient_is_that_of_finite_differences(options, num_in_mean_depth):
             assert difference.item() / 2 == pytest.approx(expected, rel=1e-3, abs=1e-12)
 
 
+@pytest.mark.parametrize("num_in_mean_depth", [0, 1])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
-def test_the_whole_batch_at_once_gives_what_sample_by_sample_gives(options):
-    """The CPU goes sample by sample, a GPU takes the batch at once: here both run on the CPU."""
+def test_all_samples_and_scales_at_once_give_what_one_by_one_gives(options, num_in_mean_depth):
+    """The CPU takes them one by one, a GPU all at once: here both run on the CPU."""
     settings = replace(PLAIN, **options)
     predictions, batch = random_scene(settings.use_predictive_mask)
+    predictions = predictions._replace(num_in_mean_depth=num_in_mean_depth)
     inputs = (*predictions.disparities, *predictions.masks, predictions.T_source_target)
-    output = compute_loss(predictions, batch, settings)
-    losses, warped, auto_mask = _compute_part(predictions, batch, settings, None)
-    assert torch.allclose(losses, output.scale_losses, rtol=1e-12)
-    assert torch.allclose(warped, output.warped, atol=1e-14)
-    assert torch.equal(auto_mask, output.auto_mask)
-    by_samples = torch.autograd.grad(output.loss, inputs)
-    for gradient, expected in zip(
-        torch.autograd.grad(losses.mean(), inputs), by_samples, strict=True
-    ):
-        assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-15)
+    expected = compute_loss(predictions, batch, settings)
+    with few_kernels_everywhere():
+        output = compute_loss(predictions, batch, settings)
+        gradients = torch.autograd.grad(output.loss, inputs)
+    assert torch.equal(output.loss.detach(), output.scale_losses.mean())
+    assert torch.allclose(output.scale_losses, expected.scale_losses, rtol=1e-12)
+    assert torch.allclose(output.warped, expected.warped, atol=1e-13)
+    assert torch.equal(output.auto_mask, expected.auto_mask)
+    one_by_one = torch.autograd.grad(expected.loss, inputs)
+    for gradient, other in zip(gradients, one_by_one, strict=True):
+        assert torch.allclose(gradient, other, rtol=1e-9, atol=1e-15)
+
+
+def noise_of(settings, has_mean_depth=False):
+    _, batch = random_scene(use_mask=False)
+    return draw_noise(batch, settings, has_mean_depth, torch.Generator().manual_seed(3))
+
+
+def test_noise_has_the_shape_of_what_it_is_added_to_and_is_drawn_only_where_it_counts():
+    noisy = replace(PLAIN, tie_noise=1e-3)
+    assert noise_of(PLAIN) == noise_of(replace(noisy, use_auto_mask=False)) == ()
+    assert [[x.shape for x in part] for part in noise_of(noisy)] == NUM * [
+        4 * [(1, NUM_SOURCES, 1, HEIGHT, WIDTH)]
+    ]
+    averaged = replace(noisy, use_average=True, use_v1_multiscale=True)
+    with few_kernels_everywhere():
+        assert noise_of(noisy)[0][0].shape == (NUM, NUM_SOURCES, 4, HEIGHT, WIDTH)
+        assert len(noise_of(noisy, has_mean_depth=True)[0]) == 4
+        sizes = [tuple(x.shape) for x in noise_of(averaged)[0]]
+    assert sizes == [(NUM, 1, 1, HEIGHT >> scale, WIDTH >> scale) for scale in range(4)]
 
 
 def test_only_the_loss_carries_a_gradient():

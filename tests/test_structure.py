@@ -11,13 +11,14 @@ SOURCES = sorted((ROOT / "md2dist").rglob("*.py"))
 TRACKED_FOLDERS = ("md2dist", "launch", "shard_tools", "tests")
 FLOORS = {
     "errors": 0, "records": 0, "geometry": 0, "networks": 0, "losses": 0, "conventions": 0,
+    "kernel_style": 0,
     "console": 1, "storage": 1, "process_map": 1, "parent_process": 1, "config_merge": 1,
-    "machine_limits": 1, "config_yaml": 1, "published_options": 1,
+    "machine_limits": 1, "config_yaml": 1, "published_options": 1, "compilation": 1,
     "data.images": 1, "data.image_reader": 1, "data.intrinsics": 1,
     "data.kitti": 2, "data.shards": 2, "distributed": 2, "synthetic": 2, "config": 2,
     "data.packing": 3, "data.inspection": 3, "data.loading": 3,
     "evaluation": 3, "runs": 3, "objective": 3,
-    "model": 4,
+    "model": 4, "image_prediction": 4,
     "weights": 5, "prediction": 5,
     "training": 6,
     "benchmarks": 7,

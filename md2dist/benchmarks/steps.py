@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from md2dist.benchmarks.kernels import KernelCounter
 from md2dist.config import CheckpointConfig, Config
 from md2dist.conventions import STEREO_BASELINE
 from md2dist.data.loading.collate import recipe_intrinsics
@@ -17,11 +18,12 @@ from md2dist.data.loading.loader import make_loader
 from md2dist.data.shards.recipe import view_names
 from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
+from md2dist.kernel_style import few_kernels_everywhere
 from md2dist.model import MonodepthModel
 from md2dist.networks.precision import choose_dtype
 from md2dist.records import Batch, FrameBatch
 from md2dist.training.batch_plan import BatchPlan, plan_batches
-from md2dist.training.engine import make_engine
+from md2dist.training.engine import compile_step, make_engine
 from md2dist.training.setup import set_up_run
 from md2dist.training.step import TrainingStep
 
@@ -80,18 +82,24 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
 
     Returns:
         Median seconds of both, their ratio, samples per second, peak device memory in GiB (0 on a
-        CPU), and the conditions of the measurement.
+        CPU), the kernels and host waits of a step that is not compiled, computed as on a GPU, and
+        the conditions of the measurement.
     """
     _check_repeats(num_steps)
     plan = plan_batches(config.optim, world.world_size)
     model = MonodepthModel.from_config(config)
     networks_alone = copy.deepcopy(model)  # the engine's own gradients are hooked
     engine, guard = make_engine(model, config, plan, world)
+    compile_step(model, config, plan, world.device)
     engine.train()
     take_step = TrainingStep(engine, guard, config, plan, world)
     micro_batches = [_random_frames(config, plan.micro_batch_size)] * plan.grad_accum_steps
     for number in range(2):
         take_step(micro_batches, 0, number)
+    with few_kernels_everywhere(), KernelCounter() as counter:
+        compiled, model.compiled = model.compiled, None
+        take_step(micro_batches, 0, 2)
+        model.compiled = compiled
     memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
     run_networks = _train_on_noise(networks_alone.to(world.device), config, plan, world.device)
     run_networks()
@@ -107,6 +115,9 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
         "ratio": step / networks,
         "samples_per_second": plan.global_batch_size / step,
         "peak_memory_gib": memory / 2**30,
+        "kernels_per_step": counter.kernels.total(),
+        "host_waits_per_step": counter.host_waits.total(),
+        "is_compiled": model.compiled is not None,
         "precision": str(choose_dtype(config.precision.dtype)).removeprefix("torch."),
         **_describe(config, plan.micro_batch_size),
     }

@@ -1,5 +1,7 @@
 """Resizing between the scales of the pyramid."""
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
@@ -34,3 +36,8 @@ def downsample(images: torch.Tensor, scale: int) -> torch.Tensor:
         return images
     means = functional.avg_pool2d(images.flatten(0, -4), 2**scale)
     return means.unflatten(0, images.shape[:-3])
+
+
+def join(maps: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
+    """Concatenates maps of any shape along a dimension; a single one is not copied."""
+    return torch.cat(list(maps), dim) if len(maps) > 1 else maps[0]

@@ -6,6 +6,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from md2dist.kernel_style import prefers_few_kernels
+
 C1 = 0.01**2
 C2 = 0.03**2
 SSIM_WEIGHT = 0.85
@@ -19,12 +21,12 @@ def photometric_error(
     Source: Godard et al., ICCV 2019, equation 2.
 
     Args:
-        images: (B, S, C, H, W), in [0, 1].
-        target: (B, C, H, W), in [0, 1]; receives no gradient.
+        images: (B, S, C, ..., H, W), in [0, 1].
+        target: (B, C, ..., H, W) or broadcast to it, in [0, 1]; receives no gradient.
         use_ssim: 0.85 SSIM error + 0.15 absolute difference; else the latter alone.
 
     Returns:
-        The error, averaged over the channels, (B, S, H, W).
+        The error, averaged over the channels, (B, S, ..., H, W).
     """
     target = target.detach()[:, None]
     difference = (images - target).abs().mean(2)
@@ -85,6 +87,8 @@ def _window_mean(x: torch.Tensor) -> torch.Tensor:
     Sums of shifted views are several times faster on a CPU than avg_pool2d.
     """
     padded = functional.pad(x.flatten(0, -3), (1, 1, 1, 1), mode="reflect")
+    if prefers_few_kernels(x.device):
+        return functional.avg_pool2d(padded, 3, stride=1).view_as(x)
     rows = (padded[..., :-2] + padded[..., 1:-1]).add_(padded[..., 2:])
     sums = (rows[..., :-2, :] + rows[..., 1:-1, :]).add_(rows[..., 2:, :])
     return sums.div_(9).view_as(x)
@@ -96,7 +100,19 @@ def _spread_over_windows(grad: torch.Tensor) -> torch.Tensor:
     Averaging is symmetric except at the border, whose neighbours count twice: with border rows and
     columns doubled before and halved after, it is its own adjoint.
     """
+    if prefers_few_kernels(grad.device):
+        return _spread_by_library(grad)
     return _scale_border(_window_mean(_scale_border(grad, 2)), 0.5)
+
+
+def _spread_by_library(grad: torch.Tensor) -> torch.Tensor:
+    """Applies the adjoint of `_window_mean` to (..., H, W) in two kernels."""
+    maps = grad.flatten(0, -3)
+    num, height, width = maps.shape
+    padded = maps.new_empty(()).expand(num, height + 2, width + 2)  # only its shape counts
+    aten = torch.ops.aten
+    spread = aten.avg_pool2d_backward(maps, padded, [3, 3], [1, 1], [0, 0], False, True, None)
+    return aten.reflection_pad2d_backward(spread, maps, [1, 1, 1, 1]).view_as(grad)
 
 
 def _scale_border(x: torch.Tensor, factor: float) -> torch.Tensor:

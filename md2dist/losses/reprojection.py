@@ -1,5 +1,7 @@
 """Reduction of the errors of all sources: minimum or mean, auto-mask, predictive mask."""
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
@@ -10,8 +12,7 @@ def reduce_sources(
     reprojection_error: torch.Tensor,
     identity_error: torch.Tensor | None = None,
     use_average: bool = False,
-    tie_noise: float = 0.0,
-    generator: torch.Generator | None = None,
+    noise: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reduces the errors of all sources to one error per pixel.
 
@@ -22,16 +23,16 @@ def reduce_sources(
     Source: Godard et al., ICCV 2019, section 3.2, equations 4 and 5.
 
     Args:
-        reprojection_error: (B, S, H, W), warped sources against the target.
-        identity_error: (B, S, H, W), unwarped sources against the target; None disables the
-            auto-mask.
+        reprojection_error: (B, S, ..., H, W), warped sources against the target.
+        identity_error: (B, S, ..., H, W) or broadcast to it, unwarped sources against the target;
+            None disables the auto-mask.
         use_average: use the mean over the sources instead of the minimum.
-        tie_noise: standard deviation of the noise on the identity error, which breaks ties.
-        generator: generator of the noise; None: the device's default.
+        noise: added to the identity error to break ties, as `draw_tie_noise` returns it,
+            (B, S, ..., H, W) or, for the mean, (B, 1, ..., H, W); None: none.
 
     Returns:
-        The error (B, H, W), and the auto-mask (B, H, W): True where a warped source has the least
-        error.
+        The error (B, ..., H, W), and the auto-mask (B, ..., H, W): True where a warped source has
+        the least error.
     """
     if use_average:
         reprojection_error = reprojection_error.mean(1, keepdim=True)
@@ -40,17 +41,29 @@ def reduce_sources(
         return error, torch.ones_like(error, dtype=torch.bool)
     if use_average:
         identity_error = identity_error.mean(1, keepdim=True)
-    if tie_noise > 0:
-        noise = torch.randn(
-            identity_error.shape,
-            generator=generator,
-            dtype=identity_error.dtype,
-            device=identity_error.device,
-        )
-        identity_error = noise.mul_(tie_noise).add_(identity_error)
+    if noise is not None:
+        identity_error = noise + identity_error
     identity_error = identity_error.amin(1)
     auto_mask = error < identity_error
     return torch.where(auto_mask, error, identity_error), auto_mask
+
+
+def draw_tie_noise(
+    shape: Sequence[int], tie_noise: float, like: torch.Tensor, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Draws normal noise.
+
+    Args:
+        shape: of the result.
+        tie_noise: standard deviation.
+        like: any shape; its type and device are the result's.
+        generator: None: the device's default.
+
+    Returns:
+        A tensor of that shape.
+    """
+    noise = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+    return noise.mul_(tie_noise)
 
 
 def predictive_mask_loss(mask: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from md2dist.networks.batch_norm import BatchNorm2d, count_batches
+
 IMAGE_MEAN = 0.45
 IMAGE_STD = 0.225
 
@@ -16,6 +18,7 @@ class ResNetEncoder(nn.Module):
     Args:
         num_layers: 18, 34, 50, 101 or 152.
         num_images: number of images stacked along the channels: 1 for depth, 2 for pose.
+        num_groups: number of groups that training batches join, see `BatchNorm2d`.
 
     Attributes:
         channels: number of channels of the five features.
@@ -24,16 +27,17 @@ class ResNetEncoder(nn.Module):
         KeyError: for any other `num_layers`.
     """
 
-    def __init__(self, num_layers: int, num_images: int = 1):
+    def __init__(self, num_layers: int, num_images: int = 1, num_groups: int = 1):
         super().__init__()
         block, num_blocks = ARCHITECTURES[num_layers]
         self.num_layers = num_layers
         self.num_images = num_images
+        self.num_groups = num_groups
         widths = (64, 128, 256, 512)
         self.channels = (64, *(width * block.expansion for width in widths))
 
         self.conv1 = nn.Conv2d(3 * num_images, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.bn1 = BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         stages = [
@@ -42,6 +46,9 @@ class ResNetEncoder(nn.Module):
         ]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.apply(_initialise)
+        for module in self.modules():
+            if isinstance(module, BatchNorm2d):
+                module.num_groups = num_groups
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Encodes images.
@@ -52,6 +59,7 @@ class ResNetEncoder(nn.Module):
         Returns:
             Five features (B, channels[i], H / 2^(i+1), W / 2^(i+1)), the finest first.
         """
+        count_batches(self, images.device)
         normalised = (images - IMAGE_MEAN) / IMAGE_STD
         features = [self.relu(self.bn1(self.conv1(normalised)))]
         features.append(self.layer1(self.maxpool(features[-1])))
@@ -68,10 +76,10 @@ class BasicBlock(nn.Module):
     def __init__(self, in_channels: int, width: int, stride: int, downsample: nn.Module | None):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.downsample = downsample
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -89,11 +97,11 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, width: int, stride: int, downsample: nn.Module | None):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.bn3 = BatchNorm2d(width * self.expansion)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
 
@@ -124,7 +132,7 @@ def _make_stage(
     if stride != 1 or in_channels != out_channels:
         downsample = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
-            nn.BatchNorm2d(out_channels),
+            BatchNorm2d(out_channels),
         )
     rest = [block(out_channels, width, 1, None) for _ in range(num_blocks - 1)]
     return nn.Sequential(block(in_channels, width, stride, downsample), *rest)

@@ -44,7 +44,7 @@ class GradientGuard:
 
     def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
         """Multiplies the loss () by the current scale; a non-finite loss yields NaN gradients."""
-        factor = torch.where(torch.isfinite(loss.detach()), self.scale, torch.nan)
+        factor = torch.where(is_finite(loss.detach()), self.scale, torch.nan)
         return loss * factor
 
     def state(self) -> GuardState:
@@ -75,7 +75,7 @@ class GradientGuard:
             squared = norm.square()
             dist.all_reduce(squared)
             norm = squared.sqrt()
-        found_inf = torch.isfinite(norm).logical_not().float()
+        found_inf = is_finite(norm).logical_not().float()
         optimizer.grad_scale, optimizer.found_inf = self.scale, found_inf
         self.norm = norm / self.scale
         self.num_skipped = self.num_skipped + found_inf
@@ -85,3 +85,8 @@ class GradientGuard:
             # A new tensor, since the optimizer still divides by the old one.
             self.scale = self.scale * (1 + is_growing) * (1 - 0.5 * found_inf)
             self.num_clean_steps = self.num_clean_steps * (1 - is_growing)
+
+
+def is_finite(values: torch.Tensor) -> torch.Tensor:
+    """Returns where values of any shape are finite, in two kernels; torch.isfinite takes four."""
+    return values - values == 0

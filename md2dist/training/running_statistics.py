@@ -5,6 +5,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from md2dist.training.gradient_guard import is_finite
+
 
 class RunningStatistics:
     """Averages the running means and variances of a model over the ranks after each step.
@@ -35,6 +37,6 @@ class RunningStatistics:
         if dist.get_world_size() > 1:
             dist.all_reduce(self._flat)
             self._flat /= dist.get_world_size()
-        is_finite = torch.isfinite(self._flat).all()
-        self._last = torch.where(is_finite, self._flat, self._last)
+        are_finite = is_finite(self._flat).all()
+        self._last = torch.where(are_finite, self._flat, self._last)
         self._flat.copy_(self._last)

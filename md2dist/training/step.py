@@ -13,7 +13,7 @@ from md2dist.distributed.world import World, sum_over_ranks
 from md2dist.records import Batch, FrameBatch, StepOutput
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.engine import Engine
-from md2dist.training.gradient_guard import GradientGuard
+from md2dist.training.gradient_guard import GradientGuard, is_finite
 from md2dist.training.host_copy import HostCopy
 from md2dist.training.running_statistics import RunningStatistics
 from md2dist.training.schedule import learning_rate
@@ -87,13 +87,13 @@ class TrainingStep:
     def _share_flags(self) -> HostCopy:
         flags = torch.zeros(self._world.world_size + 1, device=self._world.device)
         flags[self._world.rank] = self._bad
-        flags[-1] = torch.isfinite(self.guard.norm).logical_not()
+        flags[-1] = is_finite(self.guard.norm).logical_not()
         return HostCopy(sum_over_ranks(flags))
 
     def _inspect(self, flag: int, values: torch.Tensor) -> None:
         """Records on the device whether values (any shape) of this rank are not finite."""
-        is_finite = torch.isfinite(values.detach()).all()
-        self._bad = torch.maximum(self._bad, is_finite.logical_not() * flag)
+        are_finite = is_finite(values.detach()).all()
+        self._bad = torch.maximum(self._bad, are_finite.logical_not() * flag)
 
     def _augment(self, frames: FrameBatch, epoch: int) -> Batch:
         data = self._config.data

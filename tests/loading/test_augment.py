@@ -7,15 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.augment import jittered, mirrored
 
+from md2dist.benchmarks.kernels import KernelCounter
 from md2dist.data.loading.augment import (
     AugmentationDraw,
-    ColorJitter,
     augment,
     draw_augmentation,
-    jitter_color,
     no_augmentation,
 )
+from md2dist.data.loading.color_jitter import ColorJitter, jitter_color
 from md2dist.errors import ShapeError
+from md2dist.kernel_style import few_kernels_everywhere
 from md2dist.records import Batch, FrameBatch
 
 NAMES = ("brightness", "contrast", "saturation", "hue")
@@ -253,3 +254,20 @@ def test_frames_that_do_not_fit_the_draw_are_refused(shape):
     frames = random_frames()._replace(frames=torch.zeros(shape, dtype=torch.uint8))
     with pytest.raises(ShapeError, match="frames has shape"):
         augment(frames, draw_of(*[(False, None)] * 3))
+
+
+@pytest.mark.parametrize("num_samples", [2, 25])
+def test_all_samples_at_once_look_as_one_by_one_in_as_many_kernels(num_samples):
+    frames = random_frames(num_samples)
+    orders = [None, *permutations(NAMES)] if num_samples == 25 else [None, NAMES]
+    jitters = [order and JITTER._replace(order=order) for order in orders]
+    draw = AugmentationDraw(tuple(i % 3 == 1 for i in range(num_samples)), tuple(jitters))
+    expected = augment(frames, draw, use_true_intrinsics=True)
+    with few_kernels_everywhere(), KernelCounter() as counter:
+        batch = augment(frames, draw, use_true_intrinsics=True)
+    assert counter.kernels.total() == 63
+    assert not counter.host_waits
+    for name, value in expected._asdict().items():
+        tolerance = 1e-6 if name.endswith("_aug") else 0
+        torch.testing.assert_close(getattr(batch, name), value, rtol=0, atol=tolerance)
+    assert torch.equal(batch.target_aug[0], expected.target[0])  # without jitter, bit for bit

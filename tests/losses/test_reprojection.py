@@ -5,7 +5,7 @@ import torch
 from helpers.device import gradcheck
 from reference import losses as reference
 
-from md2dist.losses.reprojection import predictive_mask_loss, reduce_sources
+from md2dist.losses.reprojection import draw_tie_noise, predictive_mask_loss, reduce_sources
 
 
 def random_errors():
@@ -64,7 +64,8 @@ def test_at_a_tie_the_pixel_does_not_count():
 def test_noise_breaks_ties_both_ways_and_has_the_announced_size(use_average, device):
     errors = torch.full((1, 1, 200, 200), 0.5, dtype=torch.float64)
     generator = torch.Generator(device).manual_seed(0)
-    error, mask = reduce_sources(errors, errors, use_average, 1e-5, generator)
+    drawn = draw_tie_noise(errors.shape, 1e-5, errors, generator)
+    error, mask = reduce_sources(errors, errors, use_average, drawn)
     assert 0.45 < mask.double().mean() < 0.55
     noise = error[~mask] - 0.5  # the negative half of a normal distribution
     assert math.isclose(noise.square().mean().sqrt(), 1e-5, rel_tol=0.05)
@@ -73,18 +74,10 @@ def test_noise_breaks_ties_both_ways_and_has_the_announced_size(use_average, dev
 def test_the_same_seed_gives_the_same_noise_and_each_call_fresh_noise(device):
     errors = torch.full((1, 2, 20, 20), 0.5)
     generator = torch.Generator(device).manual_seed(7)
-    first, second = (reduce_sources(errors, errors, False, 1e-5, generator)[1] for _ in range(2))
+    first, second = (draw_tie_noise(errors.shape, 1e-5, errors, generator) for _ in range(2))
     generator.manual_seed(7)
-    assert torch.equal(first, reduce_sources(errors, errors, False, 1e-5, generator)[1])
+    assert torch.equal(first, draw_tie_noise(errors.shape, 1e-5, errors, generator))
     assert not torch.equal(first, second)
-
-
-def test_without_noise_no_random_number_is_drawn(device):
-    errors = torch.rand(1, 2, 4, 4)
-    read_state = torch.cuda.get_rng_state if device.type == "cuda" else torch.get_rng_state
-    state = read_state()
-    reduce_sources(errors, errors, tie_noise=0.0)
-    assert torch.equal(read_state(), state)
 
 
 def test_the_loss_of_a_predictive_mask_agrees_with_its_twin_and_vanishes_at_one():

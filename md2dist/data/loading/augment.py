@@ -10,7 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from md2dist.data.loading.batch_jitter import jitter_batch, tabulate
+from md2dist.data.loading.color_jitter import CHANGES, ColorJitter, jitter_color
 from md2dist.errors import check_shape
+from md2dist.kernel_style import prefers_few_kernels
 from md2dist.records import Batch, FrameBatch
 
 _STREAM = 1  # keeps these random numbers apart from others of the same seed
@@ -18,14 +21,10 @@ _MAX_FACTOR_CHANGE = 0.2  # of brightness, contrast and saturation
 _MAX_HUE_SHIFT = 0.1  # of the circle
 
 
-class ColorJitter(NamedTuple):
-    """Colour changes shared by all frames of one sample."""
-
-    brightness: float  # factor, 0.8 to 1.2
-    contrast: float  # factor
-    saturation: float  # factor
-    hue: float  # shift as a fraction of the circle, -0.1 to 0.1
-    order: tuple[str, ...]  # the names of these four as they are applied
+# Factors of the elements of T_stereo and K for a flip; then, the shift of cx in widths.
+_FLIPPED_T_STEREO = np.array([1, 1, 1, -1] + [1] * 12)
+_MIRRORED_K = np.array([1, 1, -1] + [1] * 6 + [1])
+_SAME_K = np.array([1, 1, 1] + [1] * 6 + [0])
 
 
 class AugmentationDraw(NamedTuple):
@@ -75,19 +74,8 @@ def augment(
         ShapeError: if the frames are not (B, 1+S, H, W, 3) with the B of the draw.
     """
     check_shape(frames.frames, "B V H W 3", "frames", B=len(draw.is_flipped))
-    pixels = _flip_where(frames.frames, draw.is_flipped)
-    images = pixels.movedim(-1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
-    jittered = images
-    if any(draw.jitters):
-        jittered = torch.stack(
-            [jitter_color(x, j) if j else x for x, j in zip(images, draw.jitters, strict=True)]
-        )
-    K, T_stereo = frames.K.clone(), frames.T_stereo.clone()
-    for i, is_flipped in enumerate(draw.is_flipped):
-        if is_flipped:
-            T_stereo[i, 0, 3].neg_()
-            if use_true_intrinsics:
-                K[i, 0, 2].neg_().add_(images.shape[-1] - 1)
+    change = _change_together if prefers_few_kernels(frames.frames.device) else _change_one_by_one
+    images, jittered, K, T_stereo = change(frames, draw, use_true_intrinsics)
     return Batch(
         target=images[:, 0],
         target_aug=jittered[:, 0],
@@ -105,21 +93,6 @@ def no_augmentation(frames: FrameBatch) -> Batch:
     return augment(frames, AugmentationDraw((False,) * num_samples, (None,) * num_samples))
 
 
-def jitter_color(images: torch.Tensor, jitter: ColorJitter) -> torch.Tensor:
-    """Applies the four colour changes in the drawn order, clipping to [0, 1] after each.
-
-    Args:
-        images: (..., 3, H, W) in [0, 1].
-        jitter: shared by all images.
-
-    Returns:
-        (..., 3, H, W) in [0, 1].
-    """
-    for name in jitter.order:
-        images = _CHANGES[name](images, getattr(jitter, name)).clamp_(0, 1)
-    return images
-
-
 def _scale_jitter(amounts: list[float]) -> ColorJitter:
     """Maps eight uniform numbers to a jitter: four amounts, and the order from the other four."""
     brightness, contrast, saturation, hue = (2 * amount - 1 for amount in amounts[:4])
@@ -128,62 +101,58 @@ def _scale_jitter(amounts: list[float]) -> ColorJitter:
         contrast=1 + _MAX_FACTOR_CHANGE * contrast,
         saturation=1 + _MAX_FACTOR_CHANGE * saturation,
         hue=_MAX_HUE_SHIFT * hue,
-        order=tuple(name for _, name in sorted(zip(amounts[4:], _CHANGES, strict=True))),
+        order=tuple(name for _, name in sorted(zip(amounts[4:], CHANGES, strict=True))),
     )
 
 
-def _flip_where(pixels: torch.Tensor, is_flipped: tuple[bool, ...]) -> torch.Tensor:
-    """Mirrors the columns of some samples of (B, V, H, W, 3)."""
-    if not any(is_flipped):
-        return pixels
-    return torch.stack([x.flip(2) if f else x for x, f in zip(pixels, is_flipped, strict=True)])
+def _change_one_by_one(
+    frames: FrameBatch, draw: AugmentationDraw, use_true_intrinsics: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns plain and jittered images (B, 1+S, 3, H, W), K (B, 3, 3) and T_stereo (B, 4, 4)."""
+    pixels = frames.frames
+    if any(draw.is_flipped):
+        flips = zip(pixels, draw.is_flipped, strict=True)
+        pixels = torch.stack([x.flip(2) if is_flipped else x for x, is_flipped in flips])
+    images = pixels.movedim(-1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    jittered = images
+    if any(draw.jitters):
+        jittered = torch.stack(
+            [jitter_color(x, j) if j else x for x, j in zip(images, draw.jitters, strict=True)]
+        )
+    K, T_stereo = frames.K.clone(), frames.T_stereo.clone()
+    for i, is_flipped in enumerate(draw.is_flipped):
+        if is_flipped:
+            T_stereo[i, 0, 3].neg_()
+            if use_true_intrinsics:
+                K[i, 0, 2].neg_().add_(images.shape[-1] - 1)
+    return images, jittered, K, T_stereo
 
 
-def _change_brightness(images: torch.Tensor, factor: float) -> torch.Tensor:
-    """Scales (..., 3, H, W)."""
-    return images * factor
+def _change_together(
+    frames: FrameBatch, draw: AugmentationDraw, use_true_intrinsics: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Does what `_change_one_by_one` does, in as many kernels for any number of samples.
 
-
-def _change_contrast(images: torch.Tensor, factor: float) -> torch.Tensor:
-    """Scales the difference of (..., 3, H, W) from the mean luma of each image."""
-    return torch.lerp(_grey(images).mean((-2, -1), keepdim=True), images, factor)
-
-
-def _change_saturation(images: torch.Tensor, factor: float) -> torch.Tensor:
-    """Scales the difference of (..., 3, H, W) from the luma of each pixel."""
-    return torch.lerp(_grey(images), images, factor)
-
-
-def _grey(images: torch.Tensor) -> torch.Tensor:
-    """Returns the luma (..., 1, H, W) of (..., 3, H, W). Source: ITU-R BT.601."""
-    red, green, blue = images.split(1, dim=-3)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
-
-
-def _shift_hue(images: torch.Tensor, shift: float) -> torch.Tensor:
-    """Rotates the hue of (..., 3, H, W), keeping value and chroma, in the hexcone model.
-
-    Source: A. R. Smith, Color gamut transform pairs, SIGGRAPH 1978.
+    Shapes: (B, 1+S, 3, H, W) twice, (B, 3, 3), (B, 4, 4).
     """
-    red, green, blue = images.unbind(-3)
-    value = images.amax(-3)
-    chroma = value - images.amin(-3)
-    divisor = torch.where(chroma > 0, chroma, 1)  # grey has no hue; any value works
-    sextant = torch.where(
-        value == red,
-        (green - blue) / divisor,
-        torch.where(value == green, (blue - red) / divisor + 2, (red - green) / divisor + 4),
-    )
-    channels = []
-    for offset in (5, 3, 1):
-        k = (sextant + (offset + 6 * shift)) % 6
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
-    return torch.stack(channels, -3)
+    pixels = frames.frames
+    is_flipped = np.array(draw.is_flipped)[:, None]
+    turned = np.where(is_flipped, [_FLIPPED_T_STEREO], 1)
+    mirrored = np.where(is_flipped & use_true_intrinsics, [_MIRRORED_K], [_SAME_K])
+    mirrored[:, -1] *= pixels.shape[3] - 1
+    table = np.concatenate([is_flipped, turned, mirrored, tabulate(draw.jitters)], 1)
+    sizes = 1, 16, 9, 1, table.shape[1] - 27
+    flips, T_factors, K_factors, shift, jitters = _to_device(table, pixels).split(sizes, 1)
+
+    pixels = torch.where(flips[:, :, None, None, None] > 0, pixels.flip(3), pixels)
+    images = pixels.movedim(-1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    jittered = jitter_batch(images, jitters) if any(draw.jitters) else images
+    K = frames.K * K_factors.unflatten(1, (3, 3))
+    K[:, 0, 2] += shift[:, 0]
+    return images, jittered, K, frames.T_stereo * T_factors.unflatten(1, (4, 4))
 
 
-_CHANGES = {
-    "brightness": _change_brightness,
-    "contrast": _change_contrast,
-    "saturation": _change_saturation,
-    "hue": _shift_hue,
-}
+def _to_device(table: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """Copies an array (B, N) as float32 to the device of a tensor of any shape, without waiting."""
+    host = torch.from_numpy(table.astype(np.float32))
+    return (host.pin_memory() if like.is_cuda else host).to(like.device, non_blocking=True)
