@@ -14,7 +14,7 @@ FLOORS = {
     "kernel_style": 0,
     "console": 1, "storage": 1, "process_map": 1, "parent_process": 1, "config_merge": 1,
     "machine_limits": 1, "config_yaml": 1, "published_options": 1, "compilation": 1,
-    "data.images": 1, "data.image_reader": 1, "data.intrinsics": 1,
+    "data.images": 1, "data.image_reader": 1, "data.direct_decoders": 1, "data.intrinsics": 1,
     "data.kitti": 2, "data.shards": 2, "distributed": 2, "synthetic": 2, "config": 2,
     "data.packing": 3, "data.inspection": 3, "data.loading": 3,
     "evaluation": 3, "runs": 3, "objective": 3,
@@ -73,6 +73,9 @@ def test_one_module_alone_opens_image_files():
             if isinstance(node, ast.Attribute) and ast.unparse(node).endswith("Image.open")
         ]
         assert not plugins + openers, f"{path} opens image files"
+        is_decoder = path.stem == "direct_decoders"
+        codecs = {"imagecodecs", "md2dist.data.direct_decoders"} & set(imported_modules(path))
+        assert is_decoder or not codecs, f"{path} decodes images"
 
 
 def test_no_two_modules_of_the_package_import_each_other():

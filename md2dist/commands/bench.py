@@ -1,4 +1,4 @@
-"""Benchmarks packing (formats), data loading (data), training steps (step) or their agreement."""
+"""Benchmarks packing, loading, a store, training steps or the agreement of their ranks."""
 
 import argparse
 from argparse import ArgumentParser
@@ -17,7 +17,7 @@ def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
     parser = CommandParser(description=__doc__)
     add_local_rank(parser)
-    benchmarks = parser.add_subparsers(required=True, metavar="formats|data|step|agreement")
+    benchmarks = parser.add_subparsers(required=True, metavar="formats|data|store|step|agreement")
 
     def add_benchmark(name: str, run: Callable, repeats: int, repeated: str) -> ArgumentParser:
         text = run.__doc__ or ""
@@ -42,6 +42,8 @@ def parse_arguments() -> argparse.Namespace:
     agreement = add_benchmark("agreement", time_agreement, 500, "steps")
     agreement.add_argument("--ranks", type=int, nargs="+", default=[2, 8, 32], metavar="N",
         help="numbers of ranks, each a process of this machine")  # fmt: skip
+    store = add_benchmark("store", time_store, 100, "requests over each kind of connection")
+    store.add_argument("--shards", required=True, help="address of a folder of shards")
     for benchmark in (data, step):
         add = benchmark.add_argument
         add("--config", nargs="+", default=[], metavar="FILE",
@@ -78,6 +80,13 @@ def time_data(arguments: argparse.Namespace) -> Row:
     from md2dist.config import load_words
 
     return bench_data(load_words([*arguments.config, *arguments.overrides]), arguments.repeats)
+
+
+def time_store(arguments: argparse.Namespace) -> Row:
+    """Times requests for samples to a store, over kept and over new connections."""
+    from md2dist.benchmarks.requests import bench_requests
+
+    return bench_requests(arguments.shards, arguments.repeats)
 
 
 def time_step(arguments: argparse.Namespace) -> Row:

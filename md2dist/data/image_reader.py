@@ -1,8 +1,8 @@
-"""Image reader: the only module that decodes image files, in named formats and within limits."""
+"""Image reader: the only module that opens image files, in named formats and within limits."""
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from md2dist.data.direct_decoders import PNG_END, Content, Pixels, find_decoder, plain_size
 from md2dist.errors import DamagedImageError, ImageError, ShapeError
 from md2dist.storage.bounded import open_regular
 
@@ -32,7 +33,6 @@ _MAX_BYTES = 4 * MAX_PIXELS  # of a file: 8 bits in each of four channels, uncom
 _DECODERS = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WEBP": WebPImageFile}
 _SIGNATURES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WEBP": b"RIFF"}
 _PNG_DEPTH_AT = 24  # byte of a PNG that holds the bits per channel
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _SCAN = b"\xff\xda"  # marker in a JPEG; a progressive one has about ten scans
 _MAX_SCANS = 100
 _UPRIGHT = {  # from EXIF orientation
@@ -84,7 +84,7 @@ def to_rgb(image: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
 
 
 def decode_rgb(
-    content: bytes | memoryview,
+    content: Content,
     formats: Sequence[FileFormat] = PICTURE_FORMATS,
     size: tuple[int, int] | None = None,
     *,
@@ -95,10 +95,77 @@ def decode_rgb(
     Arguments and errors are those of `load_image`, conversion and further errors those of
     `convert_to_rgb`. A PNG with 16 bits per channel is an error, too.
     """
+    pixels = _decode_directly(content, formats, size, verify=verify)
+    if pixels is not None:
+        return Image.fromarray(pixels)
     image = load_image(content, formats, size, verify=verify)
     if isinstance(image, PngImageFile) and content[_PNG_DEPTH_AT] > 8:
         raise _refuse_depth("16 bits")
     return convert_to_rgb(image)
+
+
+def decode_array(
+    content: Content,
+    formats: Sequence[FileFormat] = PICTURE_FORMATS,
+    size: tuple[int, int] | None = None,
+    out: Pixels | None = None,
+    *,
+    verify: bool = True,
+) -> Pixels:
+    """Decodes an image file as `decode_rgb` does, to an array.
+
+    Args:
+        content: contents of the file.
+        formats: accepted formats.
+        size: expected height and width in pixels; None: any.
+        out: (H, W, 3) C-contiguous array of that size, which is filled; None: a new one.
+        verify: as for `load_image`.
+
+    Returns:
+        (H, W, 3) uint8 RGB: `out`, if there is one.
+
+    Raises:
+        ImageError: as `decode_rgb`; also if the image, turned upright, does not fit into `out`.
+            Then `out` holds any values.
+    """
+    pixels = _decode_directly(content, formats, size, out, verify=verify)
+    if pixels is not None:
+        return pixels
+    pixels = np.asarray(decode_rgb(content, formats, size, verify=verify))
+    if out is None:
+        return pixels
+    _check_size(pixels.shape[:2], out.shape[:2])
+    out[...] = pixels
+    return out
+
+
+def _decode_directly(
+    content: Content,
+    formats: Sequence[FileFormat],
+    size: tuple[int, int] | None,
+    out: Pixels | None = None,
+    *,
+    verify: bool,
+) -> Pixels | None:
+    """Decodes a plain file to (H, W, 3) pixels; None if it is for Pillow to read, or to refuse."""
+    found = next((name for name in formats if _has_signature(content, name)), None)
+    stated = plain_size(content) if found else None
+    decode = find_decoder(found, _decode_with_pillow) if found and stated else None
+    if not (found and stated and decode):
+        return None
+    _check_size(stated, size)
+    with suppress(Exception):  # of many types
+        if verify and found != "PNG":  # of which the decoder itself checks all that
+            _verify(content, found)
+        pixels = np.empty((*stated, 3), np.uint8) if out is None else out
+        decode(content, pixels)
+        return pixels
+    return None
+
+
+def _decode_with_pillow(content: Content) -> Pixels:
+    """Returns the (H, W, 3) pixels of an RGB image."""
+    return np.asarray(load_image(content, SHARD_FORMATS, verify=False))
 
 
 def convert_to_rgb(image: Image.Image) -> Image.Image:
@@ -120,7 +187,7 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def load_image(
-    content: bytes | memoryview,
+    content: Content,
     formats: Sequence[FileFormat] = PICTURE_FORMATS,
     size: tuple[int, int] | None = None,
     *,
@@ -148,12 +215,12 @@ def load_image(
     _check_size((image.height, image.width), size)
     with _explaining_damage():
         if verify:
-            _verify(bytes(content), found)
+            _verify(content, found)
         image.load()
     return image
 
 
-def _has_signature(content: bytes | memoryview, name: FileFormat) -> bool:
+def _has_signature(content: Content, name: FileFormat) -> bool:
     signature = _SIGNATURES[name]
     return content[: len(signature)] == signature
 
@@ -166,9 +233,10 @@ def _check_size(found: tuple[int, int], expected: tuple[int, int] | None) -> Non
         raise ImageError(f"it has {height}x{width} pixels; expected at most {MAX_PIXELS:,}")
 
 
-def _verify(content: bytes, file_format: FileFormat) -> None:
+def _verify(content: Content, file_format: FileFormat) -> None:
+    content = bytes(content)
     if file_format == "PNG":
-        if _PNG_END not in content:
+        if PNG_END not in content:
             raise DamagedImageError("image file is truncated")
         PngImageFile(io.BytesIO(content)).verify()
     elif content.count(_SCAN) > _MAX_SCANS:

@@ -1,5 +1,6 @@
 """Random damage to shards, with and without a manifest that agrees with it."""
 
+import numpy as np
 import pytest
 import torch
 from fuzz.damage import damaged, damaged_bytes, damaged_json, fuzzed, outcome_of, replaced
@@ -8,6 +9,7 @@ from helpers.small_shards import write_small_shards
 from hypothesis import given
 from hypothesis import strategies as st
 
+from md2dist.data import image_reader
 from md2dist.data.inspection.data_card import describe_shards
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.dataset import ShardDataset
@@ -107,6 +109,21 @@ def test_a_damaged_image_of_a_shard_is_refused_or_has_its_size(folder, data):
     for damage in (data.draw(damaged_bytes(content)), data.draw(damaged_bytes(content))):
         image = outcome_of(lambda damage=damage: decode_image(damage, (32, 64)), "image")
         assert isinstance(image, Md2distError) or image.shape == (32, 64, 3)
+
+
+@fuzzed(60)
+@given(data=st.data())
+def test_a_damaged_image_has_the_values_that_pillow_gives_it_or_its_error(folder, data):
+    content = data.draw(damaged_bytes(read_members(folder / NAME)[0][1]))
+    found = outcome_of(lambda: decode_image(content, (32, 64)), "image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_reader, "plain_size", lambda content: None)
+        expected = outcome_of(lambda: decode_image(content, (32, 64)), "image")
+    assert type(found) is type(expected)
+    if isinstance(found, Md2distError):
+        assert str(found) == str(expected)
+    else:
+        np.testing.assert_array_equal(found, expected)
 
 
 @fuzzed(40)

@@ -13,20 +13,21 @@ class FileServer(ThreadingHTTPServer):
     whole file instead of the requested range), ``wrong-range``, ``no-length``, ``two-lengths``,
     ``flip`` (one bit is flipped), ``long`` (extra bytes at the end), ``endless`` (bytes without
     end), ``drip:N`` (N bytes, then one now and then), ``drip-head`` (the same in the header),
-    ``""`` (none).
+    ``hang-up`` (a right answer, then the connection is closed), ``""`` (none).
     """
 
     daemon_threads = True
     request_queue_size = 64  # more than a reader's simultaneous requests
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, keeps_connections: bool = False):
+        super().__init__(("127.0.0.1", 0), _KeepingHandler if keeps_connections else _Handler)
         self.files: dict[str, bytes] = {}
         self.redirects: dict[str, str] = {}  # URLs by path
         self.faults: list[str] = []
         self.head_fault = ""
         self.keeps_ranges = True
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, range
+        self.num_connections = 0
         self.last_signature: str | None = None
         self.end_of_stalls = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -37,8 +38,8 @@ class FileServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve_files():
-    server = FileServer()
+def serve_files(keeps_connections: bool = False):
+    server = FileServer(keeps_connections)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield server
@@ -51,6 +52,14 @@ def serve_files():
 class _Handler(BaseHTTPRequestHandler):
     server: FileServer
 
+    def setup(self):
+        super().setup()
+        self.server.num_connections += 1
+
+    def handle(self):
+        with suppress(ConnectionError):  # a client may leave between two requests
+            super().handle()
+
     def do_HEAD(self):
         self._answer(with_body=False, fault=self.server.head_fault)
 
@@ -61,6 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.headers["Range"]
         self.server.requests.append((self.command, self.path, asked))
         self.server.last_signature = self.headers["Authorization"]
+        self.close_connection = self.close_connection or fault not in ("", "hang-up")
         if fault == "drip-head":
             self.wfile.write(b"HTTP/1.0 200 OK\r\nServer: ")
             self._drip()
@@ -70,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path in self.server.redirects:
             self.send_response(302)
             self.send_header("Location", self.server.redirects[path])
+            self.send_header("Content-Length", "0")
             self.end_headers()
             return
         content = self.server.files.get(path)
@@ -116,6 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
                     while not self.server.end_of_stalls.is_set():
                         self.wfile.write(bytes(1 << 16))
 
+        if fault == "hang-up":
+            self.close_connection = True
+
     def _drip(self) -> None:
         with suppress(OSError):
             while not self.server.end_of_stalls.wait(0.05):
@@ -123,3 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format, *args):  # the name in BaseHTTPRequestHandler
         pass
+
+
+class _KeepingHandler(_Handler):
+    protocol_version = "HTTP/1.1"

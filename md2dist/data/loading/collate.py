@@ -56,10 +56,12 @@ def collate_samples(
         try:
             for j, view in enumerate(views):
                 image = sample[f"{view}.{recipe.image_format}"]
-                image = image if isinstance(image, np.ndarray) else decode_image(image, size)
-                if image.shape != shape:
+                if not isinstance(image, np.ndarray):
+                    decode_image(image, size, pixels[i, j])
+                elif image.shape == shape:
+                    pixels[i, j] = image
+                else:
                     raise ValueError(f"view {view} has shape {image.shape}, expected {shape}")
-                pixels[i, j] = image
             info = parse_info(sample["json"])
             if "s" in views:
                 T_stereo[i, 0, 3] = _STEREO_SHIFT[info["side"]]

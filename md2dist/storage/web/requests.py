@@ -11,12 +11,12 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPSHandler,
     OpenerDirector,
     ProxyHandler,
     Request,
 )
+
+from md2dist.storage.web.connections import KeptHttpHandler, KeptHttpsHandler
 
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)  # statuses
@@ -45,7 +45,8 @@ def open_web(
 ) -> HTTPResponse:
     """Sends a request and follows redirects to other web addresses.
 
-    A user and a password in the address are sent as basic authentication, to its server only.
+    The connection is kept for the next request if the answer is read to its end, then closed. A
+    user and a password in the address are sent as basic authentication, to its server only.
 
     Args:
         url: a valid http or https address.
@@ -69,11 +70,12 @@ def open_web(
         try:
             return _opener().open(request, timeout=timeout)
         except HTTPError as error:
+            error.close()  # its body is not read
             target = error.headers["Location"] if error.code in _REDIRECTS else None
             if not target:
                 raise
             answer = error
-        with answer, suppress(ValueError):  # its body is not read
+        with suppress(ValueError):
             target = urljoin(url, target)
         if not is_address(target):
             raise ValueError("of a redirect")
@@ -87,7 +89,7 @@ def open_web(
 def _opener() -> OpenerDirector:
     """Opens http and https only, and raises redirects as errors."""
     opener = OpenerDirector()
-    web = (HTTPHandler(), HTTPSHandler(context=ssl.create_default_context()))
+    web = (KeptHttpHandler(), KeptHttpsHandler(context=ssl.create_default_context()))
     for handler in (ProxyHandler(), *web, HTTPDefaultErrorHandler(), HTTPErrorProcessor()):
         opener.add_handler(handler)
     return opener
