@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from md2dist.config.reference import list_sections
+from md2dist.published_figures import FIGURES, METRICS
 from md2dist.published_options import GROUPS
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,15 @@ def make_options_table() -> str:
     return "\n".join(parts)
 
 
+def make_figures_table() -> str:
+    """Lists the published figures of all experiments of depth."""
+    rows = [["experiment", *METRICS], ["---"] * (1 + len(METRICS))]
+    for name, figures in FIGURES.items():
+        cells = [f"{figure:.3f}" for figure in figures] if figures else [""] * len(METRICS)
+        rows.append([f"`{name}`", *cells])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def make_file_list() -> str:
     """Lists all files of the program by folder, each with the first line of its docstring."""
     lines, folder = [], None
@@ -77,13 +87,14 @@ def first_sentence(path: Path) -> str:
     """Reads the first line of a file's docstring, or of its comment."""
     text = path.read_text().removeprefix("#!/usr/bin/env bash\n")
     is_python = path.suffix == ".py"
-    words = (ast.get_docstring(ast.parse(text)) or "") if is_python else text.lstrip("# ")
-    return words.partition("\n")[0].rstrip(".")
+    words = (ast.get_docstring(ast.parse(text)) or "") if is_python else text.lstrip("#/* ")
+    return words.partition("\n")[0].rstrip("*/ .")
 
 
 PARTS = {
     "docs/training.md": ("settings", make_settings_table),
     "docs/coming_from.md": ("options", make_options_table),
+    "docs/experiments.md": ("figures", make_figures_table),
     "docs/architecture.md": ("files", make_file_list),
 }
 

@@ -167,6 +167,15 @@ def _as_text(value: Any, origin: str) -> str:
         ) from None
 
 
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values of nested sections by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        nested = isinstance(value, dict)
+        flat |= flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat
+
+
 def _find_alike(name: str, leaves: dict[str, str], cutoff: float = 0.8) -> list[str]:
     """Finds settings with a similar name, else settings of which a part is similar."""
     parts = {part for leaf in leaves.values() for part in _parts(leaf)}

@@ -78,6 +78,10 @@ class TrainingError(Md2distError):
     """A training run cannot continue."""
 
 
+class RunError(Md2distError):
+    """A folder is not that of a run, or its files are damaged."""
+
+
 class MachineLimitError(Md2distError):
     """A limit of the machine or container, such as its shared memory, is too low."""
 

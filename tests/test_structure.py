@@ -14,6 +14,7 @@ FLOORS = {
     "kernel_style": 0,
     "console": 1, "storage": 1, "process_map": 1, "parent_process": 1, "config_merge": 1,
     "machine_limits": 1, "config_yaml": 1, "published_options": 1, "compilation": 1,
+    "published_figures": 1,
     "data.images": 1, "data.image_reader": 1, "data.direct_decoders": 1, "data.intrinsics": 1,
     "data.kitti": 2, "data.shards": 2, "distributed": 2, "synthetic": 2, "config": 2,
     "data.packing": 3, "data.inspection": 3, "data.loading": 3,
@@ -21,7 +22,7 @@ FLOORS = {
     "model": 4, "image_prediction": 4,
     "weights": 5, "prediction": 5,
     "training": 6,
-    "benchmarks": 7,
+    "benchmarks": 7, "reports": 7,
     "commands": 8,
 }  # fmt: skip
 INDEPENDENT = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}

@@ -15,8 +15,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.evaluation_options import check_options, parse_arguments, prepare_outputs
-from md2dist.commands.evaluation_source import Source, open_source
+from md2dist.commands.evaluation_options import (
+    Source,
+    check_options,
+    open_source,
+    parse_arguments,
+    prepare_outputs,
+)
 from md2dist.console import print_error, print_line, run_command, write_line, write_lines
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.signals import EXIT_PREEMPTED

@@ -9,7 +9,8 @@ from md2dist.console import prepare_output, print_line, run_command
 
 COMMANDS = (
     "download", "synthesize", "pack", "verify", "inspect",
-    "train", "evaluate", "evaluate-odometry", "export-ground-truth", "predict", "benchmark",
+    "train", "status", "report",
+    "evaluate", "evaluate-odometry", "export-ground-truth", "predict", "benchmark",
     "export", "bench", "demo",
 )  # fmt: skip
 

@@ -123,6 +123,7 @@ class LogConfig:
     wandb_project: str = "md2dist"  # W&B project of the run
     every_steps: int = 10  # steps between two log lines
     pictures_every_steps: int = 500  # steps between two pictures; 0: none
+    val_pictures: int = 2  # validation images of which each validation keeps a small picture
     hang_timeout_s: float = 600.0  # s without progress until all stacks are dumped and the job ends
 
 

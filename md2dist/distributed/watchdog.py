@@ -70,6 +70,7 @@ class Watchdog:
         topology = world.topology()
         self._pulse = Pulse(lambda: HostGroup.connect("pulse", topology).minimum, _PERIOD_S)
         self._count, self._activity = 0, "starting"
+        self._progressed_at = time.monotonic()
         self._interrupted_at: float | None = None
         self._stopping, self._left = threading.Event(), threading.Event()
         self._unanswered_updates = 0
@@ -101,8 +102,12 @@ class Watchdog:
 
     def report_progress(self, activity: str) -> None:
         """Reports progress, and the current activity of this rank."""
-        self._activity = activity
+        self._activity, self._progressed_at = activity, time.monotonic()
         self._pulse.progress += 1
+
+    def activity(self) -> tuple[str, float]:
+        """Returns the activity of this rank, and the time in s since it last reported progress."""
+        return self._activity, time.monotonic() - self._progressed_at
 
     def report_saved(self, step: int) -> None:
         """Reports the newest checkpoint, which a second interrupt names."""

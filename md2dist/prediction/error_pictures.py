@@ -16,6 +16,8 @@ from md2dist.evaluation.depth_metrics import (
     MIN_DEPTH,
     Map,
     ProtocolName,
+    Scaling,
+    depth_factor,
     match_depths,
     valid_pixels,
 )
@@ -26,6 +28,7 @@ from md2dist.prediction.pictures import Picture, depth_overlay
 
 LARGEST_ERROR = 0.5  # relative; larger ones have the last colour
 _WIDTH = 1040  # of a tile, pixels
+_PANEL_WIDTH = 416  # of a panel that each validation keeps
 _GAP, _TITLE, _CAPTION = 12, 30, 22  # font sizes
 _INK, _GREY = (24, 24, 27), (113, 113, 122)
 
@@ -76,25 +79,59 @@ def draw_errors(
     Returns:
         (H, W, 3) on white.
     """
-    ground_truth = read_ground_truth(sample)
-    mask = valid_pixels(ground_truth.astype(np.float64), protocol)
-    predicted, true = match_depths(disparity, ground_truth, protocol)
-    depth = np.clip(predicted * score.factor, MIN_DEPTH, MAX_DEPTH)
-    errors = np.zeros(ground_truth.shape)
-    errors[mask] = np.abs(depth - true) / true
-    image = sample.frames["0"]
-    tiles = {
-        "image": image,
-        "predicted disparity, near is bright": colour_disparity(_resize(disparity, mask.shape)),
-        "ground truth, near is bright": depth_overlay(image, np.where(mask, ground_truth, 0)),
-        f"error |d - gt| / gt, blue 0, red >= {LARGEST_ERROR}": _error_overlay(image, errors, mask),
-    }
+    tiles = _draw_tiles(sample, disparity, score.factor, protocol)
     metrics = score.metrics
     title = (
         f"{sample.key}   abs_rel {metrics.abs_rel:.3f}   rmse {metrics.rmse:.2f} m   "
         f"a1 {metrics.a1:.3f}   factor {score.factor:.3g}"
     )
     return _arrange(title, tiles)
+
+
+def draw_validation_panel(
+    sample: Sample, disparity: Map, protocol: ProtocolName, scaling: Scaling
+) -> Picture:
+    """Draws one validation image: the image, its predicted disparity, and the error.
+
+    Args:
+        sample: with ground truth (H, W).
+        disparity: (h, w) scaled disparity in 1/m.
+        protocol: as for `evaluate_image`.
+        scaling: as for `evaluate_image`.
+
+    Returns:
+        The three tiles below each other, (3 h', 416, 3) uint8.
+
+    Raises:
+        ShardError: if the sample has no ground truth.
+        EvaluationError: as `evaluate_image`.
+    """
+    predicted, true = match_depths(disparity, read_ground_truth(sample), protocol)
+    factor = depth_factor(predicted, true, scaling)
+    image, coloured, _, errors = _draw_tiles(sample, disparity, factor, protocol).values()
+    height = round(_PANEL_WIDTH * errors.shape[0] / errors.shape[1])
+    shown = [Image.fromarray(tile) for tile in (image, coloured, errors)]
+    small = [tile.resize((_PANEL_WIDTH, height), Image.Resampling.LANCZOS) for tile in shown]
+    return np.vstack([np.asarray(tile) for tile in small])
+
+
+def _draw_tiles(
+    sample: Sample, disparity: Map, factor: float, protocol: ProtocolName
+) -> dict[str, Picture]:
+    """Draws image, disparity (h, w), ground truth and error, (H, W, 3) each, by their captions."""
+    ground_truth = read_ground_truth(sample)
+    mask = valid_pixels(ground_truth.astype(np.float64), protocol)
+    predicted, true = match_depths(disparity, ground_truth, protocol)
+    depth = np.clip(predicted * factor, MIN_DEPTH, MAX_DEPTH)
+    errors = np.zeros(ground_truth.shape)
+    errors[mask] = np.abs(depth - true) / true
+    image = sample.frames["0"]
+    return {
+        "image": image,
+        "predicted disparity, near is bright": colour_disparity(_resize(disparity, mask.shape)),
+        "ground truth, near is bright": depth_overlay(image, np.where(mask, ground_truth, 0)),
+        f"error |d - gt| / gt, blue 0, red >= {LARGEST_ERROR}": _error_overlay(image, errors, mask),
+    }
 
 
 def _error_overlay(

@@ -1,4 +1,4 @@
-"""Repair of metrics.jsonl at a resume: lines after the checkpoint and damaged ones are removed."""
+"""metrics.jsonl: reading, and the repair at a resume."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from md2dist.storage.atomic import atomic_open
 from md2dist.storage.bounded import open_regular
@@ -15,6 +16,8 @@ from md2dist.storage.typed_json import Count, parse_json
 logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 1 << 16  # bytes
+_MOST_STEPS = 10**12
+_LARGEST = 1e300  # of a metric
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,16 @@ def drop_lines_after(path: Path, step: int) -> None:
         )
 
 
-def read_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yields the steps and metrics of metrics.jsonl, after `drop_lines_after`.
+class MetricsLine(NamedTuple):
+    """A line of metrics.jsonl."""
 
-    Null becomes NaN again; what is not a number is left out.
+    step: int
+    time: float  # s since 1970; NaN if there is none
+    values: dict[str, float]  # null is NaN; what is not a number is left out
+
+
+def read_lines(path: Path) -> Iterator[MetricsLine]:
+    """Yields the lines of metrics.jsonl; damaged ones, and one that is being written, are left out.
 
     Raises:
         OSError: if it cannot be read.
@@ -74,8 +83,26 @@ def read_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
         for line in iter(partial(file.readline, _LONGEST_LINE), b""):
             try:
                 values = json.loads(line)
-            except ValueError:  # an integer of thousands of digits
+            except (ValueError, RecursionError):
                 continue
-            step, _ = values.pop("step"), values.pop("time", None)
-            numbers = {name: math.nan if value is None else value for name, value in values.items()}
-            yield step, {k: v for k, v in numbers.items() if isinstance(v, int | float)}
+            if not isinstance(values, dict):
+                continue
+            step, time = values.pop("step", None), values.pop("time", None)
+            if isinstance(step, int) and 0 <= step < _MOST_STEPS:
+                time = float(time) if isinstance(time, float) else math.nan
+                numbers = {name: _to_float(value) for name, value in values.items()}
+                yield MetricsLine(step, time, {k: v for k, v in numbers.items() if v is not None})
+
+
+def _to_float(value: object) -> float | None:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < _LARGEST else math.nan
+
+
+def read_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yields the steps and metrics of metrics.jsonl, see `read_lines`."""
+    for line in read_lines(path):
+        yield line.step, line.values

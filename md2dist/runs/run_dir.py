@@ -16,7 +16,7 @@ from md2dist.storage.locks import is_same_file, try_lock, unlock
 logger = logging.getLogger(__name__)
 
 _LOCK_NAME = ".lock"
-_OWN_FILES = ("config.yaml", "metrics.jsonl", "status.json")
+_OWN_FILES = ("config.yaml", "metrics.jsonl", "starts.jsonl", "status.json")
 _LOCK_TIMEOUT_S = 120.0  # a network file system keeps the locks of a lost node for a while
 _locks: dict[Path, TextIO] = {}  # by folder; open, and thus locked, until the process exits
 

@@ -2,13 +2,10 @@
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +13,10 @@ from md2dist.errors import TrainingError
 from md2dist.runs.deleted_files import belongs_to_another_run, list_missing
 from md2dist.runs.metrics_file import drop_lines_after, read_metrics
 from md2dist.runs.progress import Progress
+from md2dist.runs.status_file import State, StatusWriter, logging_a_failed_write
+from md2dist.runs.validation_panels import write_panel
 from md2dist.runs.wandb_log import WandbLog
-from md2dist.storage.addresses import public_text
-from md2dist.storage.atomic import atomic_open, atomic_write
+from md2dist.storage.atomic import atomic_open
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +45,7 @@ class RunLog:
     ):
         self._run_dir, self._wandb, self._is_main = run_dir, wandb, is_main
         self.step, self._progress = first_step, progress
-        self._status_lock, self._is_over = threading.Lock(), False
+        self._status = StatusWriter(run_dir, lambda: self.step, self._may_write_status)
         self._is_loss_reported = False
         if not is_main:
             return
@@ -73,7 +71,7 @@ class RunLog:
             return
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         line = json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n"
-        with _logging_a_failed_write(self._metrics_path):
+        with logging_a_failed_write(self._metrics_path):
             self._file.write(line)
         self._wandb.log(metrics, step)
         if "train/loss" in metrics:
@@ -88,9 +86,18 @@ class RunLog:
         from PIL import Image
 
         path = self._run_dir / "logs" / f"{name.replace('/', '-')}-{step:08d}.png"
-        with _logging_a_failed_write(path), atomic_open(path) as stream:
+        with logging_a_failed_write(path), atomic_open(path) as stream:
             Image.fromarray(picture).save(stream, format="PNG")
         self._wandb.log_picture(name, picture, step)
+
+    def log_validation_panel(self, number: int, picture: np.ndarray, step: int) -> None:
+        """Writes a (H, W, 3) uint8 panel of a validation image; W&B gets it, too."""
+        if not self._is_main:
+            return
+        path = self._run_dir / "logs"
+        with logging_a_failed_write(path):
+            write_panel(self._run_dir, number, step, picture)
+        self._wandb.log_picture(f"val/panel_{number}", picture, step)
 
     def check_files(self) -> None:
         """Checks at the end that the files of the run are still there.
@@ -115,56 +122,35 @@ class RunLog:
                 " and ".join(missing),
             )
 
-    def write_status(self, state: str, message: str = "") -> None:
+    def follow(self, activity: Callable[[], tuple[str, float]]) -> None:
+        """Keeps status.json fresh with the activity, see `StatusWriter.follow`."""
+        if self._is_main:
+            self._status.follow(activity)
+
+    def write_status(self, state: State, message: str = "") -> None:
         """Writes status.json: the step and the state (running, preempted, finished or failed)."""
         if self._is_main:
-            self._replace_status(state, message)
+            self._status.write(state, message)
 
     def fail(self, message: str) -> None:
         """Closes the log of a failed run; thread-safe. Called by another rank if rank 0 died."""
         if self._is_main:
             self.close("failed", message)
         else:
-            self._replace_status("failed", message)
+            self._status.write("failed", message)
 
-    def _replace_status(self, state: str, message: str) -> None:
-        with self._status_lock:
-            if self._is_over:  # after a failure; the training thread may still write
-                return
-            self._is_over = state != "running"
-            self._write_status(state, message)
-
-    def _write_status(self, state: str, message: str) -> None:
-        status: dict[str, Any] = {
-            "status": state,
-            "step": self.step,
-            "time": round(time.time(), 3),
-        }
-        if message:
-            status["message"] = public_text(message)
-        path = self._run_dir / "status.json"
-        if not self._run_dir.is_dir() or (
+    def _may_write_status(self) -> bool:
+        """Whether the folder is there and no other run's; `check_files` reports it if not."""
+        return self._run_dir.is_dir() and not (
             self._is_main and belongs_to_another_run(self._run_dir, self._file)
-        ):
-            return  # `check_files` reports it
-        with _logging_a_failed_write(path):
-            atomic_write(path, f"{json.dumps(status)}\n".encode())
+        )
 
-    def close(self, state: str, message: str = "") -> None:
+    def close(self, state: State, message: str = "") -> None:
         """Writes the final state of the run and closes the log."""
         if not self._is_main:
             return
         self.write_status(state, message)
         self._progress.close()
-        with _logging_a_failed_write(self._metrics_path):
+        with logging_a_failed_write(self._metrics_path):
             self._file.close()
         self._wandb.finish(exit_code=0 if state in ("finished", "preempted") else 1)
-
-
-@contextmanager
-def _logging_a_failed_write(path: Path) -> Iterator[None]:
-    """Logs an OSError of the block; training continues."""
-    try:
-        yield
-    except OSError as error:
-        logger.warning("%s could not be written: %s; training continues", path, error.strerror)

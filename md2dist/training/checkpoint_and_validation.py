@@ -57,7 +57,7 @@ class CheckpointAndValidation:
         self._setup, self._report = setup, report
         self._world, self._watchdog = world, watchdog
         self._folder = Path(config.log.run_dir) / "checkpoints"
-        self.validator = Validator(engine.module, config.checkpoint, setup, report, world, watchdog)
+        self.validator = Validator(engine.module, config, setup, report, world, watchdog)
         self._saved_step: int | None = None
         if setup.checkpoint is not None:
             self._note_saved(setup.first_step)

@@ -1,7 +1,7 @@
 """Reporter: averages, names and logs the values of steps and validations."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -69,6 +69,11 @@ class Reporter:
     def after_validation(self, num_done: int, metrics: dict[str, float]) -> None:
         """Logs the metrics of a validation, by name."""
         self._log.log({f"val/{name}": value for name, value in metrics.items()}, num_done)
+
+    def log_panels(self, num_done: int, panels: Iterable[Picture]) -> None:
+        """Logs the panels (H, W, 3) of a validation."""
+        for number, panel in enumerate(panels):
+            self._log.log_validation_panel(number, panel, num_done)
 
     def end_epoch(self, epoch: int) -> None:
         """Logs the means over an epoch, after `flush` at its last step."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from md2dist.config import Config, OptimConfig, load_config, public_settings
+from md2dist.config_merge import flatten
 from md2dist.errors import CheckpointError, ConfigError
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint_folder import Checkpoint, find_checkpoint, read_validation
@@ -170,8 +171,8 @@ def describe_changes(checkpoint: Checkpoint, config: Config, resolved: dict[str,
 def _find_changes(
     checkpoint: Path, config: Config, resolved_before: dict[str, Any], resolved_now: dict[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    before = _flatten(public_settings(load_config([checkpoint / "config.yaml"])))
-    now = _flatten(public_settings(config))
+    before = flatten(public_settings(load_config([checkpoint / "config.yaml"])))
+    now = flatten(public_settings(config))
     before |= resolved_before
     now |= {key: value for key, value in resolved_now.items() if key in resolved_before}
     return {key: (before[key], now[key]) for key in now if before[key] != now[key]}
@@ -184,11 +185,3 @@ def _is_other_start(key: str, before: Any, now: Any) -> bool:
     if key == "network.init_networks":
         return bool(now) and set(now) != set(before)
     return key == "network.weights" and "scratch" in (before, now)
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        nested = isinstance(value, dict)
-        flat |= _flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return flat

@@ -24,6 +24,7 @@ from md2dist.runs.process_log import start_logging
 from md2dist.runs.progress import Progress
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 from md2dist.runs.run_log import RunLog
+from md2dist.runs.start_log import append_start
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.runs.wandb_mode import choose_mode
 from md2dist.storage.addresses import public_setting
@@ -35,6 +36,7 @@ from md2dist.training.run_summary import summarise_run
 from md2dist.training.schedule import advise_on_rate
 from md2dist.training.setup import RunSetup, agreed_values, set_up_run
 from md2dist.training.start.plan import check_space
+from md2dist.training.start.record import describe_start
 from md2dist.weights import initialise
 from md2dist.weights.run_folder import import_checkpoint
 
@@ -83,9 +85,12 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
         for advice in filter(None, (wandb_report, space_advice)):
             logger.warning("%s", advice)
     wandb = _open_wandb(config, setup, wandb_mode)
+    if world.is_main:
+        append_start(run_dir, describe_start(sys.argv[1:], config, setup, world))
     progress = Progress(setup.last_step, setup.order.num_steps, config.optim.num_epochs)
     log = RunLog(run_dir, wandb, world.is_main, setup.first_step, progress)
     watchdog.report_to(run_dir / "logs" / f"rank-{world.rank}.log", on_failure=log.fail)
+    log.follow(watchdog.activity)
     # A start with W&B switched off keeps the id of the run there.
     wandb_id = wandb.run_id or setup.state.wandb_id
     setup = setup._replace(state=dataclasses.replace(setup.state, wandb_id=wandb_id))

@@ -38,7 +38,9 @@ def summarise_run(config: Config, step: int, end: TrainingEnd, seconds: float) -
     shards = "SHARDS" if is_url(shards) else shards
     evaluate = ["md2dist", "evaluate", "--checkpoint", chosen, "--shards", shards]
     predict = ["md2dist", "predict", "--checkpoint", chosen, "--input", "IMAGES", "--output", "DIR"]
-    return [*lines, f"evaluate  {shlex.join(evaluate)}", f"predict   {shlex.join(predict)}"]
+    report = ["md2dist", "report", run_dir, "--output", f"{Path(run_dir).name}.html"]
+    commands = {"evaluate": evaluate, "predict": predict, "report": report}
+    return [*lines, *(f"{name:<9} {shlex.join(words)}" for name, words in commands.items())]
 
 
 def _describe(checkpoint: Path) -> str:

@@ -4,6 +4,8 @@ from difflib import get_close_matches
 from typing import NamedTuple
 from urllib.parse import quote
 
+from md2dist.published_figures import FIGURES, METRICS
+
 BASE_URL = "https://storage.googleapis.com/niantic-lon-static/research/monodepth2"
 LICENCE = "https://github.com/nianticlabs/monodepth2/blob/master/LICENSE"
 
@@ -16,19 +18,28 @@ class PublishedModel(NamedTuple):
     a1: float | None = None
 
 
-MODELS = {
-    "mono_640x192": PublishedModel("a964b8356e08a02d009609d9e3928f7c", 0.115, 0.877),
-    "stereo_640x192": PublishedModel("3dfb76bcff0786e4ec07ac00f658dd07", 0.109, 0.864),
-    "mono+stereo_640x192": PublishedModel("c024d69012485ed05d7eaa9617a96b81", 0.106, 0.874),
-    "mono_1024x320": PublishedModel("0ab0766efdfeea89a0d9ea8ba90e1e63", 0.115, 0.879),
-    "stereo_1024x320": PublishedModel("afc2f2126d70cf3fdf26b550898b501a", 0.107, 0.874),
-    "mono+stereo_1024x320": PublishedModel("cdc5fc9b23513c07d5b19235d9ef08f7", 0.106, 0.876),
-    "mono_no_pt_640x192": PublishedModel("9c2f071e35027c895a4728358ffc913a", 0.132, 0.845),
-    "stereo_no_pt_640x192": PublishedModel("41ec2de112905f85541ac33a854742d1", 0.130, 0.831),
-    "mono+stereo_no_pt_640x192": PublishedModel("46c3b824f541d143a45c37df65fbab0a", 0.127, 0.836),
-    "mono_odom_640x192": PublishedModel(None),
-    "mono+stereo_odom_640x192": PublishedModel(None),
+_MD5 = {
+    "mono_640x192": "a964b8356e08a02d009609d9e3928f7c",
+    "stereo_640x192": "3dfb76bcff0786e4ec07ac00f658dd07",
+    "mono+stereo_640x192": "c024d69012485ed05d7eaa9617a96b81",
+    "mono_1024x320": "0ab0766efdfeea89a0d9ea8ba90e1e63",
+    "stereo_1024x320": "afc2f2126d70cf3fdf26b550898b501a",
+    "mono+stereo_1024x320": "cdc5fc9b23513c07d5b19235d9ef08f7",
+    "mono_no_pt_640x192": "9c2f071e35027c895a4728358ffc913a",
+    "stereo_no_pt_640x192": "41ec2de112905f85541ac33a854742d1",
+    "mono+stereo_no_pt_640x192": "46c3b824f541d143a45c37df65fbab0a",
+    "mono_odom_640x192": None,
+    "mono+stereo_odom_640x192": None,
 }
+
+
+def _figures_of(name: str) -> tuple[float, float] | tuple[()]:
+    """Returns abs_rel and a1, if the paper has them."""
+    figures = FIGURES.get(name.replace("+", "_"))
+    return (figures[METRICS.index("abs_rel")], figures[METRICS.index("a1")]) if figures else ()
+
+
+MODELS = {name: PublishedModel(md5, *_figures_of(name)) for name, md5 in _MD5.items()}
 _GLUONCV = "monodepth2_resnet18_{}kitti_{}_640x192"
 ALIASES = {
     _GLUONCV.format(posenet, mode): f"{mode.replace('_', '+')}_640x192"

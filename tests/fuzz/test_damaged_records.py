@@ -18,7 +18,13 @@ from md2dist.data.inspection.data_card import describe_shards
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import Md2distError
+from md2dist.reports.page import render_report
+from md2dist.reports.run_record import read_run
+from md2dist.reports.run_state import describe_state
+from md2dist.reports.status_text import format_status
 from md2dist.runs.metrics_file import drop_lines_after
+from md2dist.runs.start_log import Start, append_start
+from md2dist.runs.status_file import Status
 from md2dist.storage.cache import ShardCache
 from md2dist.training.resume_check import describe_changes
 from md2dist.training.setup import set_up_run
@@ -61,6 +67,8 @@ def run(shards):
     ]
     (folder / "metrics.jsonl").write_text("\n".join([*lines, ""]))
     (folder / "status.json").write_text('{"status": "preempted", "step": 8, "time": 1.5}\n')
+    append_start(folder, Start(1.5, 0, 12, 4, 4, 1, 1, versions={"torch": "2"}))
+    append_start(folder, Start(2.5, 4, 12, 4, 4, 1, 1, before=Status("failed", 4, 2.0, "x")))
     shutil.copy(checkpoint / "config.yaml", folder)
     return folder
 
@@ -121,6 +129,17 @@ def test_a_damaged_record_of_a_checkpoint_is_refused_or_right_for_evaluation(run
     with damage(data, run / name):
         outcome_of(lambda: find_model(run), name.split("/")[-1])
         outcome_of(lambda: open_checkpoint(run).folder, name.split("/")[-1])
+
+
+@pytest.mark.parametrize("name", [*RECORDS, "starts.jsonl"])
+@fuzzed(12)
+@given(data=st.data())
+def test_a_run_with_a_damaged_record_is_described_or_refused(run, name, data):
+    with damage(data, run / name):
+        record = outcome_of(lambda: read_run(run), name.split("/")[-1])
+        if not isinstance(record, Exception):
+            assert format_status(describe_state(record, 3.0)).startswith(str(run))
+            assert render_report([record], 3.0).endswith(b"</html>\n")
 
 
 @fuzzed(80)

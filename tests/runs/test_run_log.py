@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ from helpers.wandb_files import history_of, records_of
 from PIL import Image
 
 from md2dist.errors import TrainingError
+from md2dist.runs import status_file
 from md2dist.runs.progress import Progress
 from md2dist.runs.run_log import RunLog
+from md2dist.runs.status_file import read_status
 from md2dist.runs.wandb_log import WandbLog
 
 METRICS = {
@@ -54,6 +57,22 @@ def test_the_status_follows_the_run(tmp_path):
     log.close("failed", "ValueError: because")
     assert status()["status"] == "failed"
     assert status()["message"] == "ValueError: because"
+
+
+def test_the_status_stays_fresh_with_the_activity_until_the_run_is_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(status_file, "PERIOD_S", 0.02)
+    activity = ["at step 7"]
+    log = open_log(tmp_path)
+    log.advance(7)
+    log.follow(lambda: (activity[0], 1.25))
+    for expected in ("at step 7", "saving step 7"):
+        activity[0] = expected
+        while (status := read_status(tmp_path)).activity != expected:
+            time.sleep(0.01)
+    assert (status.step, status.activity_s) == (7, 1.2)
+    log.close("finished")
+    time.sleep(0.1)
+    assert read_status(tmp_path).status == "finished"
 
 
 def test_a_failure_is_the_final_status(tmp_path):
@@ -141,6 +160,15 @@ def test_other_ranks_write_nothing(tmp_path):
     log.advance(1)
     log.close("finished")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_panel_of_a_validation_is_a_small_file(tmp_path):
+    log = open_log(tmp_path)
+    log.log_validation_panel(1, np.full((30, 40, 3), 200, np.uint8), 7)
+    log.close("finished")
+    picture = np.asarray(Image.open(tmp_path / "logs" / "val-panel-1-00000007.jpg")).astype(int)
+    assert picture.shape == (30, 40, 3)
+    assert np.abs(picture - 200).max() <= 2
 
 
 def test_pictures_are_kept_as_files(tmp_path):

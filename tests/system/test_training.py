@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import assert_same_state, read_metrics, read_state
 
+from md2dist.runs.start_log import read_starts
 from md2dist.weights.run_folder import resolve_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -157,6 +158,11 @@ def test_a_finished_run_writes_all_its_files(run_training, small_shards):
     assert (run / "config.yaml").is_file()
     assert (run / "logs" / "train-panel-00000002.png").is_file()
     assert (run / "logs" / "rank-1.log").is_file()
+    assert len(list((run / "logs").glob("val-panel-?-00000003.jpg"))) == 2
+    [start] = read_starts(run)
+    assert (start.num_ranks, start.node_size, start.last_step, start.before) == (2, 2, 3, None)
+    assert start.command[-len(words) :] == words
+    assert start.val_shards["samples"] == "12 in 3 shards, 0 skipped"
     (abs_rel,) = read_metrics(run, "val/abs_rel").values()
     assert math.isfinite(abs_rel)
     best = run / "checkpoints" / "best"

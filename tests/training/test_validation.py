@@ -8,8 +8,9 @@ from md2dist.distributed.world import World
 from md2dist.evaluation.depth import evaluate_depth
 from md2dist.evaluation.flip_postprocess import with_flip_postprocess
 from md2dist.model import MonodepthModel
+from md2dist.prediction.error_pictures import draw_validation_panel
 from md2dist.prediction.predictor import frames_predictor
-from md2dist.training.validation.depth import validate
+from md2dist.training.validation.depth import draw_panels, validate
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,19 @@ def test_flip_post_processing_is_that_of_the_evaluation(tmp_path):
         scaling="median",
     )
     assert flipped == expected != plain
+
+
+def test_a_validation_draws_the_same_few_images_each_time(tmp_path):
+    shards = write_small_shards(tmp_path, 6, height=64, width=64, ground_truth="velodyne")
+    words = ["data.height=64", "data.width=64", "data.use_stereo=false"]
+    model = MonodepthModel.from_config(load_config(overrides=words)).train()
+    dataset = ShardDataset(shards)
+    panels = list(draw_panels(model, dataset, 2))
+    assert model.training
+    assert [panel.shape for panel in panels] == [(3 * 416, 416, 3)] * 2
+    predict = frames_predictor(model.eval())
+    for panel, sample in zip(panels, (dataset[1], dataset[4]), strict=True):
+        disparity = predict(torch.tensor(sample.frames["0"])[None])[0, 0]
+        expected = draw_validation_panel(sample, disparity, "eigen", "median")
+        assert (panel == expected).all()
+    assert len(list(draw_panels(model, dataset, 100))) == 6

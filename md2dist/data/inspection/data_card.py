@@ -28,7 +28,7 @@ def describe_shards(folder: str | Path) -> str:
         raise ShardError(
             f"{public_address(str(folder))} holds no samples; pack again with another split"
         )
-    rows = {**_describe_manifest(manifest), **_describe_cameras(infos)}
+    rows = {**describe_manifest(manifest), **_describe_cameras(infos)}
     width = max(map(len, rows))
     lines = [
         public_address(str(folder)),
@@ -38,7 +38,8 @@ def describe_shards(folder: str | Path) -> str:
     return "\n".join([*lines, "", *_drive_table([split_line_of(info) for info in infos])])
 
 
-def _describe_manifest(manifest: Manifest) -> dict[str, str]:
+def describe_manifest(manifest: Manifest) -> dict[str, str]:
+    """Returns the rows of the card for which no sample is read."""
     recipe = manifest.recipe
     num_bytes = sum(shard.num_bytes for shard in manifest.shards)
     views = view_names(recipe.frame_offsets, recipe.use_stereo)

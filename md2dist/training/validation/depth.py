@@ -1,6 +1,9 @@
-"""Depth metrics of a model in training, computed by all ranks together."""
+"""Depth metrics and pictures of a model in training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
 
 from md2dist.conventions import default_scaling
 from md2dist.data.shards.dataset import ShardDataset
@@ -11,6 +14,8 @@ from md2dist.evaluation.depth_scores import DepthReport
 from md2dist.evaluation.flip_postprocess import with_flip_postprocess
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.model import MonodepthModel
+from md2dist.prediction.error_pictures import draw_validation_panel
+from md2dist.prediction.pictures import Picture
 from md2dist.prediction.predictor import frames_predictor
 
 
@@ -39,19 +44,49 @@ def validate(
         EvaluationInterrupted: on every rank, if any of them is stopping.
         Md2distError: on every rank, if any of them cannot evaluate its images.
     """
+    predict = frames_predictor(model)
+    with _evaluating(model), raise_on_all_ranks(world):
+        return evaluate_depth(
+            with_flip_postprocess(predict) if use_flip_postprocess else predict,
+            val_set,
+            protocol=choose_protocol(val_set.manifest.recipe, val_set.folder),
+            scaling=default_scaling(model.use_stereo),
+            topology=world.topology(),
+            gather=gather_over_ranks,
+            is_stopping=is_stopping,
+        )
+
+
+def draw_panels(model: MonodepthModel, val_set: ShardDataset, count: int) -> Iterator[Picture]:
+    """Draws the same few images, evenly spread over the validation set, at each validation.
+
+    Args:
+        model: in eval mode during the drawing.
+        val_set: as for `validate`.
+        count: number of images, or fewer if the set is smaller.
+
+    Yields:
+        One panel (H, W, 3) for each, see `draw_validation_panel`.
+
+    Raises:
+        Md2distError: if an image cannot be read or evaluated.
+    """
+    protocol = choose_protocol(val_set.manifest.recipe, val_set.folder)
+    scaling = default_scaling(model.use_stereo)
+    count = min(count, len(val_set))
+    predict = frames_predictor(model)
+    with _evaluating(model):
+        for number in range(count):
+            sample = val_set[(2 * number + 1) * len(val_set) // (2 * count)]
+            disparity = predict(torch.tensor(sample.frames["0"])[None])[0, 0]
+            yield draw_validation_panel(sample, disparity, protocol, scaling)
+
+
+@contextmanager
+def _evaluating(model: MonodepthModel) -> Iterator[None]:
     was_training = model.training
     model.eval()
-    predict = frames_predictor(model)
     try:
-        with raise_on_all_ranks(world):
-            return evaluate_depth(
-                with_flip_postprocess(predict) if use_flip_postprocess else predict,
-                val_set,
-                protocol=choose_protocol(val_set.manifest.recipe, val_set.folder),
-                scaling=default_scaling(model.use_stereo),
-                topology=world.topology(),
-                gather=gather_over_ranks,
-                is_stopping=is_stopping,
-            )
+        yield
     finally:
         model.train(was_training)

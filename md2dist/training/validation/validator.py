@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from md2dist.config import CheckpointConfig
+from md2dist.config import Config
 from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import World
 from md2dist.errors import Md2distError
@@ -13,7 +13,7 @@ from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint_folder import find_best, note_validation, read_validation
 from md2dist.training.reporter import Reporter
 from md2dist.training.setup import RunSetup
-from md2dist.training.validation.depth import validate
+from md2dist.training.validation.depth import draw_panels, validate
 from md2dist.training.validation.patience import count_validation, describe_stop
 from md2dist.training.validation.sets import ValidationSet, name_metrics
 
@@ -25,7 +25,7 @@ class Validator:
 
     Args:
         model: the model in training.
-        config: when to validate, and how.
+        config: all settings.
         setup: the checked parts of the run, the validation sets among them.
         report: receives the metrics.
         world: this process.
@@ -39,7 +39,7 @@ class Validator:
     def __init__(
         self,
         model: MonodepthModel,
-        config: CheckpointConfig,
+        config: Config,
         setup: RunSetup,
         report: Reporter,
         world: World,
@@ -53,7 +53,7 @@ class Validator:
     @property
     def early_end(self) -> str:
         """Why the run ends after the last validation; empty if it continues."""
-        return describe_stop(self.state, self._config.patience)
+        return describe_stop(self.state, self._config.checkpoint.patience)
 
     def run(self, step: int, checkpoint: Path | None) -> None:
         """Validates on all sets; all ranks call it.
@@ -81,6 +81,7 @@ class Validator:
         if first in reports:
             self.state = count_validation(self.state, step, metrics["abs_rel"])
         if self._world.is_main:
+            self._log_panels(step)
             self._note(step, checkpoint, metrics, reports)
 
     def _validate(self, val_set: ValidationSet) -> DepthReport:
@@ -89,7 +90,7 @@ class Validator:
             val_set.dataset,
             self._world,
             self._is_stopping,
-            use_flip_postprocess=self._config.use_flip_postprocess,
+            use_flip_postprocess=self._config.checkpoint.use_flip_postprocess,
         )
 
     def _note(
@@ -113,6 +114,14 @@ class Validator:
             end = comparison if name == first else ""
             parts.append(f"abs_rel {report.metrics.abs_rel:.4f}{place}{end}")
         logger.info("step %d validated: %s", step, "; ".join(parts))
+
+    def _log_panels(self, step: int) -> None:
+        """Draws a few images on the main rank, while the others wait in the next step."""
+        dataset, count = self._sets[0].dataset, self._config.log.val_pictures
+        try:
+            self._report.log_panels(step, draw_panels(self._model, dataset, count))
+        except Md2distError as error:
+            logger.warning("pictures of step %d are missing: %s", step, error)
 
     def _log_failure(self, step: int, val_set: ValidationSet, error: Md2distError) -> None:
         """Logs a failure of all ranks: once on the terminal, and in the log file of each."""

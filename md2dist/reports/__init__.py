@@ -1,0 +1,1 @@
+"""Status and report of runs, from the files of their folders."""
