@@ -16,7 +16,9 @@ FLOORS = {
     "machine_limits": 1, "config_yaml": 1, "published_options": 1, "compilation": 1,
     "published_figures": 1,
     "data.images": 1, "data.image_reader": 1, "data.direct_decoders": 1, "data.intrinsics": 1,
-    "data.kitti": 2, "data.shards": 2, "distributed": 2, "synthetic": 2, "config": 2,
+    "data.video": 1,
+    "data.kitti": 2, "data.recordings": 2, "data.shards": 2, "distributed": 2,
+    "synthetic": 2, "config": 2,
     "data.packing": 3, "data.inspection": 3, "data.loading": 3,
     "evaluation": 3, "runs": 3, "objective": 3,
     "model": 4, "image_prediction": 4,
@@ -25,7 +27,10 @@ FLOORS = {
     "benchmarks": 7, "reports": 7,
     "commands": 8,
 }  # fmt: skip
-INDEPENDENT = {("data.kitti", "data.shards"), ("data.shards", "data.kitti")}
+INDEPENDENT = {
+    ("data.kitti", "data.shards"), ("data.recordings", "data.shards"),
+    ("data.shards", "data.kitti"), ("data.shards", "data.recordings"),
+}  # fmt: skip
 HEAVY = {"deepspeed": {"training"}, "wandb": {"runs"}}  # only these rooms import them
 MOST_FILES_OF_A_FOLDER = 20
 MOST_PARAMETERS = 8

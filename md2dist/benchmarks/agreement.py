@@ -20,7 +20,7 @@ from md2dist.distributed.world import World
 from md2dist.errors import ConfigError
 
 _WARM_UP_STEPS = 20
-_WATCHED_S = 10.0
+_WATCHED_S = 30.0
 _TIMEOUT = timedelta(minutes=10)
 
 
@@ -153,5 +153,7 @@ def _watch(topology: Topology) -> Callable[[int], object]:
     """Watchdogs of ranks that do nothing else; each timed step is a time of heartbeats."""
     rank, world_size, *_ = topology
     world = World(rank, rank, world_size, torch.device("cpu"), world_size)
-    Watchdog(world).__enter__()
-    return lambda step: time.sleep(_WATCHED_S if step >= _WARM_UP_STEPS else 0.1)
+    watchdog = Watchdog(world).__enter__()
+    while watchdog._pulse.stalled_rounds < _WARM_UP_STEPS:
+        time.sleep(0.1)
+    return lambda step: time.sleep(_WATCHED_S * (step >= _WARM_UP_STEPS))

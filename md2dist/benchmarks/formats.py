@@ -14,9 +14,9 @@ import webdataset.writer  # noqa: F401  packing imports it late, which would be 
 
 from md2dist.data.images import ImageFormat
 from md2dist.data.kitti.splits import SplitLine
-from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import library_versions, plan_samples
+from md2dist.data.packing.source import FrameSource
 from md2dist.data.packing.writer import pack_shards
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.data.shards.recipe import Recipe
@@ -33,7 +33,7 @@ class _Trial(NamedTuple):
 
 
 def bench_formats(
-    tree: SourceTree, lines: Sequence[SplitLine], recipe: Recipe, num_repeats: int
+    source: FrameSource, lines: Sequence[SplitLine], recipe: Recipe, num_repeats: int
 ) -> list[dict[str, Any]]:
     """Packs the same samples in each format, in turn, and reads them back.
 
@@ -41,7 +41,7 @@ def bench_formats(
     are written to a temporary folder and removed.
 
     Args:
-        tree: the KITTI tree.
+        source: where the frames come from.
         lines: the samples.
         recipe: their recipe, except for the image format.
         num_repeats: number of packings in each format.
@@ -63,7 +63,7 @@ def bench_formats(
     for _ in range(num_repeats):
         for image_format in get_args(ImageFormat):
             asked = replace(recipe, image_format=image_format)
-            trials[image_format].append(_try_format(tree, lines, asked))
+            trials[image_format].append(_try_format(source, lines, asked))
     return [
         {
             "benchmark": "formats",
@@ -85,8 +85,8 @@ def bench_formats(
     ]
 
 
-def _try_format(tree: SourceTree, lines: Sequence[SplitLine], recipe: Recipe) -> _Trial:
-    plan = plan_samples(tree, lines, recipe)
+def _try_format(source: FrameSource, lines: Sequence[SplitLine], recipe: Recipe) -> _Trial:
+    plan = plan_samples(source, lines, recipe)
     with TemporaryDirectory() as name:
         folder = Path(name)
         start = time.process_time()

@@ -58,6 +58,7 @@ def time_formats(arguments: argparse.Namespace) -> list[Row]:
     from md2dist.benchmarks.formats import bench_formats
     from md2dist.data.kitti.named_splits import load_split, name_split
     from md2dist.data.kitti.roots import open_kitti
+    from md2dist.data.kitti.source import KittiSource
     from md2dist.data.shards.recipe import Recipe
 
     recipe = Recipe(name_split(arguments.split), 192, 640, (-1, 1), use_stereo=True)
@@ -71,7 +72,7 @@ def time_formats(arguments: argparse.Namespace) -> list[Row]:
         skip_bad=True,
     )
     lines = split.lines[: max(arguments.samples, 0)]
-    return bench_formats(tree, lines, recipe, arguments.repeats)
+    return bench_formats(KittiSource(tree), lines, recipe, arguments.repeats)
 
 
 def time_data(arguments: argparse.Namespace) -> Row:

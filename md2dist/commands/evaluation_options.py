@@ -39,9 +39,10 @@ def parse_arguments(description: str | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--protocol",
-        choices=["eigen", "eigen_benchmark"],
+        choices=["eigen", "eigen_benchmark", "uncropped"],
         help="evaluation protocol; eigen: projected scans, cropped, below 80 m; eigen_benchmark: "
-        "annotated depth, all valid pixels; default: the one for the shards' ground truth",
+        "annotated depth, all valid pixels; uncropped: own depth maps, below 80 m; default: the "
+        "one for the shards' ground truth",
     )
     parser.add_argument(
         "--scaling",

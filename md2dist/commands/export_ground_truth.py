@@ -50,8 +50,7 @@ def check_order(dataset: ShardDataset) -> None:
     options = f"--split {recipe.split} --frame-offsets --no-stereo --order sequential"
     if recipe.ground_truth == "none":
         raise ShardError(
-            f"{dataset.place} carries no ground truth; pack again with {options} "
-            "--ground-truth velodyne or annotated"
+            f"{dataset.place} carries no ground truth; pack again with {options} --ground-truth"
         )
     if recipe.order != "sequential":
         raise ShardError(

@@ -1,4 +1,4 @@
-"""Packs a KITTI split into WebDataset shards: resized once, shuffled, with a manifest.
+"""Packs KITTI or own videos into WebDataset shards: resized once, shuffled, with a manifest.
 
 An interrupted packing resumes with the same command. Several machines share the work as tasks,
 each with the same options and its own --task-index; --merge then completes the packing:
@@ -16,28 +16,43 @@ from md2dist.commands.options import CommandParser
 from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command, write_line
 from md2dist.data.images import ImageFormat
-from md2dist.data.kitti.named_splits import load_split, name_split
+from md2dist.data.kitti.named_splits import Split, load_file, load_split, name_split
 from md2dist.data.kitti.roots import open_kitti
+from md2dist.data.kitti.source import KittiSource
+from md2dist.data.packing.all_frames import ALL, select_all
 from md2dist.data.packing.finished import find_finished
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import Plan, check_output, check_request, check_tasks, plan_samples
+from md2dist.data.packing.source import FrameSource
 from md2dist.data.packing.working_names import SKIPPED_NAME
 from md2dist.data.packing.writer import Progress, pack_shards
+from md2dist.data.recordings.source import open_recordings
 from md2dist.data.shards.manifest import Manifest
-from md2dist.data.shards.recipe import Recipe
+from md2dist.data.shards.recipe import GroundTruth, Recipe
+from md2dist.errors import ConfigError
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
     parser = CommandParser(description=__doc__)
     add = parser.add_argument
-    add("--kitti-root", type=Path, nargs="+", required=True,
+    origin = parser.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--kitti-root", type=Path, nargs="+",
         help="folders or zip archives of KITTI raw, odometry or annotated depth")  # fmt: skip
+    origin.add_argument("--frames", type=Path, nargs="+",
+        help="own data: folders of frames, videos, or folders of these, each with a camera.yaml "
+        "(docs/own_data.md)")  # fmt: skip
     add(
         "--split",
         required=True,
-        help="split file, or a name such as eigen_zhou/train or rule/train",
+        help="split file, a name such as eigen_zhou/train or rule/train, or all: every frame of "
+        "every sequence that has its neighbours (--frame-offsets) and, where they are packed, the "
+        "other camera (--stereo) and ground truth (--ground-truth)",
     )
+    add("--only", nargs="+", default=[], metavar="SEQUENCE",
+        help="sequences that --split all takes; all of them if not given")  # fmt: skip
+    add("--hold-out", nargs="+", default=[], metavar="SEQUENCE",
+        help="sequences that --split all leaves out, for validation or tests")  # fmt: skip
     add("--splits-dir", type=Path, help="folder of NAME/PART_files.txt, used instead of a download")
     add("--output", required=True, help="folder for the shards and index.json")
     add("--height", type=int, default=192, help="image height in pixels, a multiple of 32")
@@ -60,8 +75,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--num-tasks", type=int, default=1, help="number of tasks that share the shards")
     add("--task-index", type=int, default=0, help="index of this task, from 0")
     add("--merge", action="store_true", help="complete the packing after all tasks have finished")
-    add("--ground-truth", choices=["none", "velodyne", "annotated"], default="none",
-        help="depth to pack; velodyne: for protocol eigen, annotated: eigen_benchmark")  # fmt: skip
+    add("--ground-truth", choices=get_args(GroundTruth), default="none",
+        help="depth to pack; velodyne: for protocol eigen, annotated: eigen_benchmark, depth: own "
+        "depth maps of --frames, for protocol uncropped")  # fmt: skip
     add("--skip-bad", action="store_true", help="skip samples with missing or damaged files")
     add("--overwrite", action="store_true", help="replace the shards in the output folder")
     return parser.parse_args()
@@ -80,7 +96,7 @@ def print_progress(progress: Progress, options: argparse.Namespace) -> None:
         )
 
 
-def print_summary(manifest: Manifest, shards: Path) -> None:
+def print_summary(manifest: Manifest, shards: Path, *, is_own: bool) -> None:
     """Prints a summary of the packed shards and the next command."""
     megabytes = sum(shard.num_bytes for shard in manifest.shards) / 1e6
     for drive in manifest.skipped:
@@ -91,11 +107,11 @@ def print_summary(manifest: Manifest, shards: Path) -> None:
         + f" (listed in {shards / SKIPPED_NAME})"
         * bool(manifest.skipped)
     )
-    write_line(f"next: {next_command(manifest.recipe, shards)}")
+    write_line(f"next: {next_command(manifest.recipe, shards, is_own=is_own)}")
 
 
-def next_command(recipe: Recipe, shards: Path) -> str:
-    """Returns the command that uses shards of this recipe."""
+def next_command(recipe: Recipe, shards: Path, *, is_own: bool = False) -> str:
+    """Returns the command that uses shards of this recipe, of KITTI or of own videos."""
     mode = "mono" * bool(recipe.frame_offsets), "stereo" * recipe.use_stereo
     config = "_".join(filter(None, mode))
     if recipe.height is None:
@@ -112,6 +128,7 @@ def next_command(recipe: Recipe, shards: Path) -> str:
     settings += [f"data.height={recipe.height}", f"data.width={recipe.width}"]
     if recipe.frame_offsets not in ((), (-1, 1)):  # those of the configs
         settings.append(f"data.frame_offsets={list(recipe.frame_offsets)}".replace(" ", ""))
+    settings += ["data.use_true_intrinsics=true"] * is_own
     program = Path("launch", "train.py")  # of a checkout
     train = [str(program)] if program.is_file() else ["--module", "md2dist.commands.train"]
     return shlex.join(["deepspeed", "-q", *train, "--config", f"configs/{config}.yaml", *settings])
@@ -136,17 +153,46 @@ def make_plan(options: argparse.Namespace) -> Plan:
     check_output(options.output)
     check_request(recipe)
     check_tasks(options.num_tasks, options.task_index, options.processes)
-    tree = open_kitti(*options.kitti_root)
-    split = load_split(
-        options.split,
-        tree,
-        frame_offsets=recipe.frame_offsets,
-        use_stereo=recipe.use_stereo,
-        splits_dir=options.splits_dir,
-        skip_bad=options.skip_bad,
-    )
+    source, split = open_source(options, recipe)
     write_line(f"split {split.origin}")
-    return plan_samples(tree, split.lines, recipe, skip_bad=options.skip_bad, skipped=split.skipped)
+    return plan_samples(
+        source, split.lines, recipe, skip_bad=options.skip_bad, skipped=split.skipped
+    )
+
+
+def open_source(options: argparse.Namespace, recipe: Recipe) -> tuple[FrameSource, Split]:
+    """Opens KITTI or own videos, and their split."""
+    is_all = options.split == ALL and not Path(ALL).is_file()
+    if (options.only or options.hold_out) and not is_all:
+        raise ConfigError(f"--only and --hold-out belong to --split {ALL}, not {options.split}")
+    if options.frames:
+        source = open_recordings(*options.frames)
+        split = None if is_all else load_file(options.split)
+    else:
+        tree = open_kitti(*options.kitti_root)
+        source = KittiSource(tree)
+        split = (
+            None
+            if is_all
+            else load_split(
+                options.split,
+                tree,
+                frame_offsets=recipe.frame_offsets,
+                use_stereo=recipe.use_stereo,
+                splits_dir=options.splits_dir,
+                skip_bad=options.skip_bad,
+            )
+        )
+    if split is None:
+        found = select_all(
+            source,
+            recipe,
+            only=options.only,
+            hold_out=options.hold_out,
+            skip_bad=options.skip_bad,
+        )
+        split = Split(found.lines, str(found), found.skipped)
+    return source, split
 
 
 def main() -> None:
@@ -175,7 +221,7 @@ def main() -> None:
         manifest = merge_shards(
             plan, output, num_tasks=options.num_tasks, overwrite=options.overwrite
         )
-        print_summary(manifest, output)
+        print_summary(manifest, output, is_own=bool(options.frames))
     else:
         write_line(
             "next: run the other tasks, then this command with --merge and without --task-index"

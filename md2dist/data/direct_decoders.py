@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import cache
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 Content = bytes | memoryview
-Decoder = Callable[[Content, Pixels], object]  # contents of a file; (H, W, 3) RGB, to be filled
+Decoder = Callable[[Any, Pixels], object]  # contents of a file; (H, W, 3) RGB, to be filled
 _PROBES = {  # options of Pillow's encoders; the chroma of a JPEG is upsampled in three ways
     "JPEG": [{"quality": 95, "subsampling": chroma} for chroma in ("4:4:4", "4:2:2", "4:2:0")],
     "PNG": [{}],
@@ -99,21 +100,21 @@ def find_decoder(file_format: str, reference: Callable[[Content], Pixels]) -> De
     return decode
 
 
-def _decode_jpeg(content: Content, out: Pixels) -> None:
+def _decode_jpeg(content: Any, out: Pixels) -> None:
     """Decodes a JPEG into `out`, (H, W, 3)."""
     from imagecodecs import jpeg8_decode
 
     jpeg8_decode(content, out=out)
 
 
-def _decode_png(content: Content, out: Pixels) -> None:
+def _decode_png(content: Any, out: Pixels) -> None:
     """Decodes a PNG into `out`, (H, W, 3)."""
     from imagecodecs import png_decode
 
     png_decode(content, out=out)
 
 
-def _decode_webp(content: Content, out: Pixels) -> None:
+def _decode_webp(content: Any, out: Pixels) -> None:
     """Decodes a WebP into `out`, (H, W, 3)."""
     from imagecodecs import webp_decode
 

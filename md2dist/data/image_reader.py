@@ -64,6 +64,29 @@ def read_image(path: Path) -> Image.Image:
         raise ImageError(f"{path} cannot be read as an image: {error}") from None
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Returns height and width in pixels of an image file, upright; reads its header only.
+
+    Raises:
+        ImageError: if it cannot be read.
+        DamagedImageError: if it is no PNG or JPEG.
+    """
+    try:
+        with open_regular(path) as file:
+            start = file.read(16)
+            found = [name for name in PICTURE_FORMATS if _has_signature(start, name)]
+            if not found:
+                raise DamagedImageError(f"{path} is not a {' or '.join(PICTURE_FORMATS)} file")
+            file.seek(0)
+            with _explaining_damage():
+                image = _DECODERS[found[0]](file)
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
+    is_turned = orientation in _UPRIGHT and orientation > 4
+    return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
 def to_rgb(image: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
     """Returns an image file, a PIL image or an array (H, W, 3) uint8 as upright RGB.
 
@@ -148,7 +171,8 @@ def _decode_directly(
     verify: bool,
 ) -> Pixels | None:
     """Decodes a plain file to (H, W, 3) pixels; None if it is for Pillow to read, or to refuse."""
-    found = next((name for name in formats if _has_signature(content, name)), None)
+    accepted: list[FileFormat] = [name for name in formats if _has_signature(content, name)]
+    found = accepted[0] if accepted else None
     stated = plain_size(content) if found else None
     decode = find_decoder(found, _decode_with_pillow) if found and stated else None
     if not (found and stated and decode):

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.data.image_reader import decode_rgb, load_image
 from md2dist.errors import DamagedImageError, ImageError, KittiDataError
 
@@ -38,12 +39,32 @@ def decode_frame(content: bytes, name: str) -> Image.Image:
 
 
 def decode_pixels(content: bytes, name: str) -> Image.Image:
-    """Decodes an image of KITTI in its own mode, see `load_image`.
+    """Decodes an image in its own mode, see `load_image`.
 
     Arguments and errors are those of `decode_frame`.
     """
     with _naming_the_image(name):
         return load_image(content)
+
+
+def decode_depth(content: bytes, name: str) -> np.ndarray:
+    """Decodes a depth map stored as PNG with 16 bits, in steps of 1/256 m.
+
+    Args:
+        content: contents of the file.
+        name: kind and name of the file, for messages.
+
+    Returns:
+        Depth (H, W) float32 in m, 0 where unknown.
+
+    Raises:
+        KittiDataError: if it cannot be decoded, is not 16-bit greyscale, or without any depth.
+    """
+    image = decode_pixels(content, name)
+    counts = np.asarray(image)
+    if image.mode != "I;16" or not counts.any():
+        raise KittiDataError(f"{name} is not 16-bit greyscale, or has no known pixel")
+    return counts / np.float32(DEPTH_UNITS_PER_METRE)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ and fractions, or the K of another image size, do not.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,8 +16,18 @@ _FOCAL_LENGTH = (0.2, 5.0)  # in image widths and heights
 # twice the size, it is at 0.25 or 1.
 _PRINCIPAL_POINT = ((0.35, 0.65), (0.25, 0.75))
 _PIXEL_ASPECT = 4.0  # fx over fy, or its inverse: 1, or 2.5 for files that were 4:3, now 640x192
-_BASELINE = (0.1, 2.0)  # m
+_BASELINE = (0.01, 2.0)  # m
 _REMEDY = "K of another image size?"
+
+
+class Camera(NamedTuple):
+    """A rectified camera, and its entries in the file that it was read from, for messages."""
+
+    K: np.ndarray  # (3, 3) float64, pixel centres at integers
+    size: tuple[int, int] | None  # height and width in pixels for which K holds; None: the image's
+    baseline: float  # distance to the other camera, m; not finite or 0 if there is none
+    name: str  # of the entry with K
+    pair: str  # of the entries with the baseline
 
 
 def check_intrinsics(

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,7 @@ import torch.distributed as dist
 from md2dist.console import print_line
 from md2dist.storage.atomic import atomic_write
 
+_c10d: Any = vars(torch._C)["_distributed_c10d"]
 _BOUND_S = 5.0
 
 
@@ -48,7 +49,7 @@ def write_flight_recorder(path: Path, dump: Callable[[], bytes] | None = None) -
         path: file, whose name ends with the rank.
         dump: returns the content; by default NCCL's flight recorder, if this torch has NCCL.
     """
-    dump = dump or getattr(torch._C._distributed_c10d, "_dump_nccl_trace", None)
+    dump = dump or getattr(_c10d, "_dump_nccl_trace", None)
     if dump is not None:
         atomic_write(path, dump())
 

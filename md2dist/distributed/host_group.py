@@ -20,6 +20,7 @@ from md2dist.distributed.channel import connect_store, store_host
 from md2dist.distributed.topology import Topology
 from md2dist.distributed.waiting import CONNECTION_REMEDY, waiting_for
 
+_Gloo: Any = dist.ProcessGroupGloo  # pyright: ignore[reportPrivateImportUsage]
 _FOREVER = timedelta(days=365)  # the watchdog limits the wait
 
 
@@ -35,11 +36,9 @@ class HostGroup:
 
     def __init__(self, store: Any, rank: int, world_size: int, device: Any = None):
         self._rank, self._world_size = rank, world_size
-        options = dist.ProcessGroupGloo._Options()  # pyright: ignore[reportPrivateImportUsage]
+        options = _Gloo._Options()
         options._devices, options._timeout = [device or _make_device()], _FOREVER
-        self._group = dist.ProcessGroupGloo(  # pyright: ignore[reportPrivateImportUsage]
-            store, rank, world_size, options
-        )
+        self._group = _Gloo(store, rank, world_size, options)
 
     @classmethod
     def connect(cls, name: str, topology: Topology) -> Self:
@@ -84,13 +83,12 @@ class HostGroup:
 
 def _make_device(host: str | None = None) -> Any:
     """Makes gloo's device on the network of GLOO_SOCKET_IFNAME, or that towards a host."""
-    gloo = dist.ProcessGroupGloo  # pyright: ignore[reportPrivateImportUsage]
     if interfaces := os.environ.get("GLOO_SOCKET_IFNAME"):
-        return gloo.create_device(interface=interfaces.split(",")[0], lazy_init=True)
+        return _Gloo.create_device(interface=interfaces.split(",")[0], lazy_init=True)
     # The name of a host may stand for an address that other hosts do not reach.
     if host is not None and (address := _find_own_address(host)) is not None:
-        return gloo.create_device(hostname=address, lazy_init=True)
-    return gloo.create_default_device(lazy_init=True)
+        return _Gloo.create_device(hostname=address, lazy_init=True)
+    return _Gloo.create_default_device(lazy_init=True)
 
 
 def _find_own_address(host: str) -> str | None:

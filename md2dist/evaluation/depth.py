@@ -175,8 +175,7 @@ def read_ground_truth(sample: Sample) -> np.ndarray:
     """
     if sample.ground_truth is None:
         raise ShardError(
-            f"sample {sample.key} has no ground truth; "
-            "pack the shards again with --ground-truth velodyne or annotated"
+            f"sample {sample.key} has no ground truth; pack the shards again with --ground-truth"
         )
     return sample.ground_truth
 

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from md2dist.errors import EvaluationError, ShapeError
 
-ProtocolName = Literal["eigen", "eigen_benchmark"]
+ProtocolName = Literal["eigen", "eigen_benchmark", "uncropped"]
 Scaling = float | Literal["median"]
 Word = TypeVar("Word")
 Map = NDArray[np.floating] | torch.Tensor
@@ -50,8 +50,9 @@ def evaluate_image(
     Args:
         scaled_disparity: (h, w) in 1/m, any size; resized bilinearly to that of the ground truth.
         ground_truth: (H, W) in m, 0 where unknown.
-        protocol: ``eigen`` (projected velodyne, cropped, below 80 m) or ``eigen_benchmark``
-            (annotated depth, every known pixel).
+        protocol: ``eigen`` (projected velodyne, cropped, below 80 m), ``eigen_benchmark``
+            (annotated depth, every known pixel) or ``uncropped`` (other cameras, every pixel
+            below 80 m).
         scaling: ``median`` scales the prediction to the median of the ground truth; a number
             multiplies the depth instead (5.4 for models trained with stereo).
 
@@ -119,6 +120,8 @@ def valid_pixels(
         left, right = (int(fraction * width) for fraction in _CROP_COLUMNS)
         inside = ground_truth[top:bottom, left:right]
         mask[top:bottom, left:right] = (inside > MIN_DEPTH) & (inside < MAX_DEPTH)
+    elif protocol == "uncropped":
+        mask[:] = (ground_truth > MIN_DEPTH) & (ground_truth < MAX_DEPTH)
     else:
         mask[:] = ground_truth > 0
     if not mask.any():
@@ -136,8 +139,8 @@ def check_protocol(protocol: str) -> None:
         EvaluationError: if there is no such protocol.
     """
     if protocol not in get_args(ProtocolName):
-        known = " or ".join(get_args(ProtocolName))
-        raise EvaluationError(f"protocol {protocol!r}: expected {known}")
+        known = ", ".join(get_args(ProtocolName))
+        raise EvaluationError(f"protocol {protocol!r}: expected one of {known}")
 
 
 def median_ratio(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:

@@ -7,10 +7,18 @@ from md2dist.errors import ShardError
 from md2dist.evaluation.depth_metrics import ProtocolName
 from md2dist.storage.addresses import public_address
 
-_PROTOCOLS: dict[GroundTruth, ProtocolName] = {"velodyne": "eigen", "annotated": "eigen_benchmark"}
+_PROTOCOLS: dict[GroundTruth, ProtocolName] = {
+    "velodyne": "eigen",
+    "annotated": "eigen_benchmark",
+    "depth": "uncropped",
+}
 _PACK_COMMAND = (
     "md2dist pack --kitti-root DIR --split {split} --output DIR "
     "--ground-truth {ground_truth} --frame-offsets --no-stereo --order sequential"
+)
+_PACK_OWN = (
+    "md2dist pack --frames DIR --split all --output DIR --ground-truth depth --frame-offsets "
+    "--no-stereo --order sequential"
 )
 
 
@@ -35,10 +43,14 @@ def choose_protocol(
     if fitting and wanted in (None, fitting):
         return fitting
     found = f"carries {recipe.ground_truth} depth, for protocol {fitting}" * bool(fitting)
-    remedies = [
-        f"for protocol {protocol} pack with "
-        f"`{_PACK_COMMAND.format(split=f'{protocol}/test', ground_truth=ground_truth)}`"
+    commands = {
+        protocol: _PACK_COMMAND.format(split=f"{protocol}/test", ground_truth=ground_truth)
         for ground_truth, protocol in _PROTOCOLS.items()
+    }
+    commands["uncropped"] = _PACK_OWN
+    remedies = [
+        f"for protocol {protocol} pack with `{command}`"
+        for protocol, command in commands.items()
         if wanted in (None, protocol)
     ]
     place = public_address(str(folder))

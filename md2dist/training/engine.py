@@ -1,5 +1,6 @@
 """DeepSpeed's engine around the model, with its optimizer and guard."""
 
+import inspect
 import logging
 from functools import partial
 from types import SimpleNamespace
@@ -46,6 +47,20 @@ class Engine(CheckpointEngine, Protocol):
         """Puts the model into training mode."""
 
 
+class EagerAdam(torch.optim.Adam):
+    """Adam that is never compiled, so that torch does not import its compiler, for seconds.
+
+    Torch imports it before a step and before methods that it excludes from compilation, of which it
+    looks for the excluded version in `__dynamo_disable`.
+    """
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+    for _name in ("add_param_group", "state_dict", "load_state_dict"):
+        _method = inspect.unwrap(getattr(torch.optim.Adam, _name))
+        vars(_method).setdefault("__dynamo_disable", _method)
+
+
 def make_engine(
     model: MonodepthModel, config: Config, plan: BatchPlan, world: World
 ) -> tuple[Engine, GradientGuard]:
@@ -60,17 +75,21 @@ def make_engine(
     Returns:
         The engine, and the gradient guard of its optimizer.
     """
-    import deepspeed  # late: importing it takes seconds and searches for accelerators
+    # Late: importing it takes seconds and searches for accelerators.
+    import deepspeed
+    from deepspeed.runtime.zero.utils import ZERO_SUPPORTED_OPTIMIZERS
 
     _join_other_libraries(deepspeed.utils.logger)
     if world.device.type == "cpu":
         # DeepSpeed would compile an inference operation at its first start, for a minute or more;
         # a job killed meanwhile leaves a lock file on which all later jobs wait.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if EagerAdam not in ZERO_SUPPORTED_OPTIMIZERS:
+        ZERO_SUPPORTED_OPTIMIZERS.append(EagerAdam)
     if config.network.use_sync_batchnorm and world.world_size > 1:
         synchronise_batchnorm(model, world.device)
     model.to(world.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.optim.lr, fused=True)
+    optimizer = EagerAdam(model.parameters(), lr=config.optim.lr, fused=True)
     zero_stage = config.deepspeed.zero_stage
     guard = GradientGuard(
         optimizer,

@@ -9,6 +9,7 @@ import pytest
 from helpers.kitti_tree import write_kitti_tree
 
 from md2dist.benchmarks.formats import bench_formats
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.merge import merge_shards
@@ -30,11 +31,11 @@ def lines(tmp_path):
 def test_each_format_is_packed_as_by_users_and_leaves_no_files(tmp_path, lines, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    rows = bench_formats(SourceTree(tmp_path / "kitti"), lines, RECIPE, 2)
+    rows = bench_formats(KittiSource(SourceTree(tmp_path / "kitti")), lines, RECIPE, 2)
     assert [row["image_format"] for row in rows] == ["png", "jpg 95", "webp"]
     for row in rows:
         recipe = replace(RECIPE, image_format=row["image_format"].split()[0])
-        plan = plan_samples(SourceTree(tmp_path / "kitti"), lines, recipe)
+        plan = plan_samples(KittiSource(SourceTree(tmp_path / "kitti")), lines, recipe)
         pack_shards(plan, tmp_path / row["image_format"])
         (shard,) = merge_shards(plan, tmp_path / row["image_format"]).shards
         assert row["bytes_per_sample"] == shard.num_bytes / 4
@@ -47,7 +48,9 @@ def test_each_format_is_packed_as_by_users_and_leaves_no_files(tmp_path, lines, 
 @pytest.mark.parametrize("num", [0, 1])
 def test_nothing_to_time_is_an_error(tmp_path, lines, num):
     with pytest.raises(ConfigError, match=f"--repeats {num}, and {4 - 4 * num} samples"):
-        bench_formats(SourceTree(tmp_path / "kitti"), lines[: 4 - 4 * num], RECIPE, num)
+        bench_formats(
+            KittiSource(SourceTree(tmp_path / "kitti")), lines[: 4 - 4 * num], RECIPE, num
+        )
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_the_measurement(tmp_path):

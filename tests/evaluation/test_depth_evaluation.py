@@ -224,7 +224,7 @@ def test_an_infinite_ground_truth_is_reported_for_the_image(samples):
 
 
 def test_an_unknown_protocol_is_refused(samples):
-    with pytest.raises(EvaluationError, match="expected eigen or eigen_benchmark"):
+    with pytest.raises(EvaluationError, match="expected one of eigen, eigen_benchmark"):
         evaluate(samples, protocol="garg")
 
 

@@ -149,7 +149,7 @@ def test_ground_truth_without_any_valid_pixel_is_refused():
 
 
 def test_unknown_protocols_and_scalings_are_refused(truth):
-    with pytest.raises(EvaluationError, match="expected eigen or eigen_benchmark"):
+    with pytest.raises(EvaluationError, match="expected one of eigen, eigen_benchmark"):
         evaluate_image(np.ones((6, 10)), truth, "garg")  # type: ignore[arg-type]
     with pytest.raises(EvaluationError, match="expected median or a positive number"):
         evaluate_image(np.ones((6, 10)), truth, scaling="mean")  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from PIL import Image
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.kitti.named_splits import load_split
 from md2dist.data.kitti.roots import open_kitti
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.split_rules import select_samples
 from md2dist.data.packing.merge import merge_shards
 from md2dist.data.packing.plan import plan_samples
@@ -64,7 +65,7 @@ def plan_in(folder, root="kitti", use_stereo=False, ground_truth="none"):
     recipe = Recipe("small", 32, 96, (), use_stereo, ground_truth=ground_truth)
     tree = open_kitti(folder / root)
     split = load_split(str(folder / "split.txt"), tree)
-    return plan_samples(tree, split.lines, recipe)
+    return plan_samples(KittiSource(tree), split.lines, recipe)
 
 
 def pack(plan, output):

@@ -33,6 +33,7 @@ resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 action, folder, ground_truth = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 
 def pack():
+    from md2dist.data.kitti.source import KittiSource
     from md2dist.data.kitti.roots import open_kitti
     from md2dist.data.kitti.splits import SplitLine
     from md2dist.data.packing.plan import plan_samples
@@ -40,7 +41,8 @@ def pack():
     from md2dist.data.shards.recipe import Recipe
     recipe = Recipe("small", 32, 96, (), use_stereo=False, ground_truth=ground_truth)
     line = SplitLine("DRIVE", 1, "l")
-    pack_shards(plan_samples(open_kitti(folder), [line], recipe), folder.parent / "out")
+    source = KittiSource(open_kitti(folder))
+    pack_shards(plan_samples(source, [line], recipe), folder.parent / "out")
 
 def read():
     from md2dist.data.inspection.verification import verify_shards

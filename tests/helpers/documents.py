@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in DOCUMENTS}
-SPLITS = {*PUBLISHED_SPLITS, "rule/train", "rule/val"}
+SPLITS = {*PUBLISHED_SPLITS, "rule/train", "rule/val", "all"}
 
 
 def blocks_of(language, name):

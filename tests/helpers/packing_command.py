@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.merge import merge_shards
@@ -50,7 +51,7 @@ def pack_lines(
 ) -> Manifest:
     """Plans, packs and merges lines of a split; `options` are those of `plan_samples`."""
     tree = tree if isinstance(tree, SourceTree) else SourceTree(tree)
-    return pack_plan(plan_samples(tree, lines, recipe, **options), output)
+    return pack_plan(plan_samples(KittiSource(tree), lines, recipe, **options), output)
 
 
 def finished_names(folder: Path) -> set[str]:

@@ -11,6 +11,7 @@ from helpers.kitti_tree import DATE, DRIVE, write_archives, write_drive_with_sca
 from md2dist.data.kitti import size_limits, zip_files
 from md2dist.data.kitti.calibration import read_calibration
 from md2dist.data.kitti.layout import list_drives
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.plan import plan_samples
@@ -69,7 +70,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(kitti, tmp_path, 
     make_large(kitti / name, num_bytes)
 
     def pack():
-        plan = plan_samples(SourceTree(kitti), [SplitLine(DRIVE, 1, "l")], RECIPE)
+        plan = plan_samples(KittiSource(SourceTree(kitti)), [SplitLine(DRIVE, 1, "l")], RECIPE)
         pack_shards(plan, tmp_path / "out")
 
     with pytest.raises(KittiDataError, match=f"{name} has {num_bytes} bytes, expected at most"):
@@ -183,4 +184,4 @@ def test_pipes_and_devices_are_no_files(kitti):
     with pytest.raises(KittiDataError, match=f"no file {CALIBRATION}"):
         read_calibration(SourceTree(kitti), DRIVE)
     with pytest.raises(KittiDataError, match="no image"):
-        plan_samples(SourceTree(kitti), [SplitLine(DRIVE, 1, "l")], RECIPE)
+        plan_samples(KittiSource(SourceTree(kitti)), [SplitLine(DRIVE, 1, "l")], RECIPE)

@@ -120,3 +120,13 @@ def test_a_list_that_an_editor_or_a_shell_of_windows_has_written_means_the_same(
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
         path.write_bytes(text.encode(encoding))
         assert read_split(path) == [SplitLine(DRIVE, 65, "r"), SplitLine(DRIVE, 66, "l")]
+
+
+def test_a_sequence_may_have_any_name_but_not_that_of_a_drive_without_its_date(tmp_path):
+    path = tmp_path / "split.txt"
+    path.write_text("walk_1 65 r\n2024_05_01-park 7 l\n")
+    assert read_split(path) == [SplitLine("walk_1", 65, "r"), SplitLine("2024_05_01-park", 7, "l")]
+    for name in ("2011_09_26_drive_0005_sync", "2011_09_26_drive_0005", "123", "a.b"):
+        path.write_text(f"{name} 65 r\n")
+        with pytest.raises(SplitError, match="expected DATE/DRIVE FRAME SIDE"):
+            read_split(path)

@@ -14,7 +14,8 @@ RECIPE = Recipe("small", 32, 64, (), False, ground_truth="velodyne", order="sequ
 LINES = [SplitLine(DRIVE, frame, "l") for frame in range(3)]
 SCAN = r"laser scan .*/0000000001\.bin"
 IMPOSSIBLE = rf"{SCAN}: \d+ of its \d+ points are impossible; expected float32 x, y, z within"
-UNSEEN = rf"{SCAN}, in the image of camera 2, has no depth"
+SEEN = r"/0000000001\.bin, the ground truth of .* 1 l, has "
+UNSEEN = f"{SEEN}no depth"
 
 
 @pytest.fixture
@@ -61,12 +62,12 @@ def of_text(text):
         (lambda points: points[:, :3], IMPOSSIBLE),
         (lambda points: np.hstack([points, points[:, :1]]), IMPOSSIBLE),
         (of_text("version https://git-lfs.github.com/spec/v1\n"), IMPOSSIBLE),
-        (of_text("12.5 -3.25 0.75 0.33\n"), rf"{SCAN}, .* camera 2, has "),
+        (of_text("12.5 -3.25 0.75 0.33\n"), SEEN),
         (filled_with(0), UNSEEN),
         (moved(0, -50), UNSEEN),
         (moved(1, 500), UNSEEN),
         (moved(2, -500), UNSEEN),
-        (lambda points: points * np.float32([1e-5, 1e-5, 1e-5, 1]), rf"{SCAN}, .* has depths from"),
+        (lambda points: points * np.float32([1e-5, 1e-5, 1e-5, 1]), f"{SEEN}depths from"),
         (lambda points: points.tobytes()[:-4], rf"{SCAN} has 7996 bytes; .* multiple of 16"),
         (lambda points: b"", rf"{SCAN} has 0 bytes"),
     ],

@@ -22,6 +22,7 @@ from helpers.kitti_tree import (
 from helpers.odometry_tree import SEQUENCE, write_odometry_tree
 from helpers.packing_command import pack_plan
 
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.loading.collate import collate_samples
@@ -114,7 +115,7 @@ def calibrate(root, cameras, drive=SEQUENCE):
 
 def plan(root, recipe=RECIPE, drive=SEQUENCE, *, skip_bad=False):
     lines = [SplitLine(drive, frame, "l") for frame in (1, 2)]
-    return plan_samples(SourceTree(root), lines, recipe, skip_bad=skip_bad)
+    return plan_samples(KittiSource(SourceTree(root)), lines, recipe, skip_bad=skip_bad)
 
 
 def pack_unchecked(root, output, recipe):
@@ -183,7 +184,7 @@ def test_an_implausible_drive_is_skipped_and_the_others_are_packed(video, tmp_pa
     calibrate(video, BAD["fractions"][0])
     (video / DATE).symlink_to(tmp_path / "raw" / DATE)
     lines = [SplitLine(drive, 1, "l") for drive in (SEQUENCE, DRIVE)]
-    planned = plan_samples(SourceTree(video), lines, RECIPE, skip_bad=True)
+    planned = plan_samples(KittiSource(SourceTree(video)), lines, RECIPE, skip_bad=True)
     assert [sample.line for sample in planned.samples] == lines[1:]
     (skipped,) = planned.skipped
     assert str(skipped) == str(lines[0])

@@ -23,6 +23,7 @@ from helpers.kitti_tree import (
 from helpers.packing_command import bytes_of, pack_plan
 from PIL import Image
 
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing import image_store
@@ -57,7 +58,7 @@ def tree(tmp_path):
 
 def make_plan(tree, ground_truth="none", *, skip_bad=False):
     recipe = dataclasses.replace(RECIPE, ground_truth=ground_truth)
-    return plan_samples(SourceTree(tree), LINES, recipe, skip_bad=skip_bad)
+    return plan_samples(KittiSource(SourceTree(tree)), LINES, recipe, skip_bad=skip_bad)
 
 
 def pack(plan, output):

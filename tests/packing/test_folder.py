@@ -10,6 +10,7 @@ import pytest
 from helpers.kitti_tree import DRIVE, write_kitti_tree
 from helpers.packing_command import bytes_of
 
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing import writer as shard_writer
@@ -29,7 +30,7 @@ BUSY = "another process is packing or merging the shards of .*; wait for it"
 def plan(tmp_path):
     write_kitti_tree(tmp_path / "kitti")
     lines = [SplitLine(DRIVE, frame, "l") for frame in range(4)]
-    return plan_samples(SourceTree(tmp_path / "kitti"), lines, RECIPE)
+    return plan_samples(KittiSource(SourceTree(tmp_path / "kitti")), lines, RECIPE)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def write_as(*counts, dtype):
         (write_as(0, 0, dtype=np.uint16), "0000000001.png .*has no known pixel"),
         (
             lambda path: Image.new("I;16", (WIDTH, HEIGHT), 65535).save(path),
-            "0000000001.png, in the image of camera 2, has depths from 255.996 to 255.996 m",
+            "0000000001.png, the ground truth of .* 1 l, has depths from 255.996 to 255.996 m",
         ),
         (write_as(9, 9, dtype=np.uint16), f"0001.png has 1x2 pixels, expected {HEIGHT}x{WIDTH}"),
     ],

@@ -11,6 +11,7 @@ from helpers.kitti_tree import DRIVE, image_path, write_kitti_tree
 from helpers.packing_command import finished_names, pack_plan
 
 from md2dist.data.inspection.verification import verify_shards
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.finished import find_finished
@@ -58,7 +59,7 @@ def elsewhere(tmp_path):
 def plan(tmp_path):
     write_kitti_tree(tmp_path / "kitti")
     lines = [SplitLine(DRIVE, frame, "l") for frame in range(4)]
-    return plan_samples(SourceTree(tmp_path / "kitti"), lines, RECIPE, skip_bad=True)
+    return plan_samples(KittiSource(SourceTree(tmp_path / "kitti")), lines, RECIPE, skip_bad=True)
 
 
 @pytest.fixture

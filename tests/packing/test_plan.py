@@ -4,6 +4,7 @@ import json
 import pytest
 from helpers.kitti_tree import DRIVE, write_kitti_tree
 
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.image_store import store_images
@@ -34,7 +35,9 @@ def test_an_impossible_recipe_names_the_option(change, option):
 
 def test_a_plan_is_known_by_its_lines_not_by_the_reasons_of_skipped_ones(tmp_path):
     sample = PlannedSample(SplitLine(DRIVE, 1, "l"), {}, None)
-    plan = Plan(SourceTree(tmp_path), RECIPE, [sample], [SkippedLine(DRIVE, 2, "l", "a")], True)
+    plan = Plan(
+        KittiSource(SourceTree(tmp_path)), RECIPE, [sample], [SkippedLine(DRIVE, 2, "l", "a")], True
+    )
     renamed = plan._replace(skipped=[SkippedLine(DRIVE, 2, "l", "b")])
     assert renamed.fingerprint() == plan.fingerprint()
     planned = plan._replace(samples=[sample, sample._replace(line=SplitLine(DRIVE, 2, "l"))])

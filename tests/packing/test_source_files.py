@@ -23,6 +23,7 @@ from PIL import Image
 
 from md2dist.data.kitti.archives import list_archives
 from md2dist.data.kitti.named_splits import load_split
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.merge import merge_shards
@@ -54,7 +55,7 @@ def archives(extracted, tmp_path):
 
 
 def pack(root, output, recipe=RECIPE, lines=LINES, *, skip_bad=False, processes=1):
-    plan = plan_samples(SourceTree(root), lines, recipe, skip_bad=skip_bad)
+    plan = plan_samples(KittiSource(SourceTree(root)), lines, recipe, skip_bad=skip_bad)
     return pack_plan(plan, output, num_processes=processes)
 
 
@@ -87,9 +88,9 @@ def test_several_processes_read_the_same_archives(archives, tmp_path):
 
 def test_an_unfinished_packing_resumes_from_the_archives(extracted, archives, tmp_path):
     pack(extracted, tmp_path / "expected")
-    folder_plan = plan_samples(SourceTree(extracted), LINES, RECIPE)
+    folder_plan = plan_samples(KittiSource(SourceTree(extracted)), LINES, RECIPE)
     pack_shards(folder_plan, tmp_path / "out", task_index=1, num_tasks=3)
-    archive_plan = plan_samples(SourceTree(archives), LINES, RECIPE)
+    archive_plan = plan_samples(KittiSource(SourceTree(archives)), LINES, RECIPE)
     assert pack_shards(archive_plan, tmp_path / "out").num_kept == 1
     merge_shards(archive_plan, tmp_path / "out")
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "expected")
@@ -108,7 +109,7 @@ def test_a_rule_selects_the_same_samples_from_archives(kitti_raw, tmp_path):
 
 def test_a_missing_scan_camera_and_drive_are_reported_with_the_remedy(extracted):
     def plan(line, recipe):
-        return plan_samples(SourceTree(extracted), [line], recipe)
+        return plan_samples(KittiSource(SourceTree(extracted)), [line], recipe)
 
     line, recipe = SplitLine(DRIVE, 3, "l"), dataclasses.replace(RECIPE, ground_truth="none")
     scan_path(extracted, 3).unlink()

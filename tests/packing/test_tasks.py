@@ -11,6 +11,7 @@ import pytest
 from helpers.kitti_tree import DRIVE, image_path, write_kitti_tree
 from helpers.packing_command import bytes_of
 
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing import image_store
@@ -35,7 +36,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def make_plan(tree, recipe=RECIPE, *, lines=LINES, skip_bad=False):
-    return plan_samples(SourceTree(tree), lines, recipe, skip_bad=skip_bad)
+    return plan_samples(KittiSource(SourceTree(tree)), lines, recipe, skip_bad=skip_bad)
 
 
 def pack(plan, output, **options):

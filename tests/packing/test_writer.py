@@ -23,6 +23,7 @@ from PIL import Image
 
 from md2dist.data.kitti.calibration import load_calibration, read_scan
 from md2dist.data.kitti.layout import find_scan
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.kitti.velodyne import project_velodyne
@@ -49,7 +50,9 @@ def lines_of(num_frames=8):
 
 
 def pack(tree, output, recipe=RECIPE, lines=None, skip_bad=False, overwrite=False, processes=1):
-    plan = plan_samples(SourceTree(tree), lines or lines_of(), recipe, skip_bad=skip_bad)
+    plan = plan_samples(
+        KittiSource(SourceTree(tree)), lines or lines_of(), recipe, skip_bad=skip_bad
+    )
     return pack_plan(plan, output, num_processes=processes, overwrite=overwrite)
 
 
@@ -161,7 +164,9 @@ def test_bytes_do_not_depend_on_the_place_of_kitti_even_with_skipped_lines(tmp_p
 
 def test_the_seed_alone_makes_the_order_of_all_samples(tree):
     def order(seed):
-        plan = plan_samples(SourceTree(tree), lines_of(), dataclasses.replace(RECIPE, seed=seed))
+        plan = plan_samples(
+            KittiSource(SourceTree(tree)), lines_of(), dataclasses.replace(RECIPE, seed=seed)
+        )
         return [sample.line for sample in plan.samples]
 
     assert order(0) == order(0) != order(1)

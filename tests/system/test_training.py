@@ -35,49 +35,6 @@ def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_weights(run_training):
     assert_same_state(read_state(whole), read_state(stopped))
 
 
-def test_a_run_stopped_around_a_validation_in_mid_epoch_resumes_bit_for_bit(
-    run_training, small_shards
-):
-    words = ["optim.global_batch_size=4", "optim.grad_accum_steps=2", "optim.num_epochs=10"]
-    words += [f"data.val_shards={small_shards}", "checkpoint.validate_every_steps=2"]
-    _, whole = run_training("whole", *words, "optim.max_steps=5")
-    # Before a validation, at one, and after one; every start but the last ends with one.
-    _, stopped = run_training("stopped", *words[:3], "optim.max_steps=2")
-    run_training("stopped", *words, "optim.max_steps=4")
-    run_training("stopped", *words, "optim.max_steps=5")
-    assert list(read_metrics(whole, "val/abs_rel")) == [2, 3, 4, 5]  # an epoch has three steps
-    for metric in ("train/loss", "val/abs_rel", "val/a1", "val/median_ratio"):
-        assert read_metrics(whole, metric) == read_metrics(stopped, metric), metric
-    assert_same_state(read_state(whole), read_state(stopped))
-    assert read_state(whole)["validations"] == read_state(stopped)["validations"]
-
-
-def test_early_stopping_ends_a_run_for_good_and_names_the_reason(run_training, small_shards):
-    # The learning rate is too small to change the fourth digit: no validation is a new best.
-    words = ["optim.lr=1e-30", "network.freeze_batchnorm=true", "checkpoint.patience=2"]
-    sets = f"data.val_shards=[{small_shards},{small_shards}/.]"
-    words += [sets, "checkpoint.validate_every_steps=1", "optim.max_steps=9"]
-    for _ in range(2):
-        process, run = run_training("run", *words)
-        assert list(read_metrics(run)) == [1, 2, 3]
-        status = json.loads((run / "status.json").read_text())
-        assert (status["status"], status["step"]) == ("finished", 3)
-        assert "of step 1 in 2 validations (checkpoint.patience=2)" in status["message"]
-        assert ": no better abs_rel than" in process.stderr
-    assert "nothing left to train: no better abs_rel than" in process.stderr
-    names = {key for key in last_validation(run) if key.endswith("/abs_rel")}
-    assert len(names) == 3  # that of the first set twice: under its name, and alone
-    assert (run / "checkpoints" / "best").readlink().name == "step-00000001"
-    run_training("run", *words, "checkpoint.patience=9", "optim.max_steps=4")
-    assert list(read_metrics(run)) == [1, 2, 3, 4]
-
-
-def last_validation(run):
-    """Returns the last line of metrics.jsonl that holds a validation."""
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if "val/abs_rel" in line][-1]
-
-
 def test_a_run_of_one_rank_resumes_with_two_and_keeps_its_global_batch(run_training):
     _, alone = run_training("alone", "optim.grad_accum_steps=2", "optim.max_steps=2")
     run_training("alone", "optim.max_steps=4", num_ranks=2)

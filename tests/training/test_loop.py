@@ -4,12 +4,15 @@ import re
 from functools import partial
 
 import pytest
+import torch
 from helpers.connected_ranks import run_ranks
 from helpers.small_shards import write_small_shards
+from torch.utils._pytree import tree_flatten
 
 from md2dist.config import load_config
 from md2dist.runs.checkpoint_folder import find_best, list_checkpoints
 from md2dist.runs.checkpoint_manifest import verify_checkpoint
+from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.training.run import start_and_train
 
 
@@ -135,3 +138,74 @@ def test_a_failed_validation_is_logged_and_training_continues(tmp_path):
     logged = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     for line, losses in zip(ends, logged, strict=True):  # one line per epoch of two steps
         assert f"mean loss {losses['train/loss']:.4f}," in line
+
+
+def configure_validated(tmp_path, name, *words):
+    """Settings of a small run from stereo alone, with epochs of three steps, that is validated."""
+    shards = tmp_path / "shards"
+    if not shards.exists():
+        write_small_shards(shards, 6, height=64, width=64, ground_truth="velodyne")
+    return [
+        *(f"data.train_shards={shards}", f"log.run_dir={tmp_path / name}", "data.height=64"),
+        *("data.width=64", "data.frame_offsets=[]", "data.use_stereo=true", "data.num_workers=0"),
+        *("network.weights=scratch", "optim.micro_batch_size=2", "log.wandb_mode=disabled"),
+        *("precision.dtype=fp32", "log.every_steps=1", "checkpoint.keep=9", *words),
+    ]
+
+
+def read_run(run):
+    """Returns metrics.jsonl without what is timed, and the newest checkpoint's content."""
+    timed = ("time", "train/seconds_per_step", "train/samples_per_second", "train/data_wait")
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    metrics = [{name: line[name] for name in line if name not in timed} for line in lines]
+    newest = list_checkpoints(run / "checkpoints")[0]
+    return metrics, torch.load(newest / STATES_NAME, weights_only=True)
+
+
+@pytest.mark.slow
+def test_stops_around_a_validation_in_mid_epoch_change_nothing_bit_for_bit(tmp_path):
+    words = [f"data.val_shards={tmp_path / 'shards'}", "checkpoint.validate_every_steps=2"]
+    starts = [
+        configure_validated(tmp_path, "whole", *words, "optim.max_steps=5"),
+        # Stopped before the validation that is due at its last step, and after one.
+        configure_validated(tmp_path, "stopped", "optim.max_steps=2"),
+        configure_validated(tmp_path, "stopped", *words, "optim.max_steps=4"),
+        configure_validated(tmp_path, "stopped", *words, "optim.max_steps=5"),
+    ]
+    (results,) = run_ranks(partial(train_in_turn, starts), 1)
+    assert all(is_finished for is_finished, _ in results)
+    metrics, state = read_run(tmp_path / "whole")
+    other_metrics, other_state = read_run(tmp_path / "stopped")
+    assert [line["step"] for line in metrics if "val/abs_rel" in line] == [2, 3, 4, 5]
+    assert metrics == other_metrics
+    for part in ("module", "optimizer", "guard", "validations"):
+        values, others = (tree_flatten(whole[part])[0] for whole in (state, other_state))
+        for value, other in zip(values, others, strict=True):
+            is_tensor = isinstance(value, torch.Tensor)
+            assert torch.equal(value, other) if is_tensor else value == other
+
+
+@pytest.mark.slow
+def test_early_stopping_ends_a_run_for_good_and_gives_the_reason(tmp_path):
+    shards = tmp_path / "shards"
+    words = [
+        *("optim.lr=1e-30", "network.freeze_batchnorm=true"),  # no validation is a new best
+        *(f"data.val_shards=[{shards},{shards}/.]", "checkpoint.validate_every_steps=1"),
+        *("optim.max_steps=9", "checkpoint.patience=2"),
+    ]
+    longer = [*words, "checkpoint.patience=9", "optim.max_steps=4"]
+    starts = [configure_validated(tmp_path, "run", *each) for each in (words, words, longer)]
+    run = tmp_path / "run"
+    (results,) = run_ranks(partial(train_in_turn, starts), 1)
+    reason = r"no better abs_rel than 0\.\d{4} of step 1 in 2 validations \(checkpoint.patience=2\)"
+    first, second, third = (messages for _, messages in results)
+    assert any(re.match(rf"finished at step 3 after \w+: {reason}", line) for line in first)
+    assert any(re.match(rf"nothing left to train: {reason}", line) for line in second)
+    assert not any("validated" in line for line in second)
+    assert any(line.startswith("finished at step 4 after") for line in third)
+    metrics, state = read_run(run)
+    assert [line["step"] for line in metrics if "train/loss" in line] == [1, 2, 3, 4]
+    names = {name for line in metrics for name in line if name.endswith("abs_rel")}
+    assert names == {"val/abs_rel", "val/shards/abs_rel", "val/shards-2/abs_rel"}
+    assert (run / "checkpoints" / "best").readlink().name == "step-00000001"
+    assert state["validations"]["num_since"] == 2  # before the validation of step 4

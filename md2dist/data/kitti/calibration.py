@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from md2dist.conventions import DEPTH_UNITS_PER_METRE
-from md2dist.data.images import decode_pixels
+from md2dist.data.images import decode_depth
 from md2dist.data.kitti.calibration_file import CalibrationFile
 from md2dist.data.kitti.layout import RAW_CALIBRATION, calibration_files, is_odometry
 from md2dist.data.kitti.tree import SourceTree, naming_the_roots
@@ -135,13 +134,7 @@ def read_annotated(tree: SourceTree, name: str) -> np.ndarray:
     Raises:
         KittiDataError: if the file is missing, damaged, not 16-bit greyscale, or without any depth.
     """
-    image = decode_pixels(tree.read(name), name)
-    counts = np.asarray(image)
-    if image.mode != "I;16" or not counts.any():
-        raise KittiDataError(
-            f"annotated depth {name} is not 16-bit greyscale, or has no known pixel"
-        )
-    return counts / np.float32(DEPTH_UNITS_PER_METRE)
+    return decode_depth(tree.read(name), f"annotated depth {name}")
 
 
 def _parse_raw(cameras: CalibrationFile, velodyne: CalibrationFile) -> Calibration:

@@ -15,6 +15,7 @@ RAW_CALIBRATION = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"  # in a date's
 DATE = re.compile(r"\d{4}_\d\d_\d\d", re.ASCII)
 _DRIVE = re.compile(rf"({DATE.pattern})_drive_\d+_sync", re.ASCII)
 _SEQUENCE = re.compile(r"\d\d", re.ASCII)
+_OWN_SEQUENCE = re.compile(r"[\w-]+", re.ASCII)  # only in a folder `sequences`
 _NAMES = re.compile("data_odometry|data_depth|sequences$|kitti", re.IGNORECASE)
 DRIVE_PARTS = {"image_00", "image_01", "image_02", "image_03", "oxts", "velodyne_points"}
 _SEQUENCE_PARTS = {"image_2", "image_3", "velodyne"}
@@ -75,7 +76,7 @@ def is_archive(name: str) -> bool:
 def looks_like_kitti(path: str) -> bool:
     """Returns whether a folder or an archive has a name of KITTI's."""
     parent, name = ("", *path.split("/"))[-2:]
-    is_sequence = parent == "sequences" and _SEQUENCE.fullmatch(name)
+    is_sequence = parent == "sequences" and _OWN_SEQUENCE.fullmatch(name)
     return bool(DATE.match(name) or _NAMES.match(name) or is_sequence)
 
 
@@ -139,7 +140,8 @@ def _recognize(top: str, folder: str, listing: Listing) -> Iterator[tuple[str, s
     if _DEPTH in listing.folders:
         part = f"{parent}/" * (parent in ("train", "val") and "/" in folder)
         yield f"{part}{drive}/{_DEPTH}", _DEPTH
-    if _SEQUENCE.fullmatch(name) and (
+    names = _OWN_SEQUENCE if parent == "sequences" else _SEQUENCE
+    if names.fullmatch(name) and (
         _SEQUENCE_PARTS & listing.folders or "calib.txt" in listing.files
     ):
         yield f"sequences/{name}", ""

@@ -4,6 +4,8 @@ A drive of KITTI raw is called ``2011_09_26/2011_09_26_drive_0005_sync``, a sequ
 odometry ``09``. All paths are relative to the root of a `SourceTree`.
 """
 
+import re
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from posixpath import splitext
 from typing import Literal, NamedTuple
@@ -17,6 +19,8 @@ from md2dist.errors import KittiDataError
 Side = Literal["l", "r"]
 CAMERAS = {"l": 2, "r": 3}  # the two colour cameras
 OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
+_ANNOTATED_PARTS = "train/", "val/", ""  # in the order in which a map is searched
+_UNRECTIFIED = re.compile(rf"/{DATE.pattern}_drive_\d+_extract$", re.ASCII)
 
 
 class Layout(NamedTuple):
@@ -99,21 +103,60 @@ def find_scan(tree: SourceTree, drive: str, frame: int) -> str:
     )
 
 
+def list_scans(tree: SourceTree, drive: str) -> set[int]:
+    """Lists the frames that have a laser scan.
+
+    Raises:
+        KittiDataError: if the drive is present twice.
+    """
+    folder = find_layout(drive).scans.format(drive=drive)
+    return _list_numbers(tree.files(folder), (".bin",))
+
+
 def find_annotated(tree: SourceTree, drive: str, frame: int, side: Side) -> str:
     """Finds one camera's annotated depth, in the layout of ``data_depth_annotated.zip``.
 
     Raises:
         KittiDataError: if the map is missing, or the drive is present twice.
     """
-    folder = f"{drive.rpartition('/')[2]}/proj_depth/groundtruth/image_{CAMERAS[side]:02d}"
-    name = f"{frame:010d}.png"
-    for part in ("train/", "val/", ""):
+    folder, name = _annotated_folder(drive, side), f"{frame:010d}.png"
+    for part in _ANNOTATED_PARTS:
         if name in tree.files(part + folder):
             return f"{part}{folder}/{name}"
     raise KittiDataError(
         f"no annotated depth {folder}/{name}, neither below train/ nor val/; add the folder of "
         "data_depth_annotated to --kitti-root (it lacks a few frames)"
     )
+
+
+def list_annotated(tree: SourceTree, drive: str, side: Side) -> set[int]:
+    """Lists the frames that have annotated depth of one camera.
+
+    Raises:
+        KittiDataError: if the drive is present twice.
+    """
+    folder = _annotated_folder(drive, side)
+    names = set().union(*(tree.files(part + folder) for part in _ANNOTATED_PARTS))
+    return _list_numbers(names, (".png",))
+
+
+def list_sequences(tree: SourceTree) -> list[str]:
+    """Lists the rectified drives and the sequences in a tree that have images, of any name.
+
+    Raises:
+        KittiDataError: if an archive is damaged, or the tree is too large to be searched.
+    """
+    tree.folders()  # raises the errors of archives
+    if not tree.is_searched():
+        raise KittiDataError(
+            f"{tree} holds too many files and folders to find all sequences in it; name the "
+            "folders of the drives, or use a split that lists them"
+        )
+    found = {tuple(name.split("/")) for names in tree.contents().values() for name in names}
+    cameras = {f"image_{camera:02d}" for camera in CAMERAS.values()}
+    drives = {f"{name[0]}/{name[1]}" for name in found if len(name) == 3 and name[2] in cameras}
+    sequences = {name[1] for name in found if len(name) == 2 and name[0] == "sequences"}
+    return sorted({name for name in drives if not _UNRECTIFIED.search(name)} | sequences)
 
 
 def list_drives(tree: SourceTree) -> list[str]:
@@ -137,5 +180,13 @@ def list_frames(tree: SourceTree, drive: str, side: Side) -> set[int]:
     Raises:
         KittiDataError: if the drive is present twice.
     """
-    parts = map(splitext, tree.files(camera_folder(drive, side)))
-    return {int(stem) for stem, suffix in parts if suffix in IMAGE_SUFFIXES and stem.isdecimal()}
+    return _list_numbers(tree.files(camera_folder(drive, side)), IMAGE_SUFFIXES)
+
+
+def _annotated_folder(drive: str, side: Side) -> str:
+    return f"{drive.rpartition('/')[2]}/proj_depth/groundtruth/image_{CAMERAS[side]:02d}"
+
+
+def _list_numbers(names: Iterable[str], suffixes: Sequence[str]) -> set[int]:
+    parts = map(splitext, names)
+    return {int(stem) for stem, suffix in parts if suffix in suffixes and stem.isdecimal()}

@@ -50,7 +50,24 @@ def load_split(
                 tree, _RULES[name], frame_offsets, use_stereo, skip_bad=skip_bad
             )
         return Split(selected.lines, f"{name}: {selected}", selected.skipped)
-    path = find_split(name, splits_dir)
+    return _list_split(name, find_split(name, splits_dir))
+
+
+def load_file(name: str) -> Split:
+    """Lists the samples of a split file.
+
+    Raises:
+        SplitError: if it is missing, malformed or empty.
+    """
+    if not _is_file(name):
+        raise SplitError(
+            f"no split file {name}; of --frames expected a file of lines SEQUENCE FRAME SIDE, or "
+            "all; the published splits and rules are for KITTI"
+        )
+    return _list_split(name, Path(name))
+
+
+def _list_split(name: str, path: Path) -> Split:
     lines = read_split(path)
     return Split(lines, f"{name_split(name)}: {len(lines)} samples, listed in {path}")
 
@@ -71,7 +88,7 @@ def find_split(name: str | Path, splits_dir: str | Path | None = None) -> Path:
     if splits_dir is None and published:
         return fetch_split(str(name))
     if splits_dir is None:
-        known, origin = [*PUBLISHED_SPLITS, *_RULES], "known (others need --splits-dir)"
+        known, origin = [*PUBLISHED_SPLITS, *_RULES, "all"], "known (others need --splits-dir)"
     else:
         path = Path(splits_dir) / (published.path if published else f"{name}_files.txt")
         if _is_file(path):

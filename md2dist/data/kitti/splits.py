@@ -10,9 +10,12 @@ from md2dist.storage.bounded import read_text
 
 EXPECTED_LINE = (
     "DATE/DRIVE FRAME SIDE of KITTI raw, e.g. 2011_09_26/2011_09_26_drive_0005_sync 65 l, "
-    "or SEQUENCE FRAME SIDE of KITTI odometry, e.g. 9 65 l"
+    "or SEQUENCE FRAME SIDE of KITTI odometry or own videos, e.g. 9 65 l"
 )
-_LINE = re.compile(r"([\w-]+/[\w-]+|\d{1,2})\s+(\d{1,10})\s+([lr])", re.ASCII)
+_LINE = re.compile(
+    r"([\w-]+/[\w-]+|\d{1,2}|(?=\d*[a-zA-Z_-])[\w-]+)\s+(\d{1,10})\s+([lr])", re.ASCII
+)
+_DATELESS = re.compile(r"\d{4}_\d\d_\d\d_drive_\d+(_sync|_extract)?", re.ASCII)
 _MAX_BYTES = 64 << 20  # of a split file; the longest published one has 5 MB
 _LONGEST_SHOWN = 200  # characters of a line in a message
 _LONGEST_KEY = 86  # characters: a tar header holds 100, and the longest suffix is .annotated.npz
@@ -62,7 +65,7 @@ def read_split(path: str | Path) -> list[SplitLine]:
         if not text.strip():
             continue
         match = _LINE.fullmatch(text.strip())
-        if match is None:
+        if match is None or _DATELESS.fullmatch(match[1]):
             shown = text[:_LONGEST_SHOWN] + "..." * (len(text) > _LONGEST_SHOWN)
             raise SplitError(f"{path}, line {number}: {shown!r}; expected {EXPECTED_LINE}")
         drive, frame, side = match.groups()

@@ -43,7 +43,7 @@ def digest_stamps(plan: Plan) -> str:
     Raises:
         KittiAccessError: if access to a file is denied.
     """
-    listing = "".join(f"{plan.tree.stamp(name)}  {name}\n" for name in plan.files())
+    listing = "".join(f"{plan.source.files.stamp(name)}  {name}\n" for name in plan.files())
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
@@ -116,13 +116,13 @@ def describe_finished(plan: Plan, output: Path) -> str:
         return "shards"
     if finished.plan != plan.fingerprint():
         return f"shards that differ in {describe_differences(plan, finished.plan)}"
-    return "these shards, but some are missing, or files of KITTI have changed or were skipped"
+    return "these shards, but some are missing, or source files have changed or were skipped"
 
 
 def _digest_files(plan: Plan) -> str | None:
     """Reads all files of a plan; returns None if one is damaged."""
     try:
-        sources = {name: read_source(plan.tree, name)[1].sha256 for name in plan.files()}
+        sources = {name: read_source(plan.source.files, name)[1].sha256 for name in plan.files()}
     except KittiDataError:
         return None
     return digest_sources(sources)

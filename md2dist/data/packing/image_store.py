@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from md2dist.data.images import decode_frame, encode_frame, resize_frame
 from md2dist.data.inspection.sample_check import check_sizes
-from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.plan import refuse_sample
+from md2dist.data.packing.source import SourceFiles
 from md2dist.data.packing.source_files import Fingerprint, is_unchanged, read_source
 from md2dist.data.shards.recipe import Recipe
 from md2dist.errors import KittiDataError, ShardError
@@ -45,7 +45,7 @@ class StoredImage(NamedTuple):
 
 
 class ImageStore(NamedTuple):
-    """Encoded images by their names in the tree."""
+    """Encoded images by their names in the source."""
 
     images: dict[str, StoredImage]
     broken: dict[str, str]  # reasons for the images that could not be encoded
@@ -54,7 +54,7 @@ class ImageStore(NamedTuple):
 
 
 class _Job(NamedTuple):
-    tree: SourceTree
+    files: SourceFiles
     names: list[str]
     recipe: Recipe
     folder: Path
@@ -62,7 +62,7 @@ class _Job(NamedTuple):
 
 
 def store_images(
-    tree: SourceTree,
+    files: SourceFiles,
     names: Iterable[str],
     recipe: Recipe,
     folder: Path,
@@ -74,8 +74,8 @@ def store_images(
     """Encodes the images that are missing in a store.
 
     Args:
-        tree: the KITTI tree.
-        names: names of the images in the tree.
+        files: the source files.
+        names: names of the images.
         recipe: their size and encoding.
         folder: folder of the store; created if missing.
         num_processes: number of processes that encode.
@@ -87,11 +87,11 @@ def store_images(
         OSError: if the store cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    known = _read_store(folder, tree)
+    known = _read_store(folder, files)
     images = {name: known[name] for name in names if name in known}
     missing = sorted(set(names) - set(known))
     jobs = [
-        _Job(tree, missing[start : start + _IMAGES_PER_FILE], recipe, folder, skip_bad)
+        _Job(files, missing[start : start + _IMAGES_PER_FILE], recipe, folder, skip_bad)
         for start in range(0, len(missing), _IMAGES_PER_FILE)
     ]
     broken: dict[str, str] = {}
@@ -105,7 +105,7 @@ def store_images(
     return ImageStore(images, broken, len(missing) - len(broken), seconds)
 
 
-def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
+def _read_store(folder: Path, files: SourceFiles) -> dict[str, StoredImage]:
     """Finds the stored images whose sources are unchanged."""
     found: dict[str, StoredImage] = {}
     for path in folder.glob("*.json"):
@@ -120,7 +120,7 @@ def _read_store(folder: Path, tree: SourceTree) -> dict[str, StoredImage]:
         size = path.with_suffix("").stat().st_size
         for name, image in images.items():
             is_whole = image.file == path.stem and image.start <= image.stop <= size
-            if is_whole and is_unchanged(tree, name, image.source):
+            if is_whole and is_unchanged(files, name, image.source):
                 found[name] = image
     return found
 
@@ -137,12 +137,12 @@ def _encode_images(job: _Job) -> ImageStore:
         for name in job.names:
             start = stream.tell()
             try:
-                content, source = read_source(job.tree, name)
+                content, source = read_source(job.files, name)
                 frame = decode_frame(content, name)
                 _check_size(frame, name, job.recipe)
             except KittiDataError as error:
                 if not job.skip_bad:
-                    raise refuse_sample(job.tree, error) from None
+                    raise refuse_sample(job.files, error) from None
                 broken[name] = str(error)
                 continue
             encoded = _encode(frame, job.recipe)

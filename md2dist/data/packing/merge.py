@@ -89,7 +89,7 @@ def _read_records(folder: PackingFolder, plan: Plan, num_tasks: int) -> list[Sha
 
 def _find_changed(plan: Plan, records: Mapping[int, ShardRecord]) -> dict[int, str]:
     """Finds the shards with a changed source file, and the name of one."""
-    changes = ChangeFinder(plan.tree)
+    changes = ChangeFinder(plan.source.files)
     found = {number: changes.find(record.sources) for number, record in records.items()}
     return {number: name for number, name in found.items() if name}
 

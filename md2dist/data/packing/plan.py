@@ -3,18 +3,17 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.features
 
-from md2dist.data.kitti.layout import OTHER_SIDE, calibration_files, camera_folder, find_image
-from md2dist.data.kitti.roots import describe_roots, explain_missing
+from md2dist.data.inspection.sample_check import image_of_view
 from md2dist.data.kitti.splits import SkippedLine, SplitLine
-from md2dist.data.kitti.tree import SourceTree
 from md2dist.data.packing.camera_check import CameraCheck
-from md2dist.data.packing.ground_truth import find_ground_truth
+from md2dist.data.packing.source import FrameSequence, FrameSource, SourceFiles
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import MAX_OFFSET, MAX_SIZE, Recipe, is_valid_offsets, view_names
 from md2dist.errors import ConfigError, KittiDataError
@@ -22,7 +21,7 @@ from md2dist.storage.open_store import is_url
 
 
 class PlannedSample(NamedTuple):
-    """A line of the split and its files, by their names in the tree."""
+    """A line of the split and its files, by their names in the source."""
 
     line: SplitLine
     views: dict[str, str]  # from view names to images
@@ -32,7 +31,7 @@ class PlannedSample(NamedTuple):
 class Plan(NamedTuple):
     """A packing: the samples of every shard, and their recipe."""
 
-    tree: SourceTree  # the KITTI tree
+    source: FrameSource
     recipe: Recipe
     samples: Sequence[PlannedSample]  # in the order of the shards
     skipped: Sequence[SkippedLine]  # lines of the split, or drives of its rule, without a file
@@ -49,7 +48,8 @@ class Plan(NamedTuple):
         names = {name for sample in self.samples for name in sample.views.values()}
         names |= {sample.ground_truth for sample in self.samples if sample.ground_truth}
         for drive in {sample.line.drive for sample in self.samples}:
-            names.update(calibration_files(drive))
+            sequence = self.source.open_sequence(drive, self.recipe.ground_truth)
+            names.update(sequence.camera_files())
         return sorted(names)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def library_versions() -> dict[str, str]:
 
 
 def plan_samples(
-    tree: SourceTree,
+    source: FrameSource,
     lines: Iterable[SplitLine],
     recipe: Recipe,
     *,
@@ -151,7 +151,7 @@ def plan_samples(
     """Finds the files of all samples, and orders the samples.
 
     Args:
-        tree: the KITTI tree.
+        source: where the frames come from.
         lines: the split.
         recipe: the recipe of the shards.
         skip_bad: skip samples without a file, instead of raising at the first.
@@ -164,66 +164,53 @@ def plan_samples(
         KittiDataError: if a file is missing, or a calibration damaged or implausible; with
             `skip_bad`, if that is so for every sample.
     """
-    use_scans = recipe.ground_truth == "velodyne"
-    cameras = CameraCheck(tree, recipe)
+    open_sequence = cache(lambda name: source.open_sequence(name, recipe.ground_truth))
+    cameras = CameraCheck(source.files, recipe)
     samples: list[PlannedSample] = []
     all_skipped = list(skipped)
     for line in lines:
         try:
-            sample = _find_files(tree, line, recipe)
-            cameras.check(line, sample.views["0"])
+            sequence = open_sequence(line.drive)
+            sample = _find_files(sequence, line, recipe)
+            cameras.check(sequence, line, sample.views["0"])
             samples.append(sample)
         except KittiDataError as error:
             if not skip_bad:
-                hint = explain_missing(
-                    tree,
-                    line.drive,
-                    use_scans=use_scans,
-                    use_annotated=recipe.ground_truth == "annotated",
-                )
-                raise refuse_sample(tree, KittiDataError(f"{line}: {error}{hint}")) from None
+                hint = source.explain_missing(line.drive, recipe.ground_truth)
+                reason = KittiDataError(f"{line}: {error}{hint}")
+                raise refuse_sample(source.files, reason) from None
             all_skipped.append(SkippedLine(*line, str(error)))
     if not samples:
         raise KittiDataError(
-            f"nothing to pack from {tree}; first reason: {all_skipped[0].reason}; "
-            + describe_roots(tree)
+            f"nothing to pack from {source.files}; first reason: {all_skipped[0].reason}; "
+            + source.describe()
         )
     if recipe.order == "shuffled":
         order = np.random.default_rng(recipe.seed).permutation(len(samples))
         samples = [samples[i] for i in order]
-    return Plan(tree, recipe, samples, all_skipped, skip_bad)
+    return Plan(source, recipe, samples, all_skipped, skip_bad)
 
 
-def refuse_sample(tree: SourceTree, error: KittiDataError) -> KittiDataError:
+def refuse_sample(files: SourceFiles, error: KittiDataError) -> KittiDataError:
     """Returns the error with the remedy --skip-bad."""
-    return KittiDataError(f"{error} (in {tree}; --skip-bad skips such samples)")
+    return KittiDataError(f"{error} (in {files}; --skip-bad skips such samples)")
 
 
-def _find_files(tree: SourceTree, line: SplitLine, recipe: Recipe) -> PlannedSample:
-    other = OTHER_SIDE[line.side]
-    own_folder, other_folder = (camera_folder(line.drive, side) for side in (line.side, other))
-    if recipe.use_stereo and tree.files(own_folder) and not tree.files(other_folder):
-        raise KittiDataError(
-            f"{other_folder} is missing: the stereo view of {line.drive} cannot be packed; "
-            "download it, or pack with --no-stereo"
-        )
-    views = {
-        name: find_image(tree, line.drive, line.frame, other)
-        if name == "s"
-        else _find_frame(tree, line, int(name))
-        for name in view_names(recipe.frame_offsets, recipe.use_stereo)
-    }
-    return PlannedSample(line, views, find_ground_truth(tree, line, recipe.ground_truth))
+def _find_files(sequence: FrameSequence, line: SplitLine, recipe: Recipe) -> PlannedSample:
+    if recipe.use_stereo:
+        sequence.check_stereo(line.side)
+    names = view_names(recipe.frame_offsets, recipe.use_stereo)
+    views = {name: _find_view(sequence, line, name) for name in names}
+    has_ground_truth = recipe.ground_truth != "none"
+    truth = sequence.find_ground_truth(line.frame, line.side) if has_ground_truth else None
+    return PlannedSample(line, views, truth)
 
 
-def _find_frame(tree: SourceTree, line: SplitLine, offset: int) -> str:
-    """Finds the image of the target or of a neighbour."""
-    frame = line.frame + offset
+def _find_view(sequence: FrameSequence, line: SplitLine, view: str) -> str:
+    image = image_of_view(line, view)
     try:
-        if frame < 0:
-            raise KittiDataError("the first frame is 0")
-        return find_image(tree, line.drive, frame, line.side)
+        return sequence.find_image(image.frame, image.side)
     except KittiDataError as error:
-        if offset == 0:
+        if image.frame == line.frame:
             raise
-        raise KittiDataError(f"no neighbour at offset {offset:+d}: {error}") from None
+        raise KittiDataError(f"no neighbour at offset {view}: {error}") from None

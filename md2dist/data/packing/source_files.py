@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 from typing import NamedTuple
 
-from md2dist.data.kitti.tree import SourceTree
+from md2dist.data.packing.source import SourceFiles
 from md2dist.errors import KittiDataError
 
 
@@ -14,10 +14,10 @@ class Fingerprint(NamedTuple):
 
     sha256: str
     num_bytes: int
-    stamp: str = ""  # of the tree; another one does not mean another content
+    stamp: str = ""  # of the source; another one does not mean another content
 
 
-def read_source(tree: SourceTree, name: str) -> tuple[bytes, Fingerprint]:
+def read_source(files: SourceFiles, name: str) -> tuple[bytes, Fingerprint]:
     """Reads a file, and takes its fingerprint.
 
     Raises:
@@ -25,8 +25,8 @@ def read_source(tree: SourceTree, name: str) -> tuple[bytes, Fingerprint]:
         KittiAccessError: if access to it is denied.
     """
     # Before reading: a file that is replaced meanwhile then has another stamp.
-    stamp = tree.stamp(name) or ""
-    content = tree.read(name)
+    stamp = files.stamp(name) or ""
+    content = files.read(name)
     return content, Fingerprint(hashlib.sha256(content).hexdigest(), len(content), stamp)
 
 
@@ -36,17 +36,17 @@ def digest_sources(sources: Mapping[str, str]) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def is_unchanged(tree: SourceTree, name: str, source: Fingerprint) -> bool:
+def is_unchanged(files: SourceFiles, name: str, source: Fingerprint) -> bool:
     """Whether a file has the content that its fingerprint was taken of.
 
     The content is read only if the stamp differs, as it does for a copy or in an archive.
     """
-    stamp = tree.stamp(name)
+    stamp = files.stamp(name)
     if stamp is None or stamp == source.stamp:
         return stamp is not None
     try:
-        return tree.size(name) == source.num_bytes and (
-            read_source(tree, name)[1].sha256 == source.sha256
+        return files.size(name) == source.num_bytes and (
+            read_source(files, name)[1].sha256 == source.sha256
         )
     except KittiDataError:
         return False
@@ -56,17 +56,17 @@ class ChangeFinder:
     """Finds files that have changed; each is checked once, though many shards show it.
 
     Args:
-        tree: the KITTI tree.
+        files: the source files.
     """
 
-    def __init__(self, tree: SourceTree):
-        self._is_unchanged = cache(partial(is_unchanged, tree))
+    def __init__(self, files: SourceFiles):
+        self._is_unchanged = cache(partial(is_unchanged, files))
 
     def find(self, sources: Mapping[str, Fingerprint]) -> str | None:
         """Returns the name of a file that is changed or missing; None if there is none.
 
         Args:
-            sources: fingerprints of files, by their names in the tree.
+            sources: fingerprints of files, by their names in the source.
 
         Raises:
             KittiAccessError: if access to a file is denied.

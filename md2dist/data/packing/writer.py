@@ -90,11 +90,11 @@ def _pack_missing(
     show_progress: bool,
 ) -> Progress:
     """Packs the shards that are missing in the folder."""
-    changes = ChangeFinder(plan.tree)
+    changes = ChangeFinder(plan.source.files)
     kept = {number for number, _ in shards if _is_packed(folder, number, changes)}
     names = {n: _image_names(samples) for n, samples in shards if n not in kept}
     store = store_images(
-        plan.tree,
+        plan.source.files,
         set().union(*names.values()),
         plan.recipe,
         folder.images,
@@ -133,7 +133,7 @@ def _image_names(samples: Sequence[PlannedSample]) -> set[str]:
 
 def _pack_shard(job: _Job) -> None:
     plan = job.plan
-    packer = SamplePacker(plan.tree, plan.recipe, job.folder.images, job.images, job.broken)
+    packer = SamplePacker(plan.source, plan.recipe, job.folder.images, job.images, job.broken)
     skipped: list[SkippedLine] = []
 
     def members() -> Iterator[dict[str, str | bytes]]:
@@ -142,7 +142,7 @@ def _pack_shard(job: _Job) -> None:
                 yield packer.pack(sample)
             except KittiDataError as error:
                 if not plan.skip_bad:
-                    raise refuse_sample(plan.tree, error) from None
+                    raise refuse_sample(plan.source.files, error) from None
                 skipped.append(SkippedLine(*sample.line, str(error)))
 
     job.folder.remove_record(job.number)

@@ -10,7 +10,7 @@ from md2dist.data.images import ImageFormat
 from md2dist.storage.typed_json import Count, Label, Positive
 
 PACK_COMMAND = "md2dist pack --kitti-root DIR --split FILE --output DIR"
-GroundTruth = Literal["none", "velodyne", "annotated"]
+GroundTruth = Literal["none", "velodyne", "annotated", "depth"]
 Order = Literal["shuffled", "sequential"]
 MAX_SIZE = 1 << 14  # rows or columns of an image; bounds the memory that a foreign file can claim
 MAX_OFFSET = 9999  # frames

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, Request
@@ -44,13 +45,21 @@ class KeptHttpHandler(HTTPHandler):
 
 
 class KeptHttpsHandler(HTTPSHandler):
-    """Opens https addresses, with the certificates of a context."""
+    """Opens https addresses.
+
+    Args:
+        context: the certificates to trust.
+    """
+
+    def __init__(self, context: ssl.SSLContext):
+        super().__init__(context=context)
+        self._trusted = context
 
     def https_open(self, req: Request) -> HTTPResponse:
         """Sends a request; errors are those of urllib."""
         if _has_proxy(req):
             return super().https_open(req)
-        return _send(req, partial(HTTPSConnection, context=self._context))
+        return _send(req, partial(HTTPSConnection, context=self._trusted))
 
 
 class _Response(HTTPResponse):
@@ -92,7 +101,7 @@ def _ask(connection: HTTPConnection, request: Request, key: _Key) -> HTTPRespons
             connection.request(request.get_method(), request.selector, headers=headers)
         except OSError as error:
             raise URLError(error) from error
-        response = connection.getresponse()
+        response: Any = connection.getresponse()
     except BaseException:
         connection.close()
         raise
@@ -102,7 +111,7 @@ def _ask(connection: HTTPConnection, request: Request, key: _Key) -> HTTPRespons
     return response
 
 
-def _take(key: _Key, timeout: float) -> HTTPConnection | None:
+def _take(key: _Key, timeout: float | None) -> HTTPConnection | None:
     """Returns a kept connection that is still open, the last one that was used."""
     idle = _kept.get(key, deque())
     while idle:
