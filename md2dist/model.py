@@ -19,6 +19,7 @@ from md2dist.geometry.pose import build_transform, scale_translation
 from md2dist.image_prediction import ImagePrediction
 from md2dist.kernel_style import few_kernels_everywhere, prefers_few_kernels
 from md2dist.networks.depth_decoder import DepthDecoder
+from md2dist.networks.encoders import Encoder, build_encoder
 from md2dist.networks.memory_format import choose_memory_format
 from md2dist.networks.motion import predict_one_by_one, predict_together
 from md2dist.networks.pose_cnn import PoseCNN
@@ -64,7 +65,7 @@ class MonodepthModel(ImagePrediction):
         self.loss_config = loss
         self.dtype = dtype
 
-        self.encoder = ResNetEncoder(network.num_layers)
+        self.encoder = build_encoder(network.encoder, network.num_layers, height, width)
         self.depth = DepthDecoder(self.encoder.channels)
         if self.frame_offsets:
             self._add_pose_network(network)
@@ -96,9 +97,9 @@ class MonodepthModel(ImagePrediction):
                     module.eval()
         return self
 
-    def encoders(self) -> list[ResNetEncoder]:
+    def encoders(self) -> list[Encoder]:
         """Lists the encoders of all networks."""
-        return [module for module in self.children() if isinstance(module, ResNetEncoder)]
+        return [module for module in self.children() if isinstance(module, Encoder)]
 
     def forward(self, batch: Batch, noise_seed: int | None = None) -> StepOutput:
         """Predicts depth and motion, and compares the target with the sources warped by them.
@@ -221,7 +222,7 @@ class MonodepthModel(ImagePrediction):
             self.pose = PoseCNN()
 
     def _encode(self, batch: Batch) -> tuple[Sequence[torch.Tensor], list[torch.Tensor]]:
-        """Returns the target's five features, and what the pose network sees of each frame.
+        """Returns the target's features, and what the pose network sees of each frame.
 
         That is (B, 3, H, W), or with a shared encoder, the last feature (B, C, H / 32, W / 32). It
         encodes all frames together: in training mode, batch norm uses their common statistics.

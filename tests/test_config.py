@@ -68,6 +68,25 @@ def test_a_config_cannot_be_changed():
         ("network.init_networks=[depth]", ["needs network.init_from"]),
         ("network.init_networks=[decoder]", ["init_networks=decoder: expected names among enc"]),
         ("network={pose_type: shared, pose_num_layers: 34}", ["has none of its own; remove one"]),
+        (
+            "network.encoder=convnext_tiny",
+            ["convnext_tiny: expected resnet, or timm: and"],
+        ),
+        ("network.encoder=timm:hf_hub:a/b", ["expected resnet, or timm: and the name of one"]),
+        ("network={encoder: timm:a, weights: w.pth}", ["network.weights=w.pth: expected imagenet"]),
+        (
+            "network={encoder: timm:a, use_sync_batchnorm: true}",
+            ["network.encoder=timm:a: batch"],
+        ),
+        ("optim.weight_decay=-0.1", ["optim.weight_decay=-0.1: expected a finite number >= 0"]),
+        ("optim.schedule=linear", ["optim.schedule", "'step', 'cosine'"]),
+        ("optim={schedule: cosine, lr_drop_every: 5}", ["lr_drop_every=5 has no", "every=null"]),
+        ("optim={schedule: cosine, lr_drop_epoch: 9}", ["lr_drop_epoch=9 has no", "epoch=15"]),
+        ("optim={schedule: cosine, lr_drop_factor: 1}", ["lr_drop_factor=1.0 has no effect"]),
+        (
+            "optim={schedule: cosine, warmup_steps: 9, max_steps: 9}",
+            ["warmup_steps=9: expected <"],
+        ),
         ("log.run_dir=s3://bucket/run", ["log.run_dir=s3://bucket/run: expected a local folder"]),
         ("data.cache_dir=pipe:cat", ["data.cache_dir=pipe:cat: expected a local folder"]),
         ("loss.min_depth=200", ["loss.min_depth=200", "max_depth"]),
@@ -106,7 +125,7 @@ BATCH_SIZES = "mean optim.lr_batch_size or optim.micro_batch_size or optim.globa
         ("optim.micro_batchsize", "mean optim.micro_batch_size?"),
         ("optm.lrr", "mean optim.lr?"),
         ("log.evry_steps", "mean log.every_steps?"),
-        ("network.weight", "mean network.weights or loss.smoothness_weight?"),
+        ("network.weight", "mean network.weights or loss.smoothness_weight or optim.weight_decay?"),
     ],
 )
 def test_an_unknown_setting_is_refused_with_all_that_share_its_words(key, words):
@@ -117,7 +136,7 @@ def test_an_unknown_setting_is_refused_with_all_that_share_its_words(key, words)
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("optim.beta", "settings of optim are lr, lr_batch_size, warmup_steps, "),
+        ("optim.beta", "settings of optim are lr, weight_decay, schedule, "),
         ("optim.momentum", "settings of optim are lr, "),
         ("data.images", "settings of data are train_shards, val_shards, "),
         ("data.path.train", "settings of data are train_shards, "),

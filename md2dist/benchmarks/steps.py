@@ -92,7 +92,7 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
     engine, guard = make_engine(model, config, plan, world)
     compile_step(model, config, plan, world.device)
     engine.train()
-    take_step = TrainingStep(engine, guard, config, plan, world)
+    take_step = TrainingStep(engine, guard, config, plan, world, num_steps)
     micro_batches = [_random_frames(config, plan.micro_batch_size)] * plan.grad_accum_steps
     for number in range(2):
         take_step(micro_batches, 0, number)

@@ -1,9 +1,17 @@
 """Rules for settings: their ranges, and which of them exclude each other."""
 
+import re
 from math import inf
 from typing import Any
 
-from md2dist.config.schema import MAX_PIXELS, NETWORK_NAMES, SMALLEST_SIZE, Config
+from md2dist.config.schema import (
+    MAX_PIXELS,
+    NETWORK_NAMES,
+    SMALLEST_SIZE,
+    Config,
+    NetworkConfig,
+    OptimConfig,
+)
 from md2dist.errors import ConfigError
 from md2dist.storage.addresses import public_text
 
@@ -46,6 +54,8 @@ def check_config(config: Config) -> None:
             f"network.pose_num_layers={network.pose_num_layers} needs a pose encoder, but "
             f"network.pose_type={network.pose_type} has none of its own; remove one of the two"
         )
+    if network.encoder != "resnet":
+        _check_timm(network)
     if unknown := set(network.init_networks).difference(NETWORK_NAMES):
         _refuse("network.init_networks", f"names among {', '.join(NETWORK_NAMES)}", min(unknown))
     if network.init_networks and network.init_from is None:
@@ -60,6 +70,8 @@ def check_config(config: Config) -> None:
             f"checkpoint.patience={config.checkpoint.patience} counts validations, of which there "
             "are none without data.val_shards; set it, or remove checkpoint.patience"
         )
+    if optim.schedule == "cosine":
+        _check_cosine(optim)
     epochs = config.checkpoint.keep_epochs
     if any(not 0 <= epoch < optim.num_epochs for epoch in epochs):
         expected = f"epochs from 0 to {optim.num_epochs - 1} (optim.num_epochs - 1)"
@@ -92,6 +104,7 @@ def check_config(config: Config) -> None:
     not_negative = {
         "seed": config.seed,
         "data.num_workers": data.num_workers or 0,
+        "optim.weight_decay": optim.weight_decay,
         "optim.lr_drop_epoch": optim.lr_drop_epoch,
         "optim.warmup_steps": optim.warmup_steps,
         "loss.tie_noise": loss.tie_noise,
@@ -104,6 +117,35 @@ def check_config(config: Config) -> None:
             _refuse(key, "a finite number >= 0", value)
     if config.seed >= 2**63:
         _refuse("seed", "< 2**63", config.seed)
+
+
+def _check_timm(network: NetworkConfig) -> None:
+    """Checks the settings of a model of timm; only timm knows whether there is one of this name."""
+    if not re.fullmatch(r"timm:\w[\w.-]*", network.encoder, re.ASCII):
+        expected = "resnet, or timm: and the name of one of its models, e.g. timm:convnext_tiny"
+        _refuse("network.encoder", expected, network.encoder)
+    if network.weights not in ("scratch", "imagenet"):
+        expected = f"imagenet (timm's weights) or scratch with network.encoder={network.encoder}"
+        _refuse("network.weights", expected, network.weights)
+    if network.use_sync_batchnorm:
+        raise ConfigError(
+            f"network.use_sync_batchnorm=true excludes network.encoder={network.encoder}: batch "
+            "norm in timm's models may include the activation; use the ResNet, or per-rank "
+            "statistics, or network.freeze_batchnorm=true"
+        )
+
+
+def _check_cosine(optim: OptimConfig) -> None:
+    """Refuses settings that the cosine schedule would ignore, or leaves no step for it."""
+    for key in ("lr_drop_epoch", "lr_drop_every", "lr_drop_factor"):
+        if (value := getattr(optim, key)) != (default := getattr(OptimConfig, key)):
+            raise ConfigError(
+                f"optim.{key}={value} has no effect with optim.schedule=cosine; set "
+                f"optim.{key}={'null' if default is None else default}, or optim.schedule=step"
+            )
+    if optim.max_steps is not None and optim.warmup_steps >= optim.max_steps:
+        expected = f"< optim.max_steps={optim.max_steps}, since optim.schedule=cosine begins then"
+        _refuse("optim.warmup_steps", expected, optim.warmup_steps)
 
 
 def _refuse(key: str, expected: str, value: Any) -> None:

@@ -14,6 +14,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Compile = Literal["auto", True, False]
 NumLayers = Literal[18, 34, 50, 101, 152]
 PoseType = Literal["separate_resnet", "shared", "posecnn"]
+Schedule = Literal["step", "cosine"]
 ResumeMode = Literal["auto", "must", "never"]
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
@@ -42,10 +43,11 @@ class DataConfig:
 class NetworkConfig:
     """The encoders and their initial weights."""
 
+    encoder: str = "resnet"  # depth encoder: resnet, or a model of timm, e.g. timm:convnext_tiny
     num_layers: NumLayers = 18  # depth of the ResNet encoders (published: 18)
     pose_type: PoseType = "separate_resnet"  # pose network; shared: uses the depth encoder
     pose_num_layers: NumLayers | None = None  # depth of the pose encoder; null: num_layers
-    weights: str = "imagenet"  # encoder weights: scratch, imagenet (torchvision), path or URL
+    weights: str = "imagenet"  # encoder weights: scratch, imagenet (torchvision, timm), path or URL
     init_from: str | None = None  # initial model: run, checkpoint, weights, or a published name
     init_networks: tuple[str, ...] = ()  # networks read from init_from, [encoder,depth]; []: all
     use_sync_batchnorm: bool = False  # batch norm statistics over all ranks (published: one GPU)
@@ -71,7 +73,9 @@ class LossConfig:
 class OptimConfig:
     """Adam, its learning rate schedule, and the batch size."""
 
-    lr: float = 1e-4  # learning rate of Adam until lr_drop_epoch (published: 1e-4)
+    lr: float = 1e-4  # learning rate of Adam, which the schedule lowers (published: 1e-4)
+    weight_decay: float = 0.0  # AdamW's decoupled decay of all parameters; 0: Adam (published: 0)
+    schedule: Schedule = "step"  # step: drops by lr_drop_*; cosine: to 0 over all steps
     lr_batch_size: int | None = None  # scale lr by global batch size / this value; null: no scaling
     warmup_steps: int = 0  # steps over which the learning rate rises linearly (published: 0)
     lr_drop_epoch: int = 15  # epochs before the learning rate drops (published: 15)

@@ -15,17 +15,22 @@ NUM_SCALES = 4
 class DepthDecoder(nn.Module):
     """Five levels of convolution, upsampling and skip connection, with four output heads.
 
+    The finest level has no skip connection. Without a feature at stride 2 (four features), the
+    level before it has none either: it computes from the upsampled features alone, as the finest
+    one always does, and no feature is made up for it.
+
     Source: Godard et al., ICCV 2019, supplementary material, table of the depth network.
 
     Args:
-        channels: channels of the five encoder features, the finest first.
+        channels: channels of the encoder's features, the finest first: five from stride 2, or four
+            from stride 4, to stride 32.
         num_outputs: channels of each output map: 1 for disparity.
     """
 
     def __init__(self, channels: Sequence[int], num_outputs: int = 1):
         super().__init__()
         inputs = (channels[-1], *DECODER_CHANNELS)
-        skips = (*reversed(channels[:-1]), 0)  # the finest level has none
+        skips = (*reversed(channels[:-1]), 0, 0)  # the finest levels have none
         levels = zip(inputs, DECODER_CHANNELS, skips, strict=False)
         before, after = [], []
         for in_channels, out_channels, skip_channels in levels:
@@ -38,10 +43,10 @@ class DepthDecoder(nn.Module):
         )
 
     def forward(self, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Decodes the features of `ResNetEncoder`.
+        """Decodes the features of an encoder.
 
         Args:
-            features: five features, the finest first: (B, channels[i], H / 2^(i+1), W / 2^(i+1)).
+            features: the finest first: (B, channels[i], H / s, W / s) at the strides s.
 
         Returns:
             Four maps in (0, 1), scale 0 first: (B, num_outputs, H / 2^s, W / 2^s), float32 for

@@ -30,6 +30,7 @@ class ResNetEncoder(nn.Module):
     def __init__(self, num_layers: int, num_images: int = 1, num_groups: int = 1):
         super().__init__()
         block, num_blocks = ARCHITECTURES[num_layers]
+        self.name = f"ResNet-{num_layers}"
         self.num_layers = num_layers
         self.num_images = num_images
         self.num_groups = num_groups

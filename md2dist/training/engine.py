@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from md2dist.compilation import Compiled, choose_compilation
-from md2dist.config import Config
+from md2dist.config import Config, OptimConfig
 from md2dist.distributed.agreement import exit_on_all_ranks
 from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError
@@ -89,7 +89,7 @@ def make_engine(
     if config.network.use_sync_batchnorm and world.world_size > 1:
         synchronise_batchnorm(model, world.device)
     model.to(world.device)
-    optimizer = EagerAdam(model.parameters(), lr=config.optim.lr, fused=True)
+    optimizer = make_optimizer(model, config.optim)
     zero_stage = config.deepspeed.zero_stage
     guard = GradientGuard(
         optimizer,
@@ -153,6 +153,23 @@ def _reduce_and_copy(engine: Any, gradients: list[torch.Tensor], *group: Any) ->
     """Averages gradients of any shape over the ranks; DeepSpeed itself copies them one by one."""
     reduced = engine.allreduce_bucket(gradients, *group)
     torch._foreach_copy_(gradients, engine.unflatten(reduced, gradients))  # pyright: ignore
+
+
+def make_optimizer(model: torch.nn.Module, optim: OptimConfig) -> EagerAdam:
+    """Returns Adam, or with weight decay AdamW; both fused, as the gradient guard needs.
+
+    AdamW decays all parameters alike, torch's plain meaning: each step first multiplies every
+    weight and bias by 1 - rate x `weight_decay`.
+
+    Source: Loshchilov and Hutter, ICLR 2019 (arXiv 1711.05101), algorithm 2.
+    """
+    return EagerAdam(
+        model.parameters(),
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        decoupled_weight_decay=optim.weight_decay > 0,
+        fused=True,
+    )
 
 
 def load_states(engine: Engine, checkpoint: Checkpoint, world: World) -> None:

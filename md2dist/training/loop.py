@@ -61,7 +61,7 @@ def train(
         Whether the run is finished, and why, if early stopping ended it.
     """
     engine.train()
-    take_step = TrainingStep(engine, guard, config, setup.plan, world)
+    take_step = TrainingStep(engine, guard, config, setup.plan, world, setup.last_step)
     report = Reporter(log, config, setup.plan, world)
     skipped = SkippedSteps(config.optim.max_skipped_steps, partial(_keys_of, setup), world.is_main)
     checkpoints = CheckpointAndValidation(engine, guard, config, setup, report, world, watchdog)

@@ -16,7 +16,7 @@ from md2dist.weights.run_folder import check_states, list_networks
 # Settings of the method: a run in which one of them changes is another experiment.
 _METHOD = (
     *("loss.", "data.frame_offsets", "data.use_stereo", "data.use_true_intrinsics"),
-    *("network.num_layers", "network.pose_type", "network.pose_num_layers"),
+    *("network.encoder", "network.num_layers", "network.pose_type", "network.pose_num_layers"),
 )
 
 

@@ -1,30 +1,39 @@
 """Schedule: learning rate and length of a run as functions of settings and position."""
 
+from math import cos, pi
+
 from md2dist.config import OptimConfig
 
 PUBLISHED_BATCH_SIZE = 12
 
 
-def learning_rate(optim: OptimConfig, global_batch_size: int, epoch: int, step: int) -> float:
+def learning_rate(
+    optim: OptimConfig, global_batch_size: int, epoch: int, step: int, num_steps: int
+) -> float:
     """Returns the learning rate of a step; it is never restored from a checkpoint.
 
     Args:
-        optim: the rate is `lr` for the first `lr_drop_epoch` epochs, then `lr` x `lr_drop_factor`;
-            with `lr_drop_every`, it drops by that factor after each so many epochs. With
-            `lr_batch_size`, it is scaled by global batch / `lr_batch_size`; over the first
-            `warmup_steps` steps it rises linearly.
+        optim: with the schedule step, the rate is `lr` for the first `lr_drop_epoch` epochs, then
+            `lr` x `lr_drop_factor`; with `lr_drop_every`, it drops by that factor after each so
+            many epochs. With cosine, it falls from `lr` after the warm-up to 0 after the last step,
+            along half a period. With `lr_batch_size`, it is scaled by global batch /
+            `lr_batch_size`; over the first `warmup_steps` steps it rises linearly.
         global_batch_size: samples per step.
         epoch: counted from 0.
         step: counted from the run's start.
+        num_steps: length of the whole run, see `count_steps`.
 
     Source: Godard et al., ICCV 2019, section 4: 1e-4 for 15 epochs, then 1e-5. Goyal et al., 2017
         (arXiv 1706.02677), section 2: linear scaling and gradual warm-up for large batches.
+        Loshchilov and Hutter, ICLR 2017 (arXiv 1608.03983), equation 5, without restarts.
     """
-    if optim.lr_drop_every is None:
-        num_drops = int(epoch >= optim.lr_drop_epoch)
+    if optim.schedule == "cosine":
+        num_done = max(step - optim.warmup_steps, 0)
+        rate = optim.lr * (1 + cos(pi * num_done / max(num_steps - optim.warmup_steps, 1))) / 2
+    elif optim.lr_drop_every is None:
+        rate = optim.lr * optim.lr_drop_factor ** int(epoch >= optim.lr_drop_epoch)
     else:
-        num_drops = epoch // optim.lr_drop_every
-    rate = optim.lr * optim.lr_drop_factor**num_drops
+        rate = optim.lr * optim.lr_drop_factor ** (epoch // optim.lr_drop_every)
     if optim.lr_batch_size is not None:
         rate *= global_batch_size / optim.lr_batch_size
     if step < optim.warmup_steps:

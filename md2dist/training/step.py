@@ -40,17 +40,25 @@ class TrainingStep:
         config: all settings.
         plan: the batch sizes.
         world: this process.
+        num_steps: length of the whole run in steps.
     """
 
     def __init__(
-        self, engine: Engine, guard: GradientGuard, config: Config, plan: BatchPlan, world: World
+        self,
+        engine: Engine,
+        guard: GradientGuard,
+        config: Config,
+        plan: BatchPlan,
+        world: World,
+        num_steps: int,
     ):
         self.engine, self.guard = engine, guard
+        self._num_steps = num_steps
         self._config, self._plan, self._world = config, plan, world
         self._statistics = RunningStatistics(engine.module)
         self._bad = torch.zeros((), device=world.device)
         for encoder in engine.module.encoders():  # a non-finite loss shows here
-            encoder.conv1.weight.register_hook(partial(self._inspect, BAD_GRADIENT))
+            next(encoder.parameters()).register_hook(partial(self._inspect, BAD_GRADIENT))
 
     def __call__(self, micro_batches: Sequence[FrameBatch], epoch: int, step: int) -> StepResult:
         """Processes this rank's share of one global batch and updates the weights once.
@@ -61,7 +69,8 @@ class TrainingStep:
             step: counted from the run's start; seeds the noise, together with the micro-batch's
                 number.
         """
-        rate = learning_rate(self._config.optim, self._plan.global_batch_size, epoch, step)
+        optim, size = self._config.optim, self._plan.global_batch_size
+        rate = learning_rate(optim, size, epoch, step, self._num_steps)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
         losses = []

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from md2dist.errors import WeightsError
+from md2dist.networks.encoders import Encoder
 from md2dist.networks.resnet import ARCHITECTURES, Bottleneck, ResNetEncoder
+from md2dist.networks.timm_encoder import TimmEncoder
 from md2dist.weights.files import describe_tensor
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which scripts save weights
@@ -156,16 +158,27 @@ def shorten(names: Collection[str], among: Collection[str]) -> list[str]:
     return list(dict.fromkeys(short))
 
 
-def check_num_layers(names: Collection[str], encoder: ResNetEncoder, path: Path) -> None:
-    """Raises a WeightsError if the weights of an encoder belong to a ResNet of another depth."""
+def check_architecture(names: Collection[str], encoder: Encoder, path: Path) -> None:
+    """Raises a WeightsError if weights of an encoder, by their names, belong to another kind."""
     found = find_num_layers(names)
-    if found is not None and found != encoder.num_layers:
-        is_pose = encoder.num_images > 1
-        key = "network.pose_num_layers" if is_pose else "network.num_layers"
-        raise WeightsError(
-            f"{path} is a ResNet-{found}; the {'pose ' * is_pose}encoder of this model is a "
-            f"ResNet-{encoder.num_layers}: set {key}={found}, or use other weights"
-        )
+    is_timm = any(name.startswith("backbone.") for name in names)
+    is_pose = isinstance(encoder, ResNetEncoder) and encoder.num_images > 1
+    if found is None and not is_timm:
+        return  # `check_state_dict` lists what does not fit
+    if isinstance(encoder, TimmEncoder):
+        if is_timm:
+            return
+        remedy = f"network.encoder=resnet network.num_layers={found}"
+    elif is_timm:
+        remedy = "network.encoder as in the run that it comes from"
+    elif found == encoder.num_layers:
+        return
+    else:
+        remedy = f"network.{'pose_' * is_pose}num_layers={found}"
+    raise WeightsError(
+        f"{path} is a {'timm model' if is_timm else f'ResNet-{found}'}; the {'pose ' * is_pose}"
+        f"encoder of this model is a {encoder.name}: set {remedy}, or use other weights"
+    )
 
 
 def find_num_layers(names: Collection[str]) -> int | None:

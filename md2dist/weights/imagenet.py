@@ -14,10 +14,12 @@ from torch import hub
 from md2dist.errors import DownloadError, WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.resnet import ResNetEncoder
+from md2dist.networks.timm_encoder import TimmEncoder
+from md2dist.networks.timm_models import TIMM, pretrained_weights
 from md2dist.storage.hashing import hash_file
 from md2dist.weights.download import download_visibly
 from md2dist.weights.files import read_weights
-from md2dist.weights.fit import check_num_layers, check_state_dict, is_number, tidy
+from md2dist.weights.fit import check_architecture, check_state_dict, is_number, tidy
 
 TORCHVISION_SHA256 = {  # of IMAGENET1K_V1; the files' names end with the first 8 digits
     18: "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
@@ -31,7 +33,7 @@ TORCHVISION_URL = "https://download.pytorch.org/models/"
 
 
 def load_imagenet(model: MonodepthModel, source: str, exclude: Collection[str] = ()) -> None:
-    """Fills the encoders with the weights of an ImageNet classifier.
+    """Fills the encoders with the weights of an ImageNet classifier, a model of timm with timm's.
 
     The first convolution of the pose encoder is the classifier's, repeated for each image and
     divided by their number: two equal images give the response of one.
@@ -49,6 +51,10 @@ def load_imagenet(model: MonodepthModel, source: str, exclude: Collection[str] =
     for name, network in model.named_children():
         if isinstance(network, ResNetEncoder) and name not in exclude:
             _load_encoder(network, source)
+        elif isinstance(network, TimmEncoder) and name not in exclude:
+            model_name = network.name.removeprefix(TIMM)
+            weights = pretrained_weights(model_name, model.height, model.width)
+            network.backbone.load_state_dict(weights)
 
 
 def list_missing(model: MonodepthModel, source: str, exclude: Collection[str] = ()) -> list[str]:
@@ -94,7 +100,7 @@ def _load_encoder(encoder: ResNetEncoder, source: str) -> None:
         and not name.endswith("num_batches_tracked")
         and not is_number(tensor)
     }
-    check_num_layers(state, encoder, path)
+    check_architecture(state, encoder, path)
     _fill_encoder(encoder, state, path)
 
 

@@ -8,6 +8,7 @@ POSE_NETWORKS = ("pose_encoder", "pose")  # absent in models trained on stereo a
 NETWORKS = ("encoder", "depth", *POSE_NETWORKS)
 SETTINGS = ("height", "width", "use_stereo")  # plain values, in encoder.pth only
 DEPTH_RANGE = ("min_depth", "max_depth")  # plain values beside them, in our own files only
+ENCODER = "network_encoder"  # likewise: the setting network.encoder
 CLASSIFIER = ("encoder.fc.weight", "encoder.fc.bias")  # in both encoders' files, unused
 
 _PREFIXES = {  # ours -> published, in the order of the files

@@ -12,10 +12,12 @@ from md2dist.config import LossConfig
 from md2dist.errors import WeightsError
 from md2dist.model import MonodepthModel
 from md2dist.networks.depth_decoder import NUM_SCALES
+from md2dist.networks.encoders import Encoder
 from md2dist.networks.resnet import ResNetEncoder
+from md2dist.networks.timm_encoder import TimmEncoder
 from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.storage.atomic import atomic_open
-from md2dist.weights.fit import check_num_layers, check_state_dict, find_num_layers, strip_prefix
+from md2dist.weights.fit import check_architecture, check_state_dict, find_num_layers, strip_prefix
 from md2dist.weights.layout import (
     CLASSIFIER,
     POSE_NETWORKS,
@@ -64,8 +66,8 @@ def fill_model(
         if networks and name not in networks:
             continue
         path, own, state = weights.file(name), network.state_dict(), weights.state(name)
-        if isinstance(network, ResNetEncoder):
-            check_num_layers(strip_prefix(state, "encoder."), network, path)
+        if isinstance(network, Encoder):
+            check_architecture(strip_prefix(state, "encoder."), network, path)
             state = {key: state[key] for key in state if key not in SETTINGS}
         names = published_names(name, own)
         if name == "depth" and len(model.depth.heads) < NUM_SCALES:
@@ -87,11 +89,16 @@ def export_published(model: MonodepthModel, folder: str | Path) -> list[Path]:
         The files.
 
     Raises:
-        WeightsError: if the folder is a run's or a checkpoint's, or has files of a pose network and
-            the model has none, or a weight is not finite.
+        WeightsError: if the encoder is a model of timm, or the folder is a run's or a checkpoint's,
+            or has files of a pose network and the model has none, or a weight is not finite.
         OSError: if writing fails.
     """
     folder, networks = Path(folder), networks_of(model)
+    if isinstance(model.encoder, TimmEncoder):
+        raise WeightsError(
+            f"the published files hold ResNet encoders, and their readers build no other; that of "
+            f"this model is {model.encoder.name}: use --format safetensors or onnx"
+        )
     if (folder / "checkpoints").is_dir() or (folder / STATES_NAME).exists():
         raise WeightsError(
             f"{folder} is the folder of a run or a checkpoint, and would refer to these files from "
@@ -150,22 +157,36 @@ def describe_published(weights: PublishedWeights) -> list[str]:
         WeightsError: if the weights of the encoder are missing, damaged, or not those of a
             published model.
     """
-    num_layers = find_num_layers(strip_prefix(weights.state("encoder"), "encoder."))
-    if num_layers is None:
-        raise WeightsError(
-            f"{weights.file('encoder')} has not the layers of a ResNet; expected the encoder of a "
-            "published model"
-        )
-    settings = weights.settings()
+    encoders, settings = _describe_encoders(weights), weights.settings()
     has_pose = any(map(weights.has, POSE_NETWORKS))
     return [
-        f"network.num_layers={num_layers}",
+        *encoders,
         f"data.frame_offsets={'[-1,1]' if has_pose else '[]'}",
         f"data.use_stereo={str(bool(settings['use_stereo']) or not has_pose).lower()}",
         f"data.height={settings['height']}",
         f"data.width={settings['width']}",
         *(f"loss.{name}={value}" for name, value in weights.depth_range().items()),
         "precision.dtype=fp32",
+    ]
+
+
+def _describe_encoders(weights: PublishedWeights) -> list[str]:
+    """Returns settings of the encoders: timm's models have a name, ResNets a number of layers."""
+    depths = {
+        name: find_num_layers(strip_prefix(weights.state(name), "encoder."))
+        for name in ("encoder", "pose_encoder")
+        if weights.has(name) or name == "encoder"
+    }
+    encoder = weights.encoder()
+    if depths["encoder"] is None and encoder == "resnet":
+        raise WeightsError(
+            f"{weights.file('encoder')} has not the layers of a ResNet; expected the encoder of a "
+            "published model"
+        )
+    return [f"network.encoder={encoder}"] + [
+        f"network.{key}={depths[name]}"
+        for name, key in (("encoder", "num_layers"), ("pose_encoder", "pose_num_layers"))
+        if depths.get(name) is not None
     ]
 
 

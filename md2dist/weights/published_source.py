@@ -7,7 +7,14 @@ from md2dist.errors import WeightsError
 from md2dist.runs.checkpoint_names import MANIFEST_NAME, STATES_NAME
 from md2dist.weights.files import read_weights
 from md2dist.weights.fit import is_number, shorten, tidy
-from md2dist.weights.layout import CLASSIFIER, DEPTH_RANGE, NETWORKS, SETTINGS, find_network
+from md2dist.weights.layout import (
+    CLASSIFIER,
+    DEPTH_RANGE,
+    ENCODER,
+    NETWORKS,
+    SETTINGS,
+    find_network,
+)
 
 _SUFFIXES = (".pth", ".safetensors")
 _OURS = "mask."  # of the predictive mask, which has no published file
@@ -71,6 +78,11 @@ class PublishedWeights:
                 "the weights of the encoder of a published model"
             )
         return {name: value for name, value in found.items() if value is not None}
+
+    def encoder(self) -> str:
+        """Returns the `network.encoder`, which only our own files hold; else a ResNet's."""
+        encoder = self.state("encoder").get(ENCODER, "resnet")
+        return encoder if isinstance(encoder, str) else "resnet"
 
     def depth_range(self) -> dict[str, float]:
         """Returns min_depth and max_depth in m, where the file holds them; published ones do not.

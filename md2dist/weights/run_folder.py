@@ -6,7 +6,7 @@ from typing import Any
 
 from md2dist.errors import CheckpointError, WeightsError
 from md2dist.model import MonodepthModel
-from md2dist.networks.resnet import ResNetEncoder
+from md2dist.networks.encoders import Encoder
 from md2dist.runs.checkpoint_folder import Checkpoint
 from md2dist.runs.checkpoint_manifest import NEEDED_FOR_WEIGHTS, verify_checkpoint
 from md2dist.runs.checkpoint_names import (
@@ -18,7 +18,7 @@ from md2dist.runs.checkpoint_names import (
 from md2dist.runs.resume_state import ResumeState
 from md2dist.weights.files import describe_tensor, is_plain, read_weights
 from md2dist.weights.fit import (
-    check_num_layers,
+    check_architecture,
     check_state_dict,
     list_faults,
     list_not_finite,
@@ -144,8 +144,8 @@ def import_checkpoint(
     state = _read_module(checkpoint)
     networks = networks or [name for name, _ in model.named_children()]
     for name in networks:
-        if isinstance(encoder := model.get_submodule(name), ResNetEncoder):
-            check_num_layers(strip_prefix(state, f"{name}."), encoder, path)
+        if isinstance(encoder := model.get_submodule(name), Encoder):
+            check_architecture(strip_prefix(state, f"{name}."), encoder, path)
     own = model.state_dict()
     state = {key: state[key] for key in state if _network_of(key) in networks}
     expected = {key: own[key] for key in own if _network_of(key) in networks}

@@ -5,7 +5,7 @@ from pathlib import Path
 from md2dist.model import MonodepthModel
 from md2dist.storage.results import write_result
 from md2dist.weights.extras import package_version, require_libraries
-from md2dist.weights.layout import networks_of
+from md2dist.weights.layout import ENCODER, networks_of
 from md2dist.weights.published import check_finite, describe_missing_heads
 
 LIBRARIES = ("safetensors",)
@@ -14,8 +14,8 @@ LIBRARIES = ("safetensors",)
 def export_safetensors(model: MonodepthModel, path: Path) -> None:
     """Writes the weights and, as texts in the header, the settings that readers need.
 
-    The header holds height, width, use_stereo, min_depth and max_depth (m), and version, that of
-    md2dist. `load_model` reads the file.
+    The header holds height, width, use_stereo, min_depth and max_depth (m), network_encoder, and
+    version, that of md2dist. `load_model` reads the file.
 
     Args:
         model: a pose network other than the separate one is omitted, see
@@ -49,6 +49,7 @@ def describe_settings(model: MonodepthModel) -> dict[str, str]:
         "use_stereo": str(bool(model.use_stereo)),
         "min_depth": repr(float(loss.min_depth)),
         "max_depth": repr(float(loss.max_depth)),
+        ENCODER: model.network_config.encoder,
         "version": package_version(),
     }
 

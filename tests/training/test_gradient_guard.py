@@ -7,10 +7,10 @@ from md2dist.training.gradient_guard import GradientGuard
 CPU = torch.device("cpu")
 
 
-def make_twins(initial_scale):
+def make_twins(initial_scale, kind=torch.optim.Adam):
     """The same parameter and optimizer twice: one guarded, one plain."""
     guarded, plain = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
-    optimizers = [torch.optim.Adam([p], lr=0.1, fused=True) for p in (guarded, plain)]
+    optimizers = [kind([p], lr=0.1, fused=True) for p in (guarded, plain)]
     return guarded, plain, *optimizers, GradientGuard(optimizers[0], CPU, initial_scale)
 
 
@@ -28,9 +28,10 @@ def test_a_guarded_step_on_scaled_gradients_is_the_plain_step(initial_scale):
     assert guard.num_skipped == 0
 
 
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])  # which decays by 0.01
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_step_with_a_bad_gradient_changes_nothing_and_is_counted(bad):
-    guarded, _, optimizer, _, guard = make_twins(1024.0)
+def test_a_step_with_a_bad_gradient_changes_nothing_and_is_counted(bad, kind):
+    guarded, _, optimizer, _, guard = make_twins(1024.0, kind)
     guarded.grad = torch.tensor([1024.0, 0.0])
     optimizer.step()
     weights, moment = guarded.clone(), optimizer.state[guarded]["exp_avg"].clone()

@@ -57,6 +57,7 @@ def test_the_plan_names_samples_rates_and_checkpoints(shards, tmp_path):
         (["optim.lr_drop_every=8"], "0.0001 in epoch 0 to 7, 1e-05 in epoch 8 to 15, 1e-06 in"),
         (["optim.lr_batch_size=2"], "0.0002 in epoch 0 to 14, 2e-05 in epoch 15 to 19"),
         (["optim.max_steps=7"], "0.0001 in epoch 0 to 2"),
+        (["optim.schedule=cosine"], "0.0001, falling along a cosine to 0 after step 60"),
     ],
 )
 def test_the_rate_is_that_of_the_schedule(shards, tmp_path, words, expected):

@@ -75,7 +75,7 @@ def spoil_one_rank(zero_stage, world):
     torch.manual_seed(0)
     plan = BatchPlan(4, 2, 1)
     engine, guard = make_engine(MonodepthModel.from_config(config), config, plan, world)
-    take_step = TrainingStep(engine, guard, config, plan, world)
+    take_step = TrainingStep(engine, guard, config, plan, world, 10)
     torch.manual_seed(world.rank)
     frames = torch.randint(256, (2, 3, 64, 64, 3), dtype=torch.uint8)
     K = torch.tensor([[37.0, 0, 32], [0, 123, 32], [0, 0, 1]]).expand(2, 3, 3)

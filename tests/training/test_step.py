@@ -9,13 +9,13 @@ from deepspeed.accelerator import get_accelerator
 from helpers.connected_ranks import run_ranks
 from torch import nn
 
-from md2dist.config import load_config
+from md2dist.config import OptimConfig, load_config
 from md2dist.data.loading.augment import augment, draw_augmentation
 from md2dist.distributed.world import World
 from md2dist.records import FrameBatch, StepOutput
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.deepspeed_config import make_deepspeed_config
-from md2dist.training.engine import make_engine
+from md2dist.training.engine import make_engine, make_optimizer
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.training.reporter import Reporter
 from md2dist.training.step import TrainingStep
@@ -78,7 +78,7 @@ def make_step(*words, rank=0, world_size=1, num_accum=2):
     engine = PlainEngine(TinyModel(), num_accum)
     plan = BatchPlan(8 * num_accum * world_size, 8, num_accum)
     guard = GradientGuard(engine.optimizer, CPU)
-    return TrainingStep(engine, guard, config, plan, World(rank, 0, world_size, CPU))
+    return TrainingStep(engine, guard, config, plan, World(rank, 0, world_size, CPU), 10)
 
 
 def make_frames(seed=0):
@@ -175,7 +175,7 @@ def count_accelerator_calls(world):
     config, accelerator = load_config([]), get_accelerator()
     with patch.object(accelerator, "set_device") as set_device:
         engine, guard = make_engine(TinyModel(), config, PLAN, world)
-    take_step = TrainingStep(engine, guard, config, PLAN, world)
+    take_step = TrainingStep(engine, guard, config, PLAN, world, 10)
     with patch.object(accelerator, "synchronize") as synchronize:
         for step in range(4):
             take_step([make_frames()] * PLAN.grad_accum_steps, 0, step)
@@ -189,19 +189,41 @@ def test_deepspeed_takes_the_device_of_the_rank_and_never_waits_for_it():
     assert num_waits == 0
 
 
+@pytest.mark.parametrize(
+    ("decay", "reference"), [(0.0, torch.optim.Adam), (0.1, torch.optim.AdamW)]
+)
+def test_weight_decay_is_that_of_adamw_and_without_it_the_optimizer_is_adam(decay, reference):
+    models, optimizers = (TinyModel(), TinyModel()), []
+    models[1].load_state_dict(models[0].state_dict())
+    optimizers.append(make_optimizer(models[0], OptimConfig(weight_decay=decay)))
+    optimizers.append(
+        reference(models[1].parameters(), lr=OptimConfig.lr, weight_decay=decay, fused=True)
+    )
+    for _ in range(3):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            for weight in model.parameters():
+                weight.grad = torch.full_like(weight, 0.3)
+            optimizer.step()
+    assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
+    assert optimizers[0].state_dict()["param_groups"] == optimizers[1].state_dict()["param_groups"]
+
+
 @pytest.mark.parametrize("zero_stage", [0, 1, 2])
 def test_deepspeed_is_told_not_to_clip(zero_stage):
     assert make_deepspeed_config(PLAN, zero_stage)["gradient_clipping"] == 0
 
 
-def take_large_steps(zero_stage, world):
+def take_large_steps(world, zero_stage, decay):
     """Three steps of the real engine, and the same with torch's Adam alone: norms and weights."""
-    config = load_config([], [f"deepspeed.zero_stage={zero_stage}", "optim.lr=0.01"])
+    words = [f"deepspeed.zero_stage={zero_stage}", f"optim.weight_decay={decay}"]
+    config = load_config([], ["optim.lr=0.01", *words])
     model, plain = TinyModel(), TinyModel()
     plain.load_state_dict(model.state_dict())
     engine, guard = make_engine(model, config, PLAN, world)
-    take_step = TrainingStep(engine, guard, config, PLAN, world)
+    take_step = TrainingStep(engine, guard, config, PLAN, world, 10)
     optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
+    if decay:
+        optimizer = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=decay)
     norms = []
     for step in range(3):
         parts = [make_frames(2 * step), make_frames(2 * step + 1)]
@@ -217,7 +239,7 @@ def take_large_steps(zero_stage, world):
 
 
 def take_large_steps_at_each_stage(world):
-    return [take_large_steps(zero_stage, world) for zero_stage in (0, 1, 2)]
+    return [take_large_steps(world, *case) for case in product((0, 1, 2), (0.0, 2.0))]
 
 
 @pytest.mark.slow

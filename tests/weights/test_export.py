@@ -26,7 +26,9 @@ def run_command(monkeypatch, *arguments, command="export"):
     return 0
 
 
-@pytest.mark.parametrize("overrides", [(), STEREO, ("data.use_stereo=true",)])
+@pytest.mark.parametrize(
+    "overrides", [(), STEREO, ("data.use_stereo=true",), ("network.pose_num_layers=34",)]
+)
 @pytest.mark.parametrize("place", ["run", "run/checkpoints/best", "published"])
 def test_what_is_exported_predicts_the_same_depth_and_can_be_exported_again(
     overrides, place, tmp_path, monkeypatch, capsys

@@ -46,6 +46,7 @@ def test_the_file_states_opset_and_settings_and_no_folder_of_this_machine(export
     settings = {entry.key: entry.value for entry in model.metadata_props}
     assert settings.pop("version")
     expected = {"height": "64", "width": "96", "use_stereo": "True", "scale": "5.4"}
+    expected["network_encoder"] = "resnet"
     assert settings == expected | {"min_depth": "0.1", "max_depth": "100.0"}
     content = (exported / "model.onnx").read_bytes()
     assert str(ROOT).encode() not in content

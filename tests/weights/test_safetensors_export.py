@@ -18,7 +18,10 @@ def export(folder, monkeypatch, *words):
     return run_command(monkeypatch, "--format", "safetensors", *words)
 
 
-@pytest.mark.parametrize("overrides", [(), STEREO, ("data.use_stereo=true", *DEPTH_RANGE)])
+@pytest.mark.parametrize(
+    "overrides",
+    [(), STEREO, ("data.use_stereo=true", *DEPTH_RANGE), ("network.pose_num_layers=34",)],
+)
 def test_a_safetensors_file_is_read_back_equal(overrides, tmp_path, monkeypatch, capsys):
     pytest.importorskip("safetensors")
     model, _ = save_run(tmp_path / "run", "precision.dtype=fp32", *overrides)
@@ -43,7 +46,7 @@ def test_a_safetensors_file_names_weights_as_the_model_does_and_its_settings(tmp
         assert set(file.keys()) == {*model.state_dict()}
         settings = file.metadata()
     assert settings.pop("version")
-    expected = {"height": "64", "width": "96", "use_stereo": "True"}
+    expected = {"height": "64", "width": "96", "use_stereo": "True", "network_encoder": "resnet"}
     assert settings == expected | {"min_depth": "0.4", "max_depth": "80.0"}
 
 

@@ -113,7 +113,7 @@ def check_start(checks: Checklist, arguments: Sequence[str], world: World) -> No
     run("workers", lambda config, setup: _check_workers(config, setup, world), str, "batch")
     run("model", build_model, _count_weights)
     loads = ("batch", "model")
-    run("weights", lambda *parts: _check_weights(*parts, world), str, *loads)
+    run("weights", partial(_check_weights, world), str, *loads)
     run("disk", check_space, _describe_space, *loads)
     run(
         "agreement",
@@ -197,7 +197,7 @@ def _advise_on_rate(config: Config, setup: RunSetup) -> str:
     size, num_ranks = setup.plan.global_batch_size, setup.topology.world_size
     advice = advise_on_rate(config.optim, size, num_ranks)
     epoch, _ = setup.order.position(setup.first_step)
-    rate = learning_rate(config.optim, size, epoch, setup.first_step)
+    rate = learning_rate(config.optim, size, epoch, setup.first_step, setup.last_step)
     return Advice(advice) if advice else f"{rate:.3g} at step {setup.first_step}"
 
 
@@ -219,7 +219,7 @@ def _count_weights(model: MonodepthModel) -> str:
     return f"{sum(weight.numel() for weight in model.parameters()) / 1e6:.1f} million weights"
 
 
-def _check_weights(config: Config, setup: RunSetup, model: MonodepthModel, world: World) -> str:
+def _check_weights(world: World, config: Config, setup: RunSetup, model: MonodepthModel) -> str:
     """Loads the first weights, unless a start would download them."""
     network = config.network
     if setup.checkpoint is None:

@@ -40,20 +40,22 @@ def describe_plan(config: Config, setup: RunSetup, model: torch.nn.Module) -> di
 
 def describe_rates(config: Config, setup: RunSetup) -> str:
     """Describes the learning rate over the epochs of the whole run."""
-    optim, num_steps = config.optim, setup.order.num_steps
-    epochs = range(max(-(-setup.last_step // num_steps), 1))
+    optim, num_steps, last_step = config.optim, setup.order.num_steps, setup.last_step
+    warmup = f", rising to it over {optim.warmup_steps} steps" if optim.warmup_steps else ""
+    epochs = range(max(-(-last_step // num_steps), 1))
 
     def rate(epoch: int) -> float:
         """Returns the rate of an epoch after the warm-up."""
-        size = setup.plan.global_batch_size
-        return learning_rate(optim, size, epoch, max(epoch * num_steps, optim.warmup_steps))
+        size, step = setup.plan.global_batch_size, max(epoch * num_steps, optim.warmup_steps)
+        return learning_rate(optim, size, epoch, step, last_step)
 
+    if optim.schedule == "cosine":
+        return f"{rate(0):.3g}{warmup}, falling along a cosine to 0 after step {last_step}"
     parts = []
     for value, group in groupby(epochs, rate):
         first, *others = group
         last = others[-1] if others else first
         parts.append(f"{value:.3g} in epoch {first}" + f" to {last}" * (last > first))
-    warmup = f", rising to it over {optim.warmup_steps} steps" if optim.warmup_steps else ""
     return f"{parts[0]}{warmup}" + "".join(f", {part}" for part in parts[1:])
 
 

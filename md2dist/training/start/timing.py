@@ -58,7 +58,7 @@ def time_steps(
         )
     engine, guard = make_engine(model, config, setup.plan, world)
     engine.train()
-    take_step = TrainingStep(engine, guard, config, setup.plan, world)
+    take_step = TrainingStep(engine, guard, config, setup.plan, world, last)
     marks: Sequence[tuple[float, float]] = []  # before and after the wait for the data of a step
     before = time.perf_counter()
     for step, micro_batches in enumerate(data_of_steps(config, setup, steps, world, watchdog)):
