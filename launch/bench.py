@@ -1,4 +1,4 @@
-"""Benchmarks packing (formats), data loading (data) or training steps (step)."""
+"""Benchmarks packing (formats), loading (data), training steps (step), prediction (predict)."""
 
 from md2dist.commands.bench import main
 from md2dist.console import run_command

@@ -1,4 +1,4 @@
-"""Predicts the depth of an image, of each image in a folder, or of a list of images."""
+"""Predicts the depth of an image, of each image in a folder or a list, or of a video."""
 
 from md2dist.commands.predict import main
 from md2dist.console import run_command

@@ -102,6 +102,10 @@ class DamagedImageError(ImageError):
     """An image file is damaged, or is not in a supported format."""
 
 
+class VideoError(Md2distError):
+    """A video is missing or cannot be read, or cannot be written."""
+
+
 def check_shape(tensor: torch.Tensor, expected: str, name: str, **sizes: int) -> dict[str, int]:
     """Checks a tensor's shape, e.g. (B, 3, H, W), and returns the sizes bound to its letters.
 

@@ -1,5 +1,6 @@
-"""Depth of single images of any size, as a part of the model."""
+"""Prediction of images of any size, by a model that predicts tensors of its own size."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,13 @@ from torch.nn.functional import interpolate
 from md2dist.config import LossConfig
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.data.image_reader import to_rgb
-from md2dist.errors import PredictionError
-from md2dist.networks.precision import name_dtype
+from md2dist.data.images import resize_frame
+from md2dist.networks.precision import check_finite
 from md2dist.records import Prediction
 
 
-class ImagePrediction(nn.Module):
-    """Base of a model that predicts scaled disparity at its own size."""
+class ImagePredictor(nn.Module):
+    """Predictions of images, for a model in eval mode that predicts tensors."""
 
     height: int
     width: int
@@ -27,8 +28,36 @@ class ImagePrediction(nn.Module):
     loss_config: LossConfig
 
     def predict_scaled_disparity(self, images: torch.Tensor) -> torch.Tensor:
-        """Predicts inverse depth (B, 1, H, W) in 1/m of images (B, 3, H, W); see the model."""
+        """Maps images (B, 3, H, W) in [0, 1] to scaled disparity (B, 1, H, W)."""
         raise NotImplementedError
+
+    def predict_frames(self, frames: torch.Tensor) -> torch.Tensor:
+        """Predicts inverse depth of frames (B, H, W, 3) uint8 on any device.
+
+        Result, errors and mode are those of `predict_scaled_disparity`.
+        """
+        images = frames.to(next(self.parameters()).device).permute(0, 3, 1, 2).float() / 255
+        return self.predict_scaled_disparity(images)
+
+    def predict_maps(
+        self, frames: torch.Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> list[NDArray[np.float32]]:
+        """Predicts inverse depth of resized images; the model must be in eval mode.
+
+        Args:
+            frames: (B, H, W, 3) uint8 on any device, at the model's size.
+            sizes: height and width of each result.
+
+        Returns:
+            Scaled disparities in 1/m, each (height, width), resized bilinearly; not checked.
+        """
+        disparities = self.predict_frames(frames).split(1)
+        return [
+            interpolate(disparity, size=size, mode="bilinear", align_corners=False)[0, 0]
+            .cpu()
+            .numpy()
+            for disparity, size in zip(disparities, sizes, strict=True)
+        ]
 
     def predict_image(self, image: Image.Image) -> NDArray[np.float32]:
         """Predicts inverse depth of one image of any size; the model must be in eval mode.
@@ -42,18 +71,10 @@ class ImagePrediction(nn.Module):
         Raises:
             PredictionError: if it is not finite: the weights are damaged, or float16 overflows.
         """
-        resized = image.resize((self.width, self.height), Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.array(resized)).to(next(self.parameters()).device)
-        disparity = self.predict_scaled_disparity(pixels.permute(2, 0, 1)[None].float() / 255)
-        size = (image.height, image.width)
-        if not disparity.isfinite().all():
-            name = name_dtype(self.dtype)
-            raise PredictionError(
-                f"the model predicts values that are not finite in {name}; "
-                + ("use fp32" if name == "fp16" else "use other weights")
-            )
-        full = interpolate(disparity, size=size, mode="bilinear", align_corners=False)
-        return full[0, 0].cpu().numpy()
+        frame = torch.from_numpy(np.array(resize_frame(image, self.height, self.width)))
+        [disparity] = self.predict_maps(frame[None], [(image.height, image.width)])
+        check_finite(disparity, self.dtype)
+        return disparity
 
     def predict(self, image: str | Path | Image.Image | NDArray[np.uint8]) -> Prediction:
         """Predicts the depth of one image; the model must be in eval mode.

@@ -11,13 +11,12 @@ _is_forced = False
 def prefers_few_kernels(device: torch.device) -> bool:
     """Whether a computation runs as few kernels on whole batches.
 
-    Each kernel of a GPU costs its host some microseconds; a compiler sees more in whole batches. A
-    CPU is faster sample by sample.
+    Each kernel of a GPU costs its host some microseconds. A CPU is faster sample by sample.
 
     Args:
         device: device of the computation.
     """
-    return device.type != "cpu" or _is_forced or torch.compiler.is_compiling()
+    return device.type != "cpu" or _is_forced
 
 
 @contextmanager

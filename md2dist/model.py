@@ -4,7 +4,7 @@ The networks run in the configured precision, by autocast; their output layers, 
 loss run in float32, or in float64 after ``.double()``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Self
@@ -16,8 +16,8 @@ from md2dist.config import Config, LossConfig, NetworkConfig
 from md2dist.errors import ConfigError, check_shape
 from md2dist.geometry.disparity import scale_disparity
 from md2dist.geometry.pose import build_transform, scale_translation
-from md2dist.image_prediction import ImagePrediction
-from md2dist.kernel_style import few_kernels_everywhere, prefers_few_kernels
+from md2dist.image_prediction import ImagePredictor
+from md2dist.kernel_style import prefers_few_kernels
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.networks.encoders import Encoder, build_encoder
 from md2dist.networks.memory_format import choose_memory_format
@@ -27,11 +27,11 @@ from md2dist.networks.pose_decoder import PoseDecoder
 from md2dist.networks.precision import choose_dtype, upcast_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.networks.weight_copies import half_copies
-from md2dist.objective import Noise, Predictions, compute_loss, draw_noise
+from md2dist.objective import Predictions, compute_loss, draw_noise
 from md2dist.records import Batch, StepOutput
 
 
-class MonodepthModel(ImagePrediction):
+class MonodepthModel(ImagePredictor):
     """Monodepth2: losses in training, depth and motion in evaluation.
 
     Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation", ICCV 2019.
@@ -71,8 +71,6 @@ class MonodepthModel(ImagePrediction):
             self._add_pose_network(network)
         if loss.use_predictive_mask:
             self.mask = DepthDecoder(self.encoder.channels, num_outputs=self.num_sources)
-        # Takes the place of `compute` in training mode.
-        self.compiled: Callable[[Batch, LossConfig, Noise], StepOutput] | None = None
         self.train()
 
     @classmethod
@@ -123,19 +121,7 @@ class MonodepthModel(ImagePrediction):
         generator = None
         if noise_seed is not None:
             generator = torch.Generator(batch.target.device).manual_seed(noise_seed)
-        compute = self.compiled if self.training and self.compiled else self.compute
-        with few_kernels_everywhere() if compute is self.compiled else nullcontext():
-            noise = draw_noise(batch, settings, self._num_in_mean_depth > 0, generator)
-        return compute(batch, settings, noise)
-
-    def compute(self, batch: Batch, settings: LossConfig, noise: Noise) -> StepOutput:
-        """Runs networks and loss without random numbers; this is what a compiler gets.
-
-        Args:
-            batch: checked, in full precision, see `Batch`.
-            settings: of the loss.
-            noise: see `draw_noise`.
-        """
+        noise = draw_noise(batch, settings, self._num_in_mean_depth > 0, generator)
         predictions = self.run_networks(batch)
         with without_autocast(batch.target):
             return compute_loss(predictions, batch, settings, noise)
@@ -262,7 +248,7 @@ class MonodepthModel(ImagePrediction):
 
     def _copying_weights(self, images: torch.Tensor) -> AbstractContextManager[None]:
         """Returns the context in which networks use half-precision weights; for any shape."""
-        is_useful = prefers_few_kernels(images.device) and not torch.compiler.is_compiling()
+        is_useful = prefers_few_kernels(images.device)
         if self.dtype == torch.float32 or not is_useful or not torch.is_grad_enabled():
             return nullcontext()
         return half_copies(self, self.dtype)

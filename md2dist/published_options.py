@@ -112,7 +112,7 @@ EVALUATION = {
 
 PREDICTION = {
     "image_path": PublishedOption(
-        "`md2dist predict --input`", "an image, a folder, or `-` for a list of paths"
+        "`md2dist predict --input`", "an image, a folder, a video, or `-` for a list of paths"
     ),
     "ext": PublishedOption("", "all PNG and JPEG images of a folder are read"),
     "pred_metric_depth": PublishedOption(
@@ -141,11 +141,17 @@ GLUONCV = {
         "`network.init_from`", "one path for all networks; the same command resumes a run"
     ),
     "resume_pose": PublishedOption("`network.init_from`", "one path for all networks"),
-    "input_format": PublishedOption("", "images are recognised by their content"),
-    "prediction_only": PublishedOption("", "`NAME_disparity.png` is without the image"),
+    "input_format": PublishedOption("", "images and videos are recognised by their content"),
+    "prediction_only": PublishedOption(
+        "", "`NAME_disparity.png` is without the image; videos show both"
+    ),
     "use_depth": PublishedOption("", "depth and disparity are both written"),
-    "output_format": PublishedOption("`md2dist predict --format`", "of the depth: `png` or `npy`"),
-    "output_path": PublishedOption("`md2dist predict --output`"),
+    "output_format": PublishedOption(
+        "`md2dist predict --output`",
+        "a name that ends in .mp4 makes a video, another one a folder; `--format` is that of the "
+        "depth, `png` or `npy`",
+    ),
+    "output_path": PublishedOption("`md2dist predict --output`", "a folder, or a video"),
 }
 
 GROUPS = {

@@ -24,10 +24,7 @@ def main() -> None:
     arguments = parse_arguments()
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows = [("device", describe_device(arguments.device))]
-    # Compiling for a CPU takes minutes, and tells nothing about a GPU.
-    ways = (False, True) if arguments.device == "cuda" else (False,)
-    benches = [bench_of(size, way) for size in arguments.batch_sizes for way in ways]
-    parts = [test_numbers, train, *benches]
+    parts = [test_numbers, train, *(bench_of(size) for size in arguments.batch_sizes)]
     is_failed = False
     for part in parts:
         try:
@@ -111,14 +108,12 @@ def train(arguments: argparse.Namespace) -> tuple[str, str]:
     return f"training, {arguments.dtype}", f"{text}, last step {speed:.1f} samples/s"
 
 
-def bench_of(batch_size: int, is_compiled: bool) -> Any:
-    """Returns the benchmark of a batch size, compiled or eager."""
-    title = f"step, batch {batch_size}{', compiled' if is_compiled else ''}"
+def bench_of(batch_size: int) -> Any:
+    """Returns the benchmark of a batch size."""
 
     def bench(arguments: argparse.Namespace) -> tuple[str, str]:
-        name, path = title, arguments.output / f"{title.replace(', ', '-').replace(' ', '-')}.json"
+        name, path = f"step, batch {batch_size}", arguments.output / f"step-{batch_size}.json"
         words = ["--config", "configs/mono_stereo.yaml", *settings(arguments, batch_size)]
-        words.append(f"precision.compile={str(is_compiled).lower()}")
         try:
             run_command("bench", "step", *words, "--repeats", arguments.steps, "--output", path)
         except RuntimeError as error:
@@ -129,11 +124,11 @@ def bench_of(batch_size: int, is_compiled: bool) -> Any:
         return name, (
             f"{figures['samples_per_second']:.1f} samples/s, {figures['ratio']:.2f} x the networks "
             f"alone, peak memory {figures['peak_memory_gib']:.2f} GiB, "
-            f"{figures['kernels_per_step']} kernels uncompiled, "
+            f"{figures['kernels_per_step']} kernels, "
             f"{figures['host_waits_per_step']} host waits"
         )
 
-    bench.__doc__ = title
+    bench.__doc__ = f"step, batch {batch_size}"
     return bench
 
 

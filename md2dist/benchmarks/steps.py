@@ -23,7 +23,7 @@ from md2dist.model import MonodepthModel
 from md2dist.networks.precision import choose_dtype
 from md2dist.records import Batch, FrameBatch
 from md2dist.training.batch_plan import BatchPlan, plan_batches
-from md2dist.training.engine import compile_step, make_engine
+from md2dist.training.engine import make_engine
 from md2dist.training.setup import set_up_run
 from md2dist.training.step import TrainingStep
 
@@ -42,7 +42,7 @@ def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
     Raises:
         Md2distError: if the settings or the shards are invalid.
     """
-    _check_repeats(num_batches)
+    check_repeats(num_batches)
     fresh = replace(config, checkpoint=CheckpointConfig(resume="never"))
     setup = set_up_run(fresh)
     data, plan = config.data, setup.plan
@@ -82,24 +82,21 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
 
     Returns:
         Median seconds of both, their ratio, samples per second, peak device memory in GiB (0 on a
-        CPU), the kernels and host waits of a step that is not compiled, computed as on a GPU, and
+        CPU), the kernels and host waits of a step that is computed as on a GPU, and
         the conditions of the measurement.
     """
-    _check_repeats(num_steps)
+    check_repeats(num_steps)
     plan = plan_batches(config.optim, world.world_size)
     model = MonodepthModel.from_config(config)
     networks_alone = copy.deepcopy(model)  # the engine's own gradients are hooked
     engine, guard = make_engine(model, config, plan, world)
-    compile_step(model, config, plan, world.device)
     engine.train()
     take_step = TrainingStep(engine, guard, config, plan, world, num_steps)
     micro_batches = [_random_frames(config, plan.micro_batch_size)] * plan.grad_accum_steps
     for number in range(2):
         take_step(micro_batches, 0, number)
     with few_kernels_everywhere(), KernelCounter() as counter:
-        compiled, model.compiled = model.compiled, None
         take_step(micro_batches, 0, 2)
-        model.compiled = compiled
     memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
     run_networks = _train_on_noise(networks_alone.to(world.device), config, plan, world.device)
     run_networks()
@@ -117,7 +114,6 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
         "peak_memory_gib": memory / 2**30,
         "kernels_per_step": counter.kernels.total(),
         "host_waits_per_step": counter.host_waits.total(),
-        "is_compiled": model.compiled is not None,
         "precision": str(choose_dtype(config.precision.dtype)).removeprefix("torch."),
         **_describe(config, plan.micro_batch_size),
     }
@@ -148,7 +144,12 @@ def _train_on_noise(
     return run
 
 
-def _check_repeats(num: int) -> None:
+def check_repeats(num: int) -> None:
+    """Checks the number of timed repetitions.
+
+    Raises:
+        ConfigError: if it is < 1.
+    """
     if num < 1:
         raise ConfigError(f"{num} timed repetitions; expected >= 1")
 
@@ -185,6 +186,13 @@ def _describe(config: Config, batch_size: int) -> dict[str, Any]:
         "size": f"{data.width}x{data.height}",
         "views": 1 + len(data.frame_offsets) + data.use_stereo,
         "micro_batch_size": batch_size,
+        **describe_machine(),
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Returns what a measurement ran on."""
+    return {
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         "torch": torch.__version__,

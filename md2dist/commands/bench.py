@@ -1,4 +1,4 @@
-"""Benchmarks packing, loading, a store, training steps or the agreement of their ranks."""
+"""Benchmarks packing, loading, a store, steps, their agreement, a start, or prediction."""
 
 import argparse
 from argparse import ArgumentParser
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from md2dist.commands.options import CommandParser, add_local_rank, add_overwrite
+from md2dist.commands.options.common import CommandParser, add_local_rank, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.storage.results import holds_figures, prepare_file, write_json
 
@@ -17,7 +17,8 @@ def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` is the function of the chosen benchmark."""
     parser = CommandParser(description=__doc__)
     add_local_rank(parser)
-    benchmarks = parser.add_subparsers(required=True, metavar="formats|data|store|step|agreement")
+    names = "formats|data|store|step|agreement|start|predict"
+    benchmarks = parser.add_subparsers(required=True, metavar=names)
 
     def add_benchmark(name: str, run: Callable, repeats: int, repeated: str) -> ArgumentParser:
         text = run.__doc__ or ""
@@ -44,7 +45,14 @@ def parse_arguments() -> argparse.Namespace:
         help="numbers of ranks, each a process of this machine")  # fmt: skip
     store = add_benchmark("store", time_store, 100, "requests over each kind of connection")
     store.add_argument("--shards", required=True, help="address of a folder of shards")
-    for benchmark in (data, step):
+    start = add_benchmark("start", time_start, 1, "starts")
+    start.add_argument("--num-ranks", type=int, default=2, help="number of ranks")
+    predict = add_benchmark("predict", time_predict, 3, "runs")
+    add = predict.add_argument
+    add("--input", type=Path, required=True, help="folder of images, as for `md2dist predict`")
+    add("--shards", type=Path, help="shards with ground truth, to time `md2dist evaluate` as well")
+    add("--batch-size", type=int, default=8, help="images per forward pass")
+    for benchmark in (data, step, start, predict):
         add = benchmark.add_argument
         add("--config", nargs="+", default=[], metavar="FILE",
             help="YAML config files; later ones override earlier ones")  # fmt: skip
@@ -109,6 +117,25 @@ def time_agreement(arguments: argparse.Namespace) -> list[Row]:
     from md2dist.benchmarks.agreement import bench_agreement
 
     return bench_agreement(arguments.ranks, arguments.repeats)
+
+
+def time_start(arguments: argparse.Namespace) -> list[Row]:
+    """Measures the CPU time of all processes of a training until its first step is done."""
+    from md2dist.benchmarks.start import bench_start
+
+    words = [*arguments.config, *arguments.overrides]
+    return [bench_start(words, arguments.num_ranks) for _ in range(arguments.repeats)]
+
+
+def time_predict(arguments: argparse.Namespace) -> list[Row]:
+    """Times prediction and evaluation against their network alone, with random weights."""
+    from md2dist.benchmarks.prediction import bench_predict
+    from md2dist.config import load_words
+    from md2dist.prediction.image_files import find_images
+
+    config = load_words([*arguments.config, *arguments.overrides])
+    images = find_images(arguments.input)
+    return bench_predict(config, images, arguments.shards, arguments.batch_size, arguments.repeats)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ Speed is measured by the command `bench`.
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_overwrite
+from md2dist.commands.options.common import CommandParser, add_checkpoint, add_dtype, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.errors import ConfigError

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options.common import CommandParser
 from md2dist.console import run_command, write_lines
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, EvaluationError

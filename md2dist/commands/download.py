@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options.common import CommandParser
 from md2dist.console import run_command, write_line
 from md2dist.data.kitti.archives import BASE_URL, fetch_archive, list_archives, plan_download
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.evaluation_options import (
+from md2dist.commands.options.evaluation import (
     Source,
     check_options,
     open_source,

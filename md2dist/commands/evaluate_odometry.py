@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_overwrite
+from md2dist.commands.options.common import CommandParser, add_checkpoint, add_dtype, add_overwrite
 from md2dist.console import run_command, write_line, write_lines
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.data.kitti.poses import format_poses, is_trajectory, read_poses

@@ -13,7 +13,7 @@ the depth network alone, for programs without torch, and compares it with torch
 import argparse
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser, add_checkpoint, add_overwrite
+from md2dist.commands.options.common import CommandParser, add_checkpoint, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.errors import WeightsError
 from md2dist.storage.results import lock_folder, prepare_file, refuse_address

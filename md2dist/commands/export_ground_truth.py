@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from md2dist.commands.options import CommandParser, add_overwrite
+from md2dist.commands.options.common import CommandParser, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError, ShardError

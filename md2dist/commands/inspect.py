@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser, add_overwrite
+from md2dist.commands.options.common import CommandParser, add_overwrite
 from md2dist.console import run_command, write_line, write_lines
 from md2dist.data.inspection.data_card import describe_shards
 from md2dist.data.shards.dataset import ShardDataset

@@ -12,7 +12,7 @@ import shlex
 from pathlib import Path
 from typing import get_args
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options.common import CommandParser
 from md2dist.config import SMALLEST_SIZE
 from md2dist.console import run_command, write_line
 from md2dist.data.images import ImageFormat

@@ -1,55 +1,119 @@
-"""Predicts the depth of an image, of each image in a folder, or of a list of images.
+"""Predicts the depth of an image, of each image in a folder or a list, or of a video.
 
     md2dist predict --checkpoint runs/mono_stereo --input street.jpg --output depths
 
+    md2dist predict --checkpoint runs/mono_stereo --input drive.mp4 --output depth.mp4
+
 Writes NAME_depth.png (16 bit, 1/256 m) or NAME_depth.npy (float32, m), NAME_disparity.png (colour)
-and NAME_picture.png (the image beside its disparity, with a colour bar of depth).
+and NAME_picture.png (the image beside its disparity, with a colour bar of depth); for the frames of
+a video, NAME_000000_depth.png and so on. With a video as output, its frames are these pictures.
+
+The colours of a video mean the same depth in all of its frames: they span the disparities of up to
+32 frames that are spread over it. Other images have colours of their own.
 """
 
 import argparse
 import io
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from md2dist.commands.options import CommandParser, add_checkpoint, add_dtype, add_overwrite
+from md2dist.commands.options.prediction import (
+    check_options,
+    is_video,
+    makes_video,
+    parse_arguments,
+)
 from md2dist.console import print_error, run_command, write_line
 from md2dist.conventions import STEREO_FACTOR
-from md2dist.errors import ConfigError, ImageError
+from md2dist.errors import ImageError, VideoError
 from md2dist.prediction.camera import read_camera_source
 from md2dist.prediction.image_files import find_images, refuse_foreign_results
 from md2dist.prediction.image_list import read_image_list
+from md2dist.prediction.video_reader import import_av
+from md2dist.storage.results import prepare_file
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from md2dist.model import MonodepthModel
-    from md2dist.prediction.predictor import PredictionOptions
+    from md2dist.prediction.clips import Clip
+    from md2dist.prediction.result_files import ResultWriter
+
+KITTI_RATE = 10  # frames per second
 
 
 def main() -> None:
-    """Predicts depth and prints the path of each depth file."""
-    arguments = parse_arguments()
-    check_points(arguments)
-    if str(arguments.input) == "-":
-        images = read_image_list(sys.stdin.buffer if sys.stdin else io.BytesIO())  # None: closed
-    else:
-        images = find_images(arguments.input)
-    if not arguments.overwrite:
-        others = ["_disparity.npy"] * arguments.disparity + ["_points.ply"] * arguments.point_cloud
-        refuse_foreign_results(images, arguments.output, arguments.format, others)
+    """Predicts depth and prints the path of each depth file, or of the video."""
+    arguments = parse_arguments(__doc__)
+    check_options(arguments)
+    images = [] if is_video(arguments.input) else list_images(arguments.input)
+    refuse_foreign(arguments, images)
     # Late: they import torch, for seconds.
     import torch
 
-    from md2dist.evaluation.depth_metrics import read_scaling
-    from md2dist.prediction.predictor import PredictionOptions
+    from md2dist.prediction.clips import image_clip, video_clip
     from md2dist.weights import load_model
 
+    clip = None
+    if is_video(arguments.input):
+        clip = video_clip(arguments.input)
+    elif makes_video(arguments):
+        clip = image_clip(images, arguments.fps or Fraction(KITTI_RATE))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(arguments.checkpoint, device, arguments.dtype, arguments.weights_dir)
+    writer = make_writer(model, arguments)
+    if clip is None:
+        predict_images(model, images, writer, arguments.batch_size)
+    else:
+        predict_clip(model, clip, arguments, writer)
+
+
+def list_images(path: Path) -> list[Path]:
+    """Lists the images of `--input`."""
+    if str(path) == "-":
+        return read_image_list(sys.stdin.buffer if sys.stdin else io.BytesIO())  # None: closed
+    return find_images(path)
+
+
+def refuse_foreign(arguments: argparse.Namespace, images: list[Path]) -> None:
+    """Checks that results replace only results, unless `--overwrite` allows more.
+
+    Raises:
+        Md2distError: naming a file that would be replaced and is none.
+    """
+    output = arguments.output
+    if makes_video(arguments):
+        from md2dist.prediction.video_writer import is_marked_video
+
+        import_av()
+        if output.exists() and any(output.samefile(p) for p in images or [arguments.input]):
+            raise VideoError(f"--output {output} is the input itself; name another file")
+        prepare_file(output, lambda path: arguments.overwrite or is_marked_video(path))
+    elif arguments.overwrite:
+        return
+    elif images:
+        others = ["_disparity.npy"] * arguments.disparity + ["_points.ply"] * arguments.point_cloud
+        refuse_foreign_results(images, output, arguments.format, others)
+    else:
+        from md2dist.prediction.video_prediction import refuse_foreign_frames
+
+        refuse_foreign_frames(arguments.input, output)
+
+
+def make_writer(model: "MonodepthModel", arguments: argparse.Namespace) -> "ResultWriter":
+    """Returns the writer of the results, and prints whether the depth is relative."""
+    from md2dist.evaluation.depth_metrics import read_scaling
+    from md2dist.prediction.result_files import PredictionOptions, ResultWriter
+
     factor = read_scaling(arguments.scale, {"auto": STEREO_FACTOR if model.use_stereo else 1.0})
     is_metric = arguments.scale != "auto" or model.use_stereo
     if not is_metric:
         write_line("This model was trained without stereo: its depth is relative, not in metres.")
-        if arguments.format == "png":
+        if arguments.format == "png" and not makes_video(arguments):
             write_line(
                 "Values may be tens of times smaller than metres, and the PNG's step of 1/256 is "
                 "coarse for them: use --format npy, or --scale FACTOR, for example the median "
@@ -58,59 +122,45 @@ def main() -> None:
     camera = read_camera_source(arguments.intrinsics, arguments.fov)
     options = PredictionOptions(
         is_metric=is_metric,
+        with_pictures=not arguments.no_pictures,
         with_disparity=arguments.disparity,
         points_of=camera if arguments.point_cloud else None,
         max_depth=arguments.max_depth,
         crop_to_aspect=arguments.crop_to_aspect,
     )
-    predict(model, images, arguments, factor, options)
+    return ResultWriter(arguments.output, factor, arguments.format, options)
 
 
-def predict(
-    model: "MonodepthModel",
-    images: list[Path],
-    arguments: argparse.Namespace,
-    factor: float,
-    options: "PredictionOptions",
+def predict_images(
+    model: "MonodepthModel", images: list[Path], writer: "ResultWriter", batch_size: int
 ) -> None:
     """Predicts images, with a progress bar on a terminal.
 
     Raises:
         ImageError: after the others are predicted, if images could not be read.
     """
-    from tqdm import tqdm
-
     from md2dist.prediction.predictor import predict_files
 
-    has_terminal = sys.stderr is not None and sys.stderr.isatty()
-    is_silent = len(images) == 1 or not has_terminal
     unread: list[str] = []
-    with tqdm(
-        total=len(images),
-        unit=" images",
-        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]",
-        dynamic_ncols=True,
-        leave=False,
-        disable=is_silent,
-    ) as bar:
+    with progress_bar(len(images), "images") as bar:
 
         def skip(error: ImageError) -> None:
             print_error(str(error))
             unread.append(str(error))
             bar.update()
 
-        for path in predict_files(
+        paths = predict_files(
             model,
             images,
-            arguments.output,
-            factor=factor,
-            depth_format=arguments.format,
+            writer.output,
+            factor=writer.factor,
+            depth_format=writer.depth_format,
             on_unreadable=skip if len(images) > 1 else None,
-            options=options,
-        ):
-            bar.clear()  # the path may be printed on the same terminal
-            write_line(path)
-            bar.update()
+            options=writer.options,
+            batch_size=batch_size,
+        )
+        with closing(paths):
+            print_paths(paths, bar)
     if unread:
         raise ImageError(
             f"{len(unread)} of {len(images)} images could not be read and have no results; the "
@@ -118,82 +168,48 @@ def predict(
         )
 
 
-def check_points(arguments: argparse.Namespace) -> None:
-    """Checks the options of the point cloud.
+def predict_clip(
+    model: "MonodepthModel", clip: "Clip", arguments: argparse.Namespace, writer: "ResultWriter"
+) -> None:
+    """Predicts a video, or makes one of images, with a progress bar on a terminal."""
+    from md2dist.prediction.video_prediction import predict_frames, predict_video
 
-    Raises:
-        ConfigError: if one is out of range, or given without `--point-cloud`.
-    """
-    read_camera_source(arguments.intrinsics, arguments.fov)
-    if arguments.max_depth is not None and not arguments.max_depth > 0:
-        raise ConfigError(f"--max-depth {arguments.max_depth:g}: expected a number > 0")
-    for name in ("intrinsics", "fov", "max_depth"):
-        if getattr(arguments, name) is not None and not arguments.point_cloud:
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option} is for point clouds alone; add --point-cloud, or omit it")
+    with progress_bar(clip.info.num_frames, "frames") as bar:
+        if makes_video(arguments):
+            predict_video(model, clip, writer, arguments.batch_size, bar.update)
+        else:
+            stem = arguments.input.stem
+            paths = predict_frames(model, clip, stem, writer, arguments.batch_size)
+            with closing(paths):
+                print_paths(paths, bar)
+    if makes_video(arguments):
+        write_line(arguments.output)
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = CommandParser(description=__doc__)
-    add_checkpoint(parser)
-    parser.add_argument(
-        "--input",
-        type=Path,
-        required=True,
-        help="image, folder of PNG and JPEG images, or - for a list of images on standard input, "
-        "one path per line",
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    add_overwrite(parser)
-    parser.add_argument(
-        "--format", choices=["png", "npy"], default="png", help="format of the depth files"
-    )
-    parser.add_argument(
-        "--scale",
-        default="auto",
-        help="factor of the depth; auto: 5.4 for models trained with stereo, else 1; 5.4 gives "
-        "metres for KITTI's cameras and baseline; other cameras need a factor of their own",
-    )
-    parser.add_argument(
-        "--crop-to-aspect",
-        action="store_true",
-        help="predict only the image's centre, of the model's aspect ratio, and write results of "
-        "its size: for images of other cameras, which resizing would distort",
-    )
-    parser.add_argument(
-        "--disparity",
-        action="store_true",
-        help="also write scaled disparities (float32, 1/m, of the image's size, without --scale) "
-        "as NAME_disparity.npy",
-    )
-    points = parser.add_argument_group("point cloud")
-    points.add_argument(
-        "--point-cloud",
-        action="store_true",
-        help="also write the coloured points of each image as NAME_points.ply (binary PLY)",
-    )
-    camera = points.add_mutually_exclusive_group()
-    camera.add_argument(
-        "--intrinsics",
-        metavar="FX,FY,CX,CY",
-        help="focal lengths and principal point in pixels of the whole image; without this and "
-        "--fov, KITTI's: 0.58 widths, 1.92 heights, and the centre",
-    )
-    camera.add_argument(
-        "--fov",
-        type=float,
-        metavar="DEGREES",
-        help="horizontal field of view of the whole image, instead of --intrinsics",
-    )
-    points.add_argument(
-        "--max-depth",
-        type=float,
-        help="leave out points beyond this depth (default: 80 m; five times the image's median "
-        "depth if depth is not in metres)",
-    )
-    add_dtype(parser)
-    return parser.parse_args()
+@contextmanager
+def progress_bar(total: int | None, unit: str) -> "Iterator[tqdm]":
+    """Shows a progress bar on a terminal, unless there is only one image."""
+    from tqdm import tqdm
+
+    counts = "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+    has_terminal = sys.stderr is not None and sys.stderr.isatty()
+    with tqdm(
+        total=total,
+        unit=f" {unit}",
+        bar_format=f"{{l_bar}}{{bar}}| {counts}" if total else None,
+        dynamic_ncols=True,
+        leave=False,
+        disable=total == 1 or not has_terminal,
+    ) as bar:
+        yield bar
+
+
+def print_paths(paths: Iterable[Path], bar: "tqdm") -> None:
+    """Prints the path of each depth file."""
+    for path in paths:
+        bar.clear()  # the path may be printed on the same terminal
+        write_line(path)
+        bar.update()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ The report is a single HTML file that needs neither a network nor scripts. The r
 import time
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser, add_overwrite
+from md2dist.commands.options.common import CommandParser, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.errors import ConfigError
 from md2dist.storage.results import prepare_file, write_result

@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options.common import CommandParser
 from md2dist.console import print_error, run_command, write_lines
 from md2dist.errors import RunError
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options.common import CommandParser
 from md2dist.console import run_command, write_line
 from md2dist.synthetic.drives import DriveSettings, render_drives
 

@@ -9,7 +9,7 @@ The same command resumes the run.
 import argparse
 import sys
 
-from md2dist.commands.options import CommandParser, add_local_rank
+from md2dist.commands.options.common import CommandParser, add_local_rank
 from md2dist.config.reference import describe_settings
 from md2dist.console import run_command, write_lines
 from md2dist.distributed.signals import EXIT_PREEMPTED

@@ -4,7 +4,7 @@ import sys
 
 from tqdm import tqdm
 
-from md2dist.commands.options import CommandParser
+from md2dist.commands.options.common import CommandParser
 from md2dist.console import run_command, write_line
 from md2dist.data.inspection.verification import verify_shards
 from md2dist.data.shards.manifest import read_manifest

@@ -11,7 +11,6 @@ NETWORK_NAMES = ("encoder", "depth", "pose_encoder", "pose", "mask")
 MAX_PIXELS = 1 << 21  # of the networks' images, which bounds the memory of a stranger's run
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Compile = Literal["auto", True, False]
 NumLayers = Literal[18, 34, 50, 101, 152]
 PoseType = Literal["separate_resnet", "shared", "posecnn"]
 Schedule = Literal["step", "cosine"]
@@ -94,7 +93,6 @@ class PrecisionConfig:
     """Precision of the networks; output layers, geometry and loss are always float32."""
 
     dtype: Precision = "auto"  # auto: bf16 if the hardware supports it, else fp32 (published: fp32)
-    compile: Compile = "auto"  # torch.compile for networks and loss; auto: on a GPU
     initial_loss_scale: float = 65536.0  # initial value of the dynamic loss scale, fp16 only
 
 

@@ -30,12 +30,12 @@ _MAX_BYTES = 4 * MAX_PIXELS  # of a file: 8 bits in each of four channels, uncom
 
 # The decoders themselves: `PIL.Image.open` chooses by content among dozens, of which one passes
 # PostScript to Ghostscript, which runs it, even if the file is called x.png.
-_DECODERS = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WEBP": WebPImageFile}
+DECODERS = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WEBP": WebPImageFile}
 _SIGNATURES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WEBP": b"RIFF"}
 _PNG_DEPTH_AT = 24  # byte of a PNG that holds the bits per channel
 _SCAN = b"\xff\xda"  # marker in a JPEG; a progressive one has about ten scans
 _MAX_SCANS = 100
-_UPRIGHT = {  # from EXIF orientation
+UPRIGHT = {  # from EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -64,27 +64,16 @@ def read_image(path: Path) -> Image.Image:
         raise ImageError(f"{path} cannot be read as an image: {error}") from None
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Returns height and width in pixels of an image file, upright; reads its header only.
-
-    Raises:
-        ImageError: if it cannot be read.
-        DamagedImageError: if it is no PNG or JPEG.
-    """
+def is_picture(path: Path) -> bool:
+    """Returns whether a file is named as a PNG or JPEG, or begins as one."""
+    if path.suffix in IMAGE_SUFFIXES:
+        return True
     try:
         with open_regular(path) as file:
             start = file.read(16)
-            found = [name for name in PICTURE_FORMATS if _has_signature(start, name)]
-            if not found:
-                raise DamagedImageError(f"{path} is not a {' or '.join(PICTURE_FORMATS)} file")
-            file.seek(0)
-            with _explaining_damage():
-                image = _DECODERS[found[0]](file)
-                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
-    is_turned = orientation in _UPRIGHT and orientation > 4
-    return (image.width, image.height) if is_turned else (image.height, image.width)
+    except OSError:
+        return False
+    return any(has_signature(start, name) for name in PICTURE_FORMATS)
 
 
 def to_rgb(image: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
@@ -171,7 +160,7 @@ def _decode_directly(
     verify: bool,
 ) -> Pixels | None:
     """Decodes a plain file to (H, W, 3) pixels; None if it is for Pillow to read, or to refuse."""
-    accepted: list[FileFormat] = [name for name in formats if _has_signature(content, name)]
+    accepted: list[FileFormat] = [name for name in formats if has_signature(content, name)]
     found = accepted[0] if accepted else None
     stated = plain_size(content) if found else None
     decode = find_decoder(found, _decode_with_pillow) if found and stated else None
@@ -202,12 +191,12 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode.startswith(("I", "F")):  # integers of 16 or 32 bits, floating point
         raise _refuse_depth(f"the mode {image.mode}")
-    with _explaining_damage():
+    with explaining_damage():
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")  # without this step, Pillow warns
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         rgb = image if image.mode == "RGB" else image.convert("RGB")
-        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+        return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
 
 
 def load_image(
@@ -230,21 +219,22 @@ def load_image(
         ImageError: if the image has another size, which is checked before it is decoded.
         DamagedImageError: if it is damaged, or has none of the formats.
     """
-    accepted: list[FileFormat] = [name for name in formats if _has_signature(content, name)]
+    accepted: list[FileFormat] = [name for name in formats if has_signature(content, name)]
     if not accepted:
         raise DamagedImageError(f"not a {' or '.join(formats)} file")
     (found,) = accepted
-    with _explaining_damage():
-        image = _DECODERS[found](io.BytesIO(content))
+    with explaining_damage():
+        image = DECODERS[found](io.BytesIO(content))
     _check_size((image.height, image.width), size)
-    with _explaining_damage():
+    with explaining_damage():
         if verify:
             _verify(content, found)
         image.load()
     return image
 
 
-def _has_signature(content: Content, name: FileFormat) -> bool:
+def has_signature(content: Content, name: FileFormat) -> bool:
+    """Returns whether a file begins as one of a format."""
     signature = _SIGNATURES[name]
     return content[: len(signature)] == signature
 
@@ -272,7 +262,8 @@ def _refuse_depth(found: str) -> ImageError:
 
 
 @contextmanager
-def _explaining_damage() -> Iterator[None]:
+def explaining_damage() -> Iterator[None]:
+    """Turns any error of a decoder inside into a DamagedImageError."""
     try:
         yield
     except (ImageError, MemoryError):

@@ -21,7 +21,10 @@ ImageFormat = Literal["png", "jpg", "webp"]
 #   png, level 6             230  20.2  3.1        jpg 95, chroma 4:2:0   62   0.4  0.6   34.5
 #   png, run lengths         230   7.0  3.1        jpg 100, chroma 4:2:0 122   0.5  0.9   35.8
 #   webp lossless, method 0  214   3.2  2.1        webp, method 4        202  78.2  2.1
+# On the pictures of a prediction at KITTI's size, they take 143 ms, level 6 takes 494 ms, for files
+# that are smaller by 6 %.
 _RUN_LENGTHS = 3  # zlib's Z_RLE
+FAST_PNG = {"compress_level": 1, "compress_type": _RUN_LENGTHS}  # for `PIL.Image.Image.save`
 
 
 def decode_frame(content: bytes, name: str) -> Image.Image:
@@ -99,7 +102,7 @@ def encode_frame(frame: Image.Image, image_format: ImageFormat, quality: int) ->
     """
     stream = io.BytesIO()
     if image_format == "png":
-        frame.save(stream, "PNG", compress_level=1, compress_type=_RUN_LENGTHS)
+        frame.save(stream, "PNG", **FAST_PNG)
     elif image_format == "webp":
         frame.save(stream, "WEBP", lossless=True, quality=0, method=0)
     elif image_format == "jpg":

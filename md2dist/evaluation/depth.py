@@ -1,6 +1,7 @@
 """Depth metrics of all images of a folder of shards, divided among ranks."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from md2dist.evaluation.depth_metrics import (
 )
 from md2dist.evaluation.depth_scores import DepthReport, ImageScore, summarise
 from md2dist.evaluation.flip_postprocess import Predictor
+from md2dist.pipeline import run_pipeline
 
 # `calibrated`: the baseline of the image's own cameras over the one of training.
 ImageScaling = Scaling | Literal["calibrated"]
@@ -35,6 +37,14 @@ _NUM_NAMED = 5  # images without metrics that an error names
 
 class EvaluationInterrupted(Exception):  # noqa: N818, as KeyboardInterrupt
     """Raised when an evaluation was stopped on request."""
+
+
+class _Prepared(NamedTuple):
+    """A decoded sample."""
+
+    index: int
+    sample: Sample
+    ground_truth: np.ndarray  # (H, W) in m, 0 where unknown
 
 
 class _Part(NamedTuple):
@@ -91,7 +101,7 @@ def with_frames(predict: Predictor) -> SamplePredictor:
     def predict_samples(indices: Sequence[int], samples: Sequence[Sample]) -> list[torch.Tensor]:
         """Returns the scaled disparity (h, w) of each sample."""
         frames = torch.from_numpy(np.stack([sample.frames["0"] for sample in samples]))
-        return [disparity[0] for disparity in predict(frames)]
+        return [disparity[0] for disparity in predict(frames).cpu()]
 
     return predict_samples
 
@@ -140,26 +150,42 @@ def score_depth(
         range(start, min(start + batch_size, len(dataset)))
         for start in range(0, len(dataset), batch_size)
     ][topology.rank :: topology.world_size]
-    coming = dataset.samples([index for batch in batches for index in batch], topology.world_size)
     scores: dict[int, list[ImageScore]] = {}
     failures: dict[int, tuple[str, str]] = {}
     caught, is_stopped = None, False
-    for indices in batches:
-        if is_stopping():
-            is_stopped = True
-            break
+
+    def coming() -> Iterator[Iterable[tuple[int, dict[str, Any]]]]:
+        nonlocal is_stopped
+        indices = [index for batch in batches for index in batch]
+        members = dataset.stream(indices, topology.world_size)
+        for batch in batches:
+            if is_stopping():
+                is_stopped = True
+                return
+            yield zip(batch, islice(members, len(batch)), strict=True)
+
+    def prepare(item: tuple[int, dict[str, Any]]) -> _Prepared:
+        """Decodes a sample and its ground truth (H, W)."""
+        sample = dataset.decode(*item)
+        return _Prepared(item[0], sample, read_ground_truth(sample))
+
+    def compute(prepared: list[_Prepared]) -> Iterable[Map | EvaluationError]:
+        """Returns the scaled disparity (h, w) of each sample."""
+        return predict([one.index for one in prepared], [one.sample for one in prepared])
+
+    def finish(one: _Prepared, disparity: Map | EvaluationError) -> None:
+        """Scores the scaled disparity (h, w) of a sample."""
         try:
-            samples = list(islice(coming, len(indices)))
-            ground_truths = [read_ground_truth(sample) for sample in samples]
-            maps = list(predict(indices, samples))
-        except Md2distError as error:  # raised after the ranks have met
-            caught = error
-            break
-        for index, sample, truth, found in zip(indices, samples, ground_truths, maps, strict=True):
-            try:
-                scores[index] = _score_image(found, sample, truth, protocol, scalings)
-            except EvaluationError as error:
-                failures[index] = (sample.key, str(error))
+            scores[one.index] = _score_image(
+                disparity, one.sample, one.ground_truth, protocol, scalings
+            )
+        except EvaluationError as error:
+            failures[one.index] = (one.sample.key, str(error))
+
+    try:
+        deque(run_pipeline(coming(), prepare, compute, finish), maxlen=0)
+    except Md2distError as error:  # raised after the ranks have met
+        caught = error
     parts: list[_Part] = gather(_Part(scores, failures, caught, is_stopped))
     _refuse_failures(parts, len(dataset))
     rows = {index: row for part in parts for index, row in part.scores.items()}

@@ -19,8 +19,6 @@ def warp(images: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
         (B, S, C, h, w), the images at these coordinates. On a CPU, a NaN coordinate makes the whole
         result and its gradient NaN.
     """
-    if torch.compiler.is_compiling() and not coordinates.is_cuda:  # code without branches
-        return _sample(images, coordinates.nan_to_num(nan=0.0)) + _nan_if_any(coordinates)
     if crashes_on_cpu(coordinates):
         return warp(images, torch.zeros_like(coordinates)) + coordinates.sum().square()
     return _sample(images, coordinates)
@@ -36,11 +34,6 @@ def _sample(images: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
         align_corners=True,
     )
     return warped.unflatten(0, images.shape[:2])
-
-
-def _nan_if_any(coordinates: torch.Tensor) -> torch.Tensor:
-    """Returns () NaN if a coordinate (B, S, 2, h, w) is NaN, else 0."""
-    return torch.where(torch.isnan(coordinates.detach().sum()), torch.nan, 0.0)
 
 
 def crashes_on_cpu(coordinates: torch.Tensor) -> bool:

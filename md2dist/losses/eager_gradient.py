@@ -14,7 +14,7 @@ def differentiate_eagerly(
 
     The gradient of a scalar is known, up to a factor, in the forward pass. So all tensors between
     inputs and loss are freed before the next loss is computed. This saves memory, and time on a
-    CPU, where allocation is slow. A compiler decides by itself what it keeps.
+    CPU, where allocation is slow.
 
     Args:
         function: returns a scalar loss (), then tensors without gradient.
@@ -23,8 +23,6 @@ def differentiate_eagerly(
     Returns:
         The outputs of the function.
     """
-    if torch.compiler.is_compiling():
-        return function(*inputs)
     if not (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
         return function(*inputs)
     return _EagerGradient.apply(function, *inputs)

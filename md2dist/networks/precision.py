@@ -1,6 +1,10 @@
 """Precision: type of the networks' computations, and full precision for their output layers."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from md2dist.errors import PredictionError
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,3 +47,21 @@ def without_autocast(tensor: torch.Tensor) -> torch.autocast:
         tensor: any shape; only its device counts.
     """
     return torch.autocast(tensor.device.type, enabled=False)
+
+
+def check_finite(predicted: NDArray[np.floating], dtype: torch.dtype) -> None:
+    """Checks what a model predicts, of any shape.
+
+    Args:
+        predicted: the values.
+        dtype: type of the networks' computations.
+
+    Raises:
+        PredictionError: if a value is not finite: the weights are damaged, or float16 overflows.
+    """
+    if not np.isfinite(predicted).all():
+        name = name_dtype(dtype)
+        raise PredictionError(
+            f"the model predicts values that are not finite in {name}; "
+            + ("use fp32" if name == "fp16" else "use other weights")
+        )

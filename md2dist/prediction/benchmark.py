@@ -11,10 +11,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from md2dist.data.image_reader import read_image
+from md2dist.data.image_size import count_pixels
+from md2dist.data.images import FAST_PNG
 from md2dist.errors import ImageError
 from md2dist.model import MonodepthModel
+from md2dist.prediction.batches import (
+    BATCH_SIZE,
+    Loaded,
+    group_by_pixels,
+    predict_in_batches,
+)
 from md2dist.prediction.image_files import depth_levels, is_marked, write_picture
-from md2dist.prediction.predictor import scaled_depth
+from md2dist.prediction.result_files import scaled_depth
 from md2dist.storage.results import is_marked_zip, mark_zip, prepare_file, write_result
 
 NUM_IMAGES = 500
@@ -90,7 +98,7 @@ def write_submission(
         with zipfile.ZipFile(file, "w") as archive:
             for name, levels in maps:
                 with archive.open(zipfile.ZipInfo(name), "w") as member:  # dated 1980, always
-                    Image.fromarray(levels).save(member, format="PNG")
+                    Image.fromarray(levels).save(member, format="PNG", **FAST_PNG)
         mark_zip(file)
 
     write_result(output, write)
@@ -104,6 +112,16 @@ def _predict_maps(
     model: MonodepthModel, images: Sequence[Path], factor: float
 ) -> Iterator[tuple[str, NDArray[np.uint16]]]:
     """Yields the name of each image and its depth (H, W) in units of 1/256 m."""
-    for path in images:
-        depth = scaled_depth(model.predict_image(read_image(path)), factor)
-        yield path.name, depth_levels(np.minimum(depth, MAX_DEPTH))
+
+    def finish(
+        path: Path, loaded: Loaded, disparity: NDArray[np.float32]
+    ) -> tuple[str, NDArray[np.uint16]]:
+        """Converts scaled disparity (H, W)."""
+        depth = scaled_depth(disparity, factor)
+        return path.name, depth_levels(np.minimum(depth, MAX_DEPTH))
+
+    batches = group_by_pixels(images, count_pixels, BATCH_SIZE)
+    for result in predict_in_batches(model, batches, read_image, finish):
+        if isinstance(result, ImageError):
+            raise result
+        yield result

@@ -12,6 +12,7 @@ from PIL import Image
 
 from md2dist.conventions import DEPTH_UNITS_PER_METRE
 from md2dist.data.image_reader import IMAGE_SUFFIXES
+from md2dist.data.images import FAST_PNG
 from md2dist.errors import ImageError
 from md2dist.storage.bounded import open_regular
 from md2dist.storage.results import refuse_address, write_result
@@ -149,7 +150,7 @@ def write_npy(path: Path, values: NDArray[np.floating]) -> None:
 def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Writes (H, W, 3) uint8 or (H, W) uint16 as PNG, marked as a result of md2dist."""
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="PNG")
+    Image.fromarray(picture).save(content, format="PNG", **FAST_PNG)
     chunk = struct.pack(">I", len(_MARK) - 4) + _MARK + struct.pack(">I", zlib.crc32(_MARK))
     png = content.getbuffer()
     write_result(path, lambda file: file.writelines((png[:_HEADER], chunk, png[_HEADER:])))

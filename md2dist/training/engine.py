@@ -9,7 +9,6 @@ from typing import Any, Protocol, cast
 import torch
 import torch.distributed as dist
 
-from md2dist.compilation import Compiled, choose_compilation
 from md2dist.config import Config, OptimConfig
 from md2dist.distributed.agreement import exit_on_all_ranks
 from md2dist.distributed.world import World
@@ -120,33 +119,6 @@ def _join_other_libraries(logger: logging.Logger) -> None:
     logger.propagate = True
     has_log = logging.getLogger().hasHandlers()
     logger.setLevel(logging.INFO if has_log else logging.WARNING)
-
-
-def compile_step(
-    model: MonodepthModel, config: Config, plan: BatchPlan, device: torch.device
-) -> None:
-    """Compiles networks and loss of a model in training as `precision.compile` says.
-
-    Names and values of the weights stay.
-
-    Args:
-        model: on its device.
-        config: all settings.
-        plan: the batch sizes; CUDA graphs, whose results the next call overwrites, take one
-            micro-batch per step.
-        device: device of the model.
-
-    Raises:
-        ConfigError: if compiling is required and not possible.
-    """
-    setting, network = config.precision.compile, config.network
-    if not choose_compilation(setting, device, is_synchronised=network.use_sync_batchnorm):
-        return
-    model.compiled = Compiled(
-        model.compute,
-        is_required=setting is True,
-        use_cuda_graphs=device.type == "cuda" and plan.grad_accum_steps == 1,
-    )
 
 
 def _reduce_and_copy(engine: Any, gradients: list[torch.Tensor], *group: Any) -> None:

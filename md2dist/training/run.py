@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from md2dist.compilation import keep_compiled_code
 from md2dist.config import Config, DataConfig, load_words, public_settings
 from md2dist.data.loading.read_plan import plan_reading
 from md2dist.data.loading.worker_limits import check_workers
@@ -28,7 +27,7 @@ from md2dist.runs.start_log import append_start
 from md2dist.runs.wandb_log import WandbLog
 from md2dist.runs.wandb_mode import choose_mode
 from md2dist.storage.addresses import public_setting
-from md2dist.training.engine import compile_step, load_states, make_engine
+from md2dist.training.engine import load_states, make_engine
 from md2dist.training.loop import choose_workers, train
 from md2dist.training.resolved_settings import annotate, describe
 from md2dist.training.resume_check import check_networks, describe_changes
@@ -94,10 +93,7 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
     # A start with W&B switched off keeps the id of the run there.
     wandb_id = wandb.run_id or setup.state.wandb_id
     setup = setup._replace(state=dataclasses.replace(setup.state, wandb_id=wandb_id))
-    keep_compiled_code(run_dir / "compiled")
     engine, guard = make_engine(model, config, setup.plan, world)
-    with exit_on_all_ranks(world):
-        compile_step(model, config, setup.plan, world.device)
     if setup.checkpoint is not None:
         load_states(engine, setup.checkpoint, world)
         guard.restore(setup.checkpoint.state.guard)

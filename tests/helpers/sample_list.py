@@ -8,8 +8,11 @@ from md2dist.data.shards.dataset import Sample
 class SampleList(list[Sample]):
     """List of samples with the reading interface of a `ShardDataset`."""
 
-    def samples(self, indices, num_sharers=1):
+    def stream(self, indices, num_sharers=1):
         return (self[index] for index in indices)
+
+    def decode(self, index, members):
+        return members
 
 
 def random_ground_truth(rng, height=20, width=50, share=0.5):

@@ -13,7 +13,8 @@ from md2dist.prediction.aspect_crop import Box
 from md2dist.prediction.camera import Camera, CameraSource, read_camera_source
 from md2dist.prediction.image_files import refuse_foreign_results
 from md2dist.prediction.point_cloud import default_bound, write_point_cloud
-from md2dist.prediction.predictor import PredictionOptions, predict_files
+from md2dist.prediction.predictor import predict_files
+from md2dist.prediction.result_files import PredictionOptions
 
 CAMERA = Camera(40.0, 50.0, 3.25, 2.5)
 

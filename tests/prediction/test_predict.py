@@ -15,6 +15,7 @@ from md2dist.model import MonodepthModel
 from md2dist.prediction.colour_maps import colour_disparity
 from md2dist.prediction.image_files import find_images, write_depth_png, write_npy
 from md2dist.prediction.predictor import frames_predictor, predict_files
+from md2dist.prediction.result_files import PredictionOptions
 from md2dist.storage.results import prepare_file, write_result
 from md2dist.weights import export_published, load_model
 
@@ -98,16 +99,22 @@ def test_any_size_is_resized_with_lanczos_and_back_bilinearly(model, image):
 
 
 @pytest.mark.parametrize("depth_format", ["png", "npy"])
-def test_each_image_gets_its_three_files(model, photographs, tmp_path, depth_format):
+def test_each_image_gets_its_files(model, photographs, tmp_path, depth_format):
     output = tmp_path / "new" / "folder"
     images = find_images(photographs)
-    written = list(predict_files(model, images, output, factor=5.4, depth_format=depth_format))
+    options = PredictionOptions(with_disparity=True)
+    written = list(
+        predict_files(model, images, output, factor=5.4, depth_format=depth_format, options=options)
+    )
     assert [path.name for path in written] == [f"a_depth.{depth_format}", f"b_depth.{depth_format}"]
     assert sorted(path.name for path in output.iterdir()) == sorted(
         [f"{name}_depth.{depth_format}" for name in "ab"]
         + [f"{name}_{kind}.png" for name in "ab" for kind in ("disparity", "picture")]
+        + [f"{name}_disparity.npy" for name in "ab"]
     )
-    disparity = model.predict_image(read_image(photographs / "b.png"))
+    disparity = np.load(output / "b_disparity.npy")
+    alone = model.predict_image(read_image(photographs / "b.png"))
+    np.testing.assert_allclose(disparity, alone, rtol=1e-6)
     stored = (
         np.load(written[1]) if depth_format == "npy" else np.array(Image.open(written[1])) / 256
     )

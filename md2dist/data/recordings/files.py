@@ -4,7 +4,7 @@ import io
 from functools import cache
 from pathlib import Path
 
-from md2dist.data.image_reader import read_size
+from md2dist.data.image_size import read_size
 from md2dist.data.kitti.places import Folder
 from md2dist.data.kitti.size_limits import check_size
 from md2dist.data.recordings.camera_file import CAMERA_NAME

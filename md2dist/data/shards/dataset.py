@@ -129,7 +129,7 @@ class ShardDataset:
             IndexError: if the index is out of range; negative ones count from the end.
             ShardError: if its shard is missing or damaged.
         """
-        return self._decode(index, self.raw(index))
+        return self.decode(index, self.raw(index))
 
     def raw(self, index: int) -> dict[str, Any]:
         """Reads one sample without decoding it.
@@ -188,7 +188,7 @@ class ShardDataset:
             ShardError: when iteration reaches a sample that cannot be read or is damaged.
         """
         for index, members in zip(indices, self.stream(indices, num_sharers), strict=True):
-            yield self._decode(index, members)
+            yield self.decode(index, members)
 
     def check_files(self, part: int = 0, num_parts: int = 1) -> None:
         """Checks that every shard exists and has its full size; contents are not read.
@@ -244,7 +244,16 @@ class ShardDataset:
     def _extent(self, index: int) -> ShardRange:
         return self._files.shard_range(*self._locate(index))
 
-    def _decode(self, index: int, members: dict[str, Any]) -> Sample:
+    def decode(self, index: int, members: dict[str, Any]) -> Sample:
+        """Decodes one sample.
+
+        Args:
+            index: its number.
+            members: as `raw` and `stream` return them.
+
+        Raises:
+            ShardError: if it is damaged.
+        """
         recipe = self.manifest.recipe
         ground_truth = recipe.ground_truth_name
         try:

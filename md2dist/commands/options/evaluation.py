@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from md2dist.commands.options import (
+from md2dist.commands.options.common import (
     CommandParser,
     add_checkpoint,
     add_dtype,

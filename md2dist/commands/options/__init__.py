@@ -1,0 +1,1 @@
+"""Command-line options: those of several commands, and of those with many."""
