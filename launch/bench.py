@@ -1,4 +1,4 @@
-"""Benchmarks packing (formats), loading (data), training steps (step), prediction (predict)."""
+"""Benchmarks packing, loading, a store, steps, their agreement, a start, or prediction."""
 
 from md2dist.commands.bench import main
 from md2dist.console import run_command

@@ -1,4 +1,4 @@
-"""Packs a KITTI split into WebDataset shards: resized once, shuffled, with a manifest."""
+"""Packs KITTI or own videos into WebDataset shards: resized once, shuffled, with a manifest."""
 
 from md2dist.commands.pack import main
 from md2dist.console import run_command

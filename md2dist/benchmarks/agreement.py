@@ -154,6 +154,6 @@ def _watch(topology: Topology) -> Callable[[int], object]:
     rank, world_size, *_ = topology
     world = World(rank, rank, world_size, torch.device("cpu"), world_size)
     watchdog = Watchdog(world).__enter__()
-    while watchdog._pulse.stalled_rounds < _WARM_UP_STEPS:
+    while watchdog._pulse.stalled_rounds() < _WARM_UP_STEPS:
         time.sleep(0.1)
     return lambda step: time.sleep(_WATCHED_S * (step >= _WARM_UP_STEPS))

@@ -93,11 +93,12 @@ class Pulse:
     def __init__(self, connect: Callable[[], Minimum], period_s: float):
         self._connect, self._period_s = connect, period_s
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._is_alarmed, self._is_leaving = False, False
+        self._is_leaving = False
         self._wake = threading.Event()
         self._is_calm, self._num_rounds, self._seen_rounds, self._missed = False, 0, 0, 0
+        self._seen_progress, self._stalled_rounds = 0, 0
+        self._is_alarmed = False
         self.progress = 0  # increases while this rank makes progress
-        self.stalled_rounds = 0  # rounds in a row without progress on any rank
 
     def start(self) -> None:
         """Starts the rounds; all ranks call it."""
@@ -114,10 +115,15 @@ class Pulse:
         self._seen_rounds = self._num_rounds
         return self._is_calm and self._missed < lost_after
 
-    def raise_alarm(self) -> None:
-        """Makes all ranks read the store from the next round on."""
-        self._is_alarmed = True
-        self._wake.set()
+    def stalled_rounds(self) -> int:
+        """Returns the number of rounds in a row without progress on any rank."""
+        return self._stalled_rounds if self.progress == self._seen_progress else 0
+
+    def set_alarm(self, is_alarmed: bool) -> None:
+        """Makes all ranks use the store, from the next round until the alarm is over."""
+        if is_alarmed and not self._is_alarmed:
+            self._wake.set()
+        self._is_alarmed = is_alarmed
 
     def leave(self, timeout_s: float) -> None:
         """Ends the rounds, together with all ranks."""
@@ -128,14 +134,15 @@ class Pulse:
 
     def _run(self) -> None:
         try:
-            minimum, seen, stalled, is_over = self._connect(), 0, 0, False
+            minimum, stalled, is_over = self._connect(), 0, False
             while not is_over:
                 self._wake.wait(self._period_s)
                 self._wake.clear()
-                stalled = stalled + 1 if self.progress == seen else 0
-                seen = self.progress
+                progress = self.progress
+                stalled = stalled + 1 if progress == self._seen_progress else 0
                 mine = (not self._is_alarmed, self._is_leaving, stalled)
-                is_calm, is_over, self.stalled_rounds = minimum(mine)
+                is_calm, is_over, self._stalled_rounds = minimum(mine)
+                self._seen_progress = progress
                 self._is_calm = bool(is_calm)
                 self._num_rounds += 1
         except RuntimeError as error:  # of gloo or the store; another rank has ended

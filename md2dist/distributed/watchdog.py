@@ -46,7 +46,7 @@ _PERIOD_S = 0.5
 _LOST_UPDATES = 4  # without a pulse, until the store shows which rank is missing
 _DEAD_UPDATES = 26  # then without a heartbeat or an answer
 _DEAD_S = 15.0  # sum of both; less than the 30 s after which launchers kill a node's ranks
-_BEAT_UPDATES = 30  # between heartbeats while the pulse is calm: the store serves all ranks
+_BEAT_UPDATES = 20  # between heartbeats while the pulse is calm: the store serves all ranks
 _START_S = 1800.0  # at the start, weights and shards may come over a slow network
 _NCCL_PREFIX = "nccl-rank-"
 _NCCL_REMARK = f", and `torchfrtrace --prefix {_NCCL_PREFIX} logs` compares their collectives"
@@ -97,7 +97,11 @@ class Watchdog:
         self._on_failure = on_failure
 
     def set_hang_timeout(self, seconds: float) -> None:
-        """Sets the time without progress after which the job ends; 30 minutes before this call."""
+        """Sets the time without progress after which the job ends; 30 minutes before this call.
+
+        The time begins anew.
+        """
+        self._pulse.progress += 1
         self._hang_timeout_s = seconds
 
     def report_progress(self, activity: str) -> None:
@@ -155,7 +159,7 @@ class Watchdog:
             print_line("".join(traceback.format_exception(error)).rstrip())
             failure = Failure(f"rank {self._world.rank} failed: {type(error).__name__}: {error}")
         failure = self._channel.announce_failure(failure)
-        self._pulse.raise_alarm()
+        self._pulse.set_alarm(True)
         time.sleep(2 * _PERIOD_S)  # until others know of it
         self._end(failure)
 
@@ -193,8 +197,9 @@ class Watchdog:
                     return
                 if self._launcher.is_gone():
                     self._reason = self._reason or f"the launcher of rank {self._world.rank} exited"
-                if not self._reason and self._is_calm():
-                    self._monitor.restart(self._pulse.stalled_rounds)
+                is_calm = self._is_calm()
+                if is_calm and not self._reason:
+                    self._monitor.restart(self._pulse.stalled_rounds())
                     if number % _BEAT_UPDATES == 0:
                         self._beat()
                 else:
@@ -204,13 +209,15 @@ class Watchdog:
             self._end_without_main()
 
     def _is_calm(self) -> bool:
-        is_stalled = self._pulse.stalled_rounds * _PERIOD_S >= self._hang_timeout_s
-        return self._pulse.is_calm(_LOST_UPDATES) and not is_stalled
+        """Whether the store can be left alone. If rank 0 suspects a hang, no rank is calm."""
+        stalled_s = self._pulse.stalled_rounds() * _PERIOD_S
+        is_hanging = self._world.is_main and stalled_s >= self._hang_timeout_s
+        self._pulse.set_alarm(bool(self._reason) or is_hanging)
+        return self._pulse.is_calm(_LOST_UPDATES) and not is_hanging
 
     def _update(self) -> None:
         if self._reason:
             self._channel.request_stop(self._reason)
-            self._pulse.raise_alarm()
         reason = self._channel.stop_reason()
         if reason and not self.is_stopping():
             logger.info("stopping: %s", reason)

@@ -74,15 +74,10 @@ class ResultWriter:
             PredictionError: if a depth is not positive and finite; nothing is written.
         """
         options, start = self.options, str(self.output / name)
-        depth = scaled_depth(disparity, self.factor)
+        scaled_depth(disparity, self.factor)  # checked, but not held in memory beside the pictures
         if options.with_pictures:
-            bounds = self.bounds or disparity_bounds(disparity)
-            picture = draw_result(
-                loaded.image, disparity, bounds, self.factor, is_metric=options.is_metric
-            )
-            height, width = disparity.shape
-            write_picture(Path(f"{start}_disparity.png"), picture[:height, width:])
-            write_picture(Path(f"{start}_picture.png"), picture)
+            self._write_pictures(start, loaded.image, disparity)
+        depth = scaled_depth(disparity, self.factor)
         if options.with_disparity:
             write_npy(Path(f"{start}_disparity.npy"), disparity)
         if options.points_of is not None:
@@ -100,6 +95,21 @@ class ResultWriter:
         depth_path = Path(f"{start}_depth.{self.depth_format}")
         (write_depth_png if self.depth_format == "png" else write_npy)(depth_path, depth)
         return depth_path
+
+    def _write_pictures(
+        self, start: str, image: Image.Image, disparity: NDArray[np.float32]
+    ) -> None:
+        """Writes the pictures of a disparity (H, W)."""
+        picture = draw_result(
+            image,
+            disparity,
+            self.bounds or disparity_bounds(disparity),
+            self.factor,
+            is_metric=self.options.is_metric,
+        )
+        height, width = disparity.shape
+        write_picture(Path(f"{start}_disparity.png"), picture[:height, width:])
+        write_picture(Path(f"{start}_picture.png"), picture)
 
 
 def draw_result(

@@ -88,8 +88,10 @@ def test_settings_and_commands_that_take_the_place_of_an_option_exist(name):
             load_config([], [code] if match[3] else [])
         if match := re.match(r"md2dist ([\w-]+)(.*)", code):
             assert match[1] in COMMANDS
-            files = COMMAND_FOLDER.glob(f"{module_of(match[1])[:7]}*.py")  # and of its options
-            files = [*files, COMMAND_FOLDER / "options.py"]
+            files = [
+                *COMMAND_FOLDER.glob("options/*.py"),
+                COMMAND_FOLDER / f"{module_of(match[1])}.py",
+            ]
             source = "".join(file.read_text() for file in files)
             for option in re.findall(r"--[\w-]+", match[2]):
                 assert f'"{option}"' in source, code

@@ -1,3 +1,4 @@
+import threading
 import time
 
 import torch.distributed as dist
@@ -86,14 +87,16 @@ def start_pulse(store, rank):
 
 
 def test_the_pulse_of_all_ranks_is_calm_until_one_raises_an_alarm_and_ends_with_all():
-    store = dist.HashStore()
+    store, barrier = dist.HashStore(), threading.Barrier(3)
 
     def task(rank):
         pulse = start_pulse(store, rank)
         wait_until(lambda: pulse.is_calm(10**9))
-        if rank == 1:
-            pulse.raise_alarm()
-        wait_until(lambda: not pulse.is_calm(10**9))
+        for is_alarmed in (True, False, True):
+            if rank == 1:
+                pulse.set_alarm(is_alarmed)
+            wait_until(lambda is_alarmed=is_alarmed: pulse.is_calm(10**9) is not is_alarmed)
+            barrier.wait(30)
         pulse.leave(timeout_s=30)
         return pulse.is_calm(10**9)
 
@@ -116,9 +119,11 @@ def test_the_pulse_counts_rounds_without_progress_on_any_rank():
         for _ in range(20):
             pulse.progress += rank == 2
             time.sleep(0.01)
-        wait_until(lambda: pulse.stalled_rounds >= 10)
-        pulse.progress += 1
-        wait_until(lambda: pulse.stalled_rounds < 10)
+        wait_until(lambda: pulse.stalled_rounds() >= 10)
+        pulse.progress += rank == 2
+        if rank == 2:
+            assert pulse.stalled_rounds() == 0  # before the next round
+        wait_until(lambda: pulse.stalled_rounds() < 10)
         pulse.leave(timeout_s=30)
 
     run_rank_threads(task, 3)

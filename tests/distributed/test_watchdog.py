@@ -11,6 +11,7 @@ from torch.distributed.flight_recorder.components.loader import read_dump
 
 from md2dist import machine_limits
 from md2dist.distributed.failure import write_flight_recorder
+from md2dist.distributed.world import find_free_port
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +69,34 @@ def test_a_second_interrupt_names_the_last_checkpoint():
     _, errors = process.communicate(timeout=40)
     assert process.returncode == 130
     assert errors == "error: interrupted twice; saved at step 12; the same command resumes\n"
+
+
+SLOW_START = """
+import sys, time
+from md2dist.distributed.job import join_job
+with join_job() as (world, watchdog):
+    time.sleep(8 * world.is_main)
+    watchdog.set_hang_timeout(4)
+    for step in range(6 + 8 * (not world.is_main)):
+        watchdog.report_progress("at step")
+        time.sleep(1)
+"""
+
+
+def test_a_start_slower_than_the_hang_timeout_is_no_hang_and_no_death_of_rank_0():
+    port = str(find_free_port())
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", SLOW_START],
+            env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outcomes = [(rank.communicate(timeout=120)[1], rank.returncode) for rank in ranks]
+    assert outcomes == [("", 0)] * 2
 
 
 FAILING = """

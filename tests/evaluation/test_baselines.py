@@ -124,5 +124,5 @@ def test_a_profile_says_the_same_of_every_frame():
 def test_shards_without_ground_truth_are_refused(samples):
     samples = [sample._replace(ground_truth=None) for sample in samples]
     for fit in (fit_constant, fit_row_profile):
-        with pytest.raises(ShardError, match="--ground-truth velodyne"):
+        with pytest.raises(ShardError, match="--ground-truth"):
             fit(samples)

@@ -114,7 +114,7 @@ def test_ground_truth_of_another_kind_than_in_the_recipe_is_found(tmp_path):
         ({"key": "another"}, "under the key another"),
         ({"width": 128}, "has size 32x128 in its json, the recipe says 32x64"),
         ({"native_width": 0}, "native_width is 0, expected greater than"),
-        ({"baseline": 540.0}, "has a baseline of 540 m, expected 0.1 to 2.0 m"),
+        ({"baseline": 540.0}, "has a baseline of 540 m, expected 0.01 to 2.0 m"),
         ({"K": [[700, 0, 600], [0, 700, 170], [0, 0, 1]]}, "K has the focal length"),
         ({"K": [[40, 0, 60], [0, 60, 15], [0, 0, 1]]}, "K has the principal point"),
         ({"K": [[40, 0, 30], [5, 60, 15], [0, 0, 1]]}, "K is not of the form"),

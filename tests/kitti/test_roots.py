@@ -12,6 +12,7 @@ from md2dist.data.kitti import opening, roots
 from md2dist.data.kitti.finder import search
 from md2dist.data.kitti.layout import find_image
 from md2dist.data.kitti.roots import open_kitti
+from md2dist.data.kitti.source import KittiSource
 from md2dist.data.kitti.split_rules import select_samples
 from md2dist.data.kitti.splits import SplitLine
 from md2dist.data.kitti.tree import SourceTree
@@ -81,17 +82,19 @@ def test_archives_in_another_folder_are_pointed_to(kitti):
 
 def test_a_missing_drive_is_reported_with_those_that_are_there(kitti):
     line = SplitLine(OTHER, 1, "l")
-    message = refusal(plan_samples, SourceTree(kitti), [line], RECIPE)
+    message = refusal(plan_samples, KittiSource(SourceTree(kitti)), [line], RECIPE)
     assert f"no folder {OTHER}/image_03/data; download the drive" in message.replace("02", "03")
     assert f"{kitti} holds KITTI raw {DRIVE}" in message
     assert message.endswith(f"(in {kitti}; --skip-bad skips such samples)")
     shutil.copytree(kitti / DRIVE, kitti.parent / "more" / OTHER)
-    message = refusal(plan_samples, SourceTree(kitti), [line], RECIPE)
+    message = refusal(plan_samples, KittiSource(SourceTree(kitti)), [line], RECIPE)
     assert f"; --kitti-root {kitti.parent / 'more'} would find {OTHER}/image_02" in message
 
 
 def test_a_missing_frame_of_a_drive_is_reported_without_the_drives(kitti):
-    message = refusal(plan_samples, SourceTree(kitti), [SplitLine(DRIVE, 7, "l")], RECIPE)
+    message = refusal(
+        plan_samples, KittiSource(SourceTree(kitti)), [SplitLine(DRIVE, 7, "l")], RECIPE
+    )
     assert "0000000007.png" in message
     assert "holds" not in message
 
@@ -100,7 +103,9 @@ def test_missing_calibrations_scans_and_maps_are_pointed_to(kitti):
     line, more = SplitLine(DRIVE, 1, "l"), kitti.parent / "more"
 
     def plan(**options):
-        return refusal(plan_samples, SourceTree(kitti), [line], Recipe(**vars(RECIPE) | options))
+        return refusal(
+            plan_samples, KittiSource(SourceTree(kitti)), [line], Recipe(**vars(RECIPE) | options)
+        )
 
     write_kitti_tree(more, num_frames=3, use_scans=True)
     assert f"; --kitti-root {more} would find {DRIVE}/velo" in plan(ground_truth="velodyne")
@@ -113,7 +118,9 @@ def test_missing_calibrations_scans_and_maps_are_pointed_to(kitti):
 def test_an_unsynced_recording_is_not_taken_for_the_drive(kitti):
     unsynced = DRIVE.replace("_sync", "_extract")
     (kitti / DRIVE).rename(kitti / unsynced)
-    message = refusal(plan_samples, SourceTree(kitti), [SplitLine(DRIVE, 1, "l")], RECIPE)
+    message = refusal(
+        plan_samples, KittiSource(SourceTree(kitti)), [SplitLine(DRIVE, 1, "l")], RECIPE
+    )
     assert f"{unsynced} is the unsynced and unrectified recording: download {DRIVE}" in message
 
 
@@ -122,13 +129,15 @@ def test_a_split_without_any_sample_is_reported_with_the_contents(kitti):
     arguments = SourceTree(kitti), "train", (), False
     assert "holds calibrations only" in refusal(select_samples, *arguments, error=SplitError)
     lines = [SplitLine(DRIVE, 1, "l")]
-    message = refusal(plan_samples, SourceTree(kitti), lines, RECIPE, skip_bad=True)
+    message = refusal(plan_samples, KittiSource(SourceTree(kitti)), lines, RECIPE, skip_bad=True)
     assert message.endswith(f"; {kitti} holds calibrations only")
 
 
 def test_the_end_of_a_search_is_reported(kitti, monkeypatch):
     monkeypatch.setattr(opening, "search", lambda folder: search(folder, 1))
-    message = refusal(plan_samples, SourceTree(kitti.parent), [SplitLine(DRIVE, 1, "l")], RECIPE)
+    message = refusal(
+        plan_samples, KittiSource(SourceTree(kitti.parent)), [SplitLine(DRIVE, 1, "l")], RECIPE
+    )
     assert f"only {roots.MAX_ENTRIES} files and folders were searched: name the folder" in message
     assert open_kitti(kitti.parent)  # nothing is known to be missing
 

@@ -137,7 +137,7 @@ def exchange_the_manifest(folder):
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        (change_frame, [], "holds these shards, but .* files of KITTI have changed"),
+        (change_frame, [], "holds these shards, but .* source files have changed"),
         (drop_a_line, [], "holds shards that differ in samples;"),
         (remove_a_shard, [], "holds these shards, but some are missing"),
         (shorten_a_shard, [], "holds these shards, but some are missing"),

@@ -62,16 +62,14 @@ def test_a_model_is_trained_and_scored_on_frames_and_depth_maps_of_a_folder(reco
     words = [f"data.train_shards={train}", f"data.val_shards={test}", f"log.run_dir={run_dir}"]
     words += ["data.use_true_intrinsics=true", "optim.max_steps=20"]
     run("train", "--config", "configs/mono_stereo.yaml", *SMALL, *words)
-    losses = read_metrics(run_dir)
-    assert len(losses) == 20
-    assert np.isfinite(list(losses.values() if isinstance(losses, dict) else losses)).all()
+    assert np.isfinite(list(read_metrics(run_dir).values())).sum() == 20
     image = recordings / "street" / "left" / "frame7.png"
     run("predict", "--checkpoint", run_dir, "--input", image, "--output", tmp_path / "depths")
     assert (tmp_path / "depths" / "frame7_depth.png").is_file()
     figures = tmp_path / "figures.json"
-    words = ["--scaling", "median", "--output", figures, "--force"]
+    words = ["--scaling", "median", "--output", figures]
     shown = run("evaluate", "--checkpoint", run_dir, "--shards", test, *words)
-    assert shown.startswith("uncropped, scaling median")
+    assert "uncropped, scaling median" in shown
     found = json.loads(figures.read_text())
     assert found["protocol"] == "uncropped"
     assert 0 < found["abs_rel"] < 1

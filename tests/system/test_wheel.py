@@ -59,7 +59,9 @@ def run(program, folder, *words):
 
 def test_the_wheel_contains_the_package_its_configs_and_py_typed(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    sources = [*(ROOT / "md2dist").rglob("*.py"), ROOT / "md2dist" / "py.typed"]
+    sources = [
+        path for path in (ROOT / "md2dist").rglob("*") if path.suffix in (".py", ".css", ".typed")
+    ]
     expected = {str(path.relative_to(ROOT)) for path in sources}
     expected |= {f"md2dist/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert {name for name in names if ".dist-info/" not in name} == expected

@@ -27,6 +27,9 @@ class NullWatchdog:
 
     def report_saved(self, step): ...
 
+    def activity(self):
+        return "training", 0.0
+
     def is_stopping(self):
         return False
 
@@ -80,10 +83,11 @@ def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_th
         f"files     {run}: metrics.jsonl, config.yaml, checkpoints, logs",
         f"evaluate  md2dist evaluate --checkpoint {run} --shards SHARDS",
         f"predict   md2dist predict --checkpoint {run} --input IMAGES --output DIR",
+        f"report    md2dist report {run} --output {run.name}.html",
     ]
-    assert first[1][-6] == saved
-    assert first[1][-5].startswith("finished at step 2 after ")
-    assert first[1][-4:] == summary
+    assert first[1][-7] == saved
+    assert first[1][-6].startswith("finished at step 2 after ")
+    assert first[1][-5:] == summary
 
     assert second[0]
     assert (
@@ -93,10 +97,10 @@ def test_a_run_that_is_to_end_before_its_checkpoint_is_finished_and_validated_th
     assert "changed since then: optim.max_steps: 2 -> 1" in second[1]
     assert not any("global_batch_size" in line for line in second[1] if "changed" in line)
     validated = r"step 2 validated: abs_rel 0\.\d{4}, the best so far"
-    assert re.fullmatch(validated, second[1][-6])
-    assert re.match(r"last      step 2: abs_rel 0\.\d{4}, .*, the best$", second[1][-4])
+    assert re.fullmatch(validated, second[1][-7])
+    assert re.match(r"last      step 2: abs_rel 0\.\d{4}, .*, the best$", second[1][-5])
     best = f"{run}/checkpoints/best"
-    assert second[1][-2] == f"evaluate  md2dist evaluate --checkpoint {best} --shards {shards}"
+    assert second[1][-3] == f"evaluate  md2dist evaluate --checkpoint {best} --shards {shards}"
     status = json.loads((run / "status.json").read_text())
     assert (status["status"], status["step"]) == ("finished", 2)
     best = find_best(run / "checkpoints")
