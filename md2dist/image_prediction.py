@@ -1,5 +1,6 @@
 """Prediction of images of any size, by a model that predicts tensors of its own size."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from md2dist.networks.precision import check_finite
 from md2dist.records import Prediction
 
 
-class ImagePredictor(nn.Module):
+class ImagePredictor(nn.Module, ABC):
     """Predictions of images, for a model in eval mode that predicts tensors."""
 
     height: int
@@ -27,9 +28,9 @@ class ImagePredictor(nn.Module):
     use_stereo: bool
     loss_config: LossConfig
 
+    @abstractmethod
     def predict_scaled_disparity(self, images: torch.Tensor) -> torch.Tensor:
-        """Maps images (B, 3, H, W) in [0, 1] to scaled disparity (B, 1, H, W)."""
-        raise NotImplementedError
+        """Maps images (B, 3, H, W) in [0, 1] to scaled disparity (B, 1, H, W) in 1/m."""
 
     def predict_frames(self, frames: torch.Tensor) -> torch.Tensor:
         """Predicts inverse depth of frames (B, H, W, 3) uint8 on any device.

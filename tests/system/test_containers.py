@@ -27,7 +27,7 @@ def paths_of_apptainer():
     _, _, files = (RECIPES / "md2dist.def").read_text().partition("%files\n")
     files, _, _ = files.partition("\n\n")
     pairs = [line.split() for line in files.splitlines()]
-    assert all(inside == f"/tmp/md2dist/{outside}" for outside, inside in pairs)
+    assert all(inside == f"/usr/local/src/md2dist/{outside}" for outside, inside in pairs)
     return {outside for outside, _ in pairs}
 
 
