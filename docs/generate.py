@@ -6,6 +6,7 @@ Each part stands between two comments, `<!-- generated: NAME -->` and `<!-- end 
 """
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def list_files() -> list[Path]:
 
 def first_sentence(path: Path) -> str:
     """Reads the first line of a file's docstring, or of its comment."""
-    text = path.read_text().removeprefix("#!/usr/bin/env bash\n")
+    text = re.sub(r"\A(#!.*\n|# shellcheck .*\n)*", "", path.read_text())
     is_python = path.suffix == ".py"
     words = (ast.get_docstring(ast.parse(text)) or "") if is_python else text.lstrip("#/* ")
     return words.partition("\n")[0].rstrip("*/ .")

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs md2dist from the current folder into /usr/local/md2dist, inside an image of Ubuntu 24.04.
 #
-# Used by Dockerfile and md2dist.def. torch brings CUDA's libraries; torch.compile needs a C compiler
-# and Python's headers; deepspeed starts other nodes with pdsh over ssh.
+# Used by Dockerfile and md2dist.def. torch brings CUDA's libraries; Triton, which torch may use, needs
+# a C compiler and Python's headers; deepspeed starts other nodes with pdsh over ssh.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get update

@@ -5,7 +5,7 @@
 # ranks as tasks if sbatch was given tasks, else as GPUs. They share the CPUs of the job evenly, and
 # run inside an image if CONTAINER names one.
 
-source launch/slurm/container.sh
+source launch/slurm/container.sh || exit 2
 ranks=${SLURM_NTASKS:-$((SLURM_NNODES * ${SLURM_GPUS_ON_NODE:-1}))}
 cpus=$((SLURM_NNODES * SLURM_CPUS_ON_NODE / ranks))
 if [ "$cpus" -eq 0 ]; then

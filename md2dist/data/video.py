@@ -117,8 +117,8 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         import av  # imported late: it is optional
     except ImportError:
         raise ImageError(
-            f"{path} is a video, which PyAV reads; install it with pip install av, or extract the "
-            "frames as PNG or JPEG"
+            f'{path} is a video and needs PyAV (av): pip install -c constraints.txt -e ".[video]", '
+            "or pip install av; or extract its frames as PNG or JPEG"
         ) from None
     try:
         file: Any = open_regular(path)

@@ -4,8 +4,8 @@ from md2dist.networks.resnet import ResNetEncoder
 from md2dist.networks.timm_encoder import TimmEncoder
 from md2dist.networks.timm_models import TIMM, create_backbone
 
-# Has `channels`, of four features (strides 4, 8, 16, 32) or of five (from 2), and returns these for
-# images in [0, 1], which it normalises itself.
+# Takes images in [0, 1] and normalises them itself; has `channels`, of four features (strides 4, 8,
+# 16, 32) or of five (from 2).
 Encoder = ResNetEncoder | TimmEncoder
 
 

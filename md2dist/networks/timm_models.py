@@ -67,7 +67,7 @@ def _import_timm(name: str) -> Any:
     """Imports timm late: it takes seconds."""
     key = f"network.encoder={TIMM}{name}"
     if find_spec("timm") is None:
-        raise ConfigError(f"{key} needs timm; install it with pip install 'md2dist[timm]'")
+        raise ConfigError(f'{key} needs timm: pip install -c constraints.txt -e ".[timm]"')
     try:
         import timm  # pyright: ignore[reportMissingImports]
     except Exception as error:  # a torchvision that does not fit torch raises a RuntimeError

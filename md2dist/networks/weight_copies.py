@@ -21,10 +21,14 @@ def half_copies(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     owners = [
         (module, name)
         for path, module in model.named_modules()
-        if isinstance(module, nn.Conv2d) and "head" not in path
+        # Subclasses may compute with their weights first, in float32.
+        if type(module) is nn.Conv2d and "head" not in path
         for name, weight in module.named_parameters(recurse=False)
         if weight.dtype == torch.float32
     ]
+    if not owners:
+        yield
+        return
     weights = [getattr(module, name) for module, name in owners]
     copies = cast(tuple[torch.Tensor, ...], _Copies.apply(dtype, *weights))
     for (module, name), copy in zip(owners, copies, strict=True):

@@ -45,8 +45,7 @@ def import_av() -> ModuleType:
         import av
     except ImportError:
         raise VideoError(
-            "videos need the library PyAV (av); install it with pip install 'md2dist[video]', or "
-            "pip install av"
+            'videos need PyAV (av): pip install -c constraints.txt -e ".[video]", or pip install av'
         ) from None
     return av
 

@@ -29,7 +29,7 @@ class Status:
     status: State
     step: Count  # finished optimizer steps
     time: Number  # when it was written, s since 1970
-    message: Label = ""  # why the run failed
+    message: Label = ""  # why the run failed, or ended early
     activity: Label = ""  # of the main rank; empty in earlier versions, and at the end
     activity_s: Number = 0.0  # s since the main rank last reported progress
 
@@ -86,11 +86,10 @@ class StatusWriter:
                 return
             if state != "running":
                 self._over.set()
-            if self._may_write():
-                with logging_a_failed_write(self._path):
-                    atomic_write(
-                        self._path, f"{json.dumps(self._describe(state, message))}\n".encode()
-                    )
+            with logging_a_failed_write(self._path):  # network file systems fail anywhere
+                if self._may_write():
+                    text = json.dumps(self._describe(state, message))
+                    atomic_write(self._path, f"{text}\n".encode())
 
     def _describe(self, state: State, message: str) -> dict[str, Any]:
         status: dict[str, Any] = {

@@ -60,15 +60,15 @@ def owes_validation(
 
     Args:
         checkpoint: the run resumes here.
-        steps_per_epoch: a validation is due at the end of each epoch,
-        last_step: at the end of the run,
-        every: and every so many steps; None: at no others.
+        steps_per_epoch: number of steps of an epoch, each of which ends with a validation.
+        last_step: step at which the run ends, with a validation.
+        every: steps between validations within epochs; None: there are none.
     """
     if checkpoint is None or checkpoint.state.step == 0:
         return False
     step = checkpoint.state.step
-    has_ended = step % steps_per_epoch == 0 or step >= last_step
-    return (has_ended or is_due(step, every)) and read_validation(checkpoint.folder) is None
+    is_end = step % steps_per_epoch == 0 or step >= last_step
+    return (is_end or is_due(step, every)) and read_validation(checkpoint.folder) is None
 
 
 def check_order(saved: ResumeState, now: ResumeState, run_dir: str) -> None:

@@ -34,6 +34,8 @@ class RunningStatistics:
 
         If any of them is not finite, all keep their values from before the step.
         """
+        if not len(self._flat):  # no batch norm; NCCL would refuse a tensor of the host
+            return
         if dist.get_world_size() > 1:
             dist.all_reduce(self._flat)
             self._flat /= dist.get_world_size()

@@ -139,7 +139,11 @@ def plan_run(
         check_method(checkpoint, config)
     last_step = count_steps(optim, order.num_steps)
     every = saving.validate_every_steps
-    early_end = describe_stop(validations, saving.patience)
+    needs_validation = bool(val_sets) and owes_validation(
+        checkpoint, order.num_steps, last_step, every
+    )
+    # A validation that is still to come may be a new best.
+    early_end = "" if needs_validation else describe_stop(validations, saving.patience)
     return RunSetup(
         train_set=train_set,
         val_sets=val_sets,
@@ -149,8 +153,7 @@ def plan_run(
         checkpoint=checkpoint,
         state=state,
         last_step=min(last_step, state.step) if early_end else last_step,
-        needs_validation=bool(val_sets)
-        and owes_validation(checkpoint, order.num_steps, last_step, every),
+        needs_validation=needs_validation,
         early_end=early_end,
     )
 

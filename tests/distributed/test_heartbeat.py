@@ -112,7 +112,7 @@ def test_a_pulse_is_lost_after_so_many_looks_without_a_round():
 
 
 def test_the_pulse_counts_rounds_without_progress_on_any_rank():
-    store = dist.HashStore()
+    store, seen = dist.HashStore(), threading.Barrier(3)
 
     def task(rank):
         pulse = start_pulse(store, rank)
@@ -123,7 +123,12 @@ def test_the_pulse_counts_rounds_without_progress_on_any_rank():
         pulse.progress += rank == 2
         if rank == 2:
             assert pulse.stalled_rounds() == 0  # before the next round
-        wait_until(lambda: pulse.stalled_rounds() < 10)
+            while seen.n_waiting < 2:  # progress goes on until the others have seen it
+                pulse.progress += 1
+                time.sleep(0.005)
+        else:
+            wait_until(lambda: pulse.stalled_rounds() < 10)
+        seen.wait(30)
         pulse.leave(timeout_s=30)
 
     run_rank_threads(task, 3)

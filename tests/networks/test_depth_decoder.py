@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.device import current_device, gradcheck
-from reference.networks import depth_maps
+from reference.model import depth_maps
 
 from md2dist.networks.depth_decoder import DepthDecoder
 from md2dist.weights.layout import published_names

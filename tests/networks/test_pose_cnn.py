@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.device import current_device
-from reference.networks import pose_cnn
+from reference.model import pose_cnn
 from torch import nn
 
 from md2dist.networks.pose_cnn import PoseCNN

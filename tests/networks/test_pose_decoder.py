@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.device import current_device, gradcheck
-from reference.networks import pose
+from reference.model import pose
 
 from md2dist.networks.pose_decoder import PoseDecoder
 from md2dist.weights.layout import published_names

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.device import current_device
-from reference.networks import resnet_features
+from reference.model import resnet_features
 
 from md2dist.networks.resnet import ARCHITECTURES, ResNetEncoder
 

@@ -102,7 +102,7 @@ def test_what_is_no_encoder_is_refused_in_one_line(name, message):
 
 def test_a_missing_timm_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"needs timm; install .* 'md2dist\[timm\]'$"):
+    with pytest.raises(ConfigError, match=r"needs timm: pip install .*\[timm\]\"$"):
         create_backbone("convnext_tiny", *SIZE)
 
 

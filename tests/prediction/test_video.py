@@ -178,7 +178,7 @@ def test_without_the_library_a_video_is_refused_and_images_are_not(predict, tmp_
     random_image().save(tmp_path / "x.png")
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-    message, names = "pip install 'md2dist[video]'", ["a.mp4", "x.png"]
+    message, names = '-e ".[video]"', ["a.mp4", "x.png"]
     assert_refused(predict("a.mp4", "out"), tmp_path, message, names)
     assert_refused(predict("x.png", "b.mp4"), tmp_path, message, names)
     assert predict("x.png", "out")[0] == 0

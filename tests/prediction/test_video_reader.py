@@ -122,5 +122,5 @@ def test_a_container_opens_no_other_file(tmp_path):
 
 def test_without_the_library_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(VideoError, match=r"pip install 'md2dist\[video\]'"):
+    with pytest.raises(VideoError, match=r"-e \"\.\[video\]\""):
         read_info(tmp_path / "a.mp4")

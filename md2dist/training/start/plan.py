@@ -9,7 +9,7 @@ from md2dist.config import Config
 from md2dist.errors import MachineLimitError
 from md2dist.machine_limits import check_disk
 from md2dist.runs.checkpoint_names import list_checkpoints
-from md2dist.training.schedule import is_due, learning_rate
+from md2dist.training.schedule import learning_rate
 from md2dist.training.setup import RunSetup
 
 _BYTES = 4  # of a float32
@@ -61,15 +61,12 @@ def describe_rates(config: Config, setup: RunSetup) -> str:
 
 def list_saves(config: Config, setup: RunSetup) -> list[int]:
     """Lists the steps after which this start saves a checkpoint, if it is not stopped."""
-    schedule, num_steps = config.checkpoint, setup.order.num_steps
-    return [
-        step
-        for step in range(setup.first_step + 1, setup.last_step + 1)
-        if step == setup.last_step
-        or is_due(step, num_steps)
-        or is_due(step, schedule.every_steps)
-        or is_due(step, schedule.validate_every_steps)
-    ]
+    schedule, first, last = config.checkpoint, setup.first_step, setup.last_step
+    periods = (setup.order.num_steps, schedule.every_steps, schedule.validate_every_steps)
+    steps = {last} if last > first else set()
+    for every in filter(None, periods):
+        steps.update(range((first // every + 1) * every, last + 1, every))
+    return sorted(steps)
 
 
 def count_at_once(config: Config, setup: RunSetup) -> int:
@@ -107,7 +104,8 @@ def check_space(config: Config, setup: RunSetup, model: torch.nn.Module) -> str:
         return ""
     size = checkpoint_bytes(model, config.deepspeed.zero_stage)
     check_disk(folder, size, "a checkpoint")
-    num_new = max(at_once - len(list_checkpoints(folder)), 1)
+    num_old = 0 if config.checkpoint.resume == "never" else len(list_checkpoints(folder))
+    num_new = max(at_once - num_old, 1)
     try:
         check_disk(folder, num_new * size, f"{num_new} checkpoints")
     except MachineLimitError as error:

@@ -68,6 +68,8 @@ def time_steps(
             torch.cuda.synchronize(world.device)
         before = time.perf_counter()
     timed = marks[_NUM_WARM_UP:]
+    if not timed:
+        raise ConfigError("the dry run was stopped before a step could be timed")
     waited = sum(ready - asked for asked, ready in timed)
     return StepTimes(len(timed), before - timed[0][0], waited)
 

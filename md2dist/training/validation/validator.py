@@ -81,8 +81,8 @@ class Validator:
         if first in reports:
             self.state = count_validation(self.state, step, metrics["abs_rel"])
         if self._world.is_main:
-            self._log_panels(step)
             self._note(step, checkpoint, metrics, reports)
+            self._log_panels(step)
 
     def _validate(self, val_set: ValidationSet) -> DepthReport:
         return validate(
