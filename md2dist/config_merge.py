@@ -191,14 +191,18 @@ def _parts(leaf: str) -> set[str]:
     return {"_".join(words[i:j]) for i, j in combinations(range(len(words) + 1), 2)}
 
 
-def _find_file(path: Path) -> Path:
-    """Returns the file, or the packaged one for a missing ``configs/.../NAME.yaml``."""
+def packaged_file(path: Path) -> Path | None:
+    """Returns the packaged file that ``configs/.../NAME.yaml`` names, None if there is none."""
+    if path.parts[:1] != ("configs",) or ".." in path.parts:
+        return None
     package = Path(__file__).parent
-    if path.parts[:1] == ("configs",) and ".." not in path.parts and not path.exists():
-        for folder in (package, package.parent):  # wheel, checkout
-            if (folder / path).is_file():
-                return folder / path
-    return path
+    files = (folder / path for folder in (package, package.parent))  # wheel, checkout
+    return next((file for file in files if file.is_file()), None)
+
+
+def _find_file(path: Path) -> Path:
+    """Returns the file, or the packaged one if it is missing."""
+    return path if path.exists() else packaged_file(path) or path
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -102,8 +102,12 @@ class DamagedImageError(ImageError):
     """An image file is damaged, or is not in a supported format."""
 
 
-class VideoError(Md2distError):
+class VideoError(ImageError):
     """A video is missing or cannot be read, or cannot be written."""
+
+
+class DamagedVideoError(DamagedImageError, VideoError):
+    """A video is damaged, or is not in a supported format."""
 
 
 def check_shape(tensor: torch.Tensor, expected: str, name: str, **sizes: int) -> dict[str, int]:

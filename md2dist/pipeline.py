@@ -21,7 +21,7 @@ def run_pipeline(
     compute: Callable[[list[Prepared]], Iterable[Output]],
     finish: Callable[[Prepared, Output], Result],
 ) -> Iterator[Result]:
-    """Runs three stages side by side, each on a batch of its own; no more batches are in memory.
+    """Runs three stages side by side, each on a batch of its own.
 
     Args:
         batches: not empty; iterated in the caller's thread, one batch ahead of `compute`.

@@ -29,11 +29,11 @@ from md2dist.commands.options.prediction import (
 )
 from md2dist.console import print_error, run_command, write_line
 from md2dist.conventions import STEREO_FACTOR
+from md2dist.data.video import import_av
 from md2dist.errors import ImageError, VideoError
 from md2dist.prediction.camera import read_camera_source
 from md2dist.prediction.image_files import find_images, refuse_foreign_results
 from md2dist.prediction.image_list import read_image_list
-from md2dist.prediction.video_reader import import_av
 from md2dist.storage.results import prepare_file
 
 if TYPE_CHECKING:

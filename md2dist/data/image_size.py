@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from PIL import ExifTags
+from PIL import ExifTags, Image
 
 from md2dist.data.image_reader import (
     DECODERS,
@@ -10,9 +10,9 @@ from md2dist.data.image_reader import (
     UPRIGHT,
     explaining_damage,
     has_signature,
-    open_regular,
 )
 from md2dist.errors import DamagedImageError, ImageError
+from md2dist.storage.bounded import open_regular
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -31,7 +31,9 @@ def read_size(path: Path) -> tuple[int, int]:
             file.seek(0)
             with explaining_damage():
                 image = DECODERS[found[0]](file)
-                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+                # The general method: that of PNG decodes the image, whatever its size.
+                tags = Image.Image.getexif(image)
+                orientation = tags.get(ExifTags.Base.Orientation, 1)
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
     is_turned = orientation in UPRIGHT and orientation > 4

@@ -121,17 +121,23 @@ def group_by_pixels(
 
     Raises:
         ConfigError: if `batch_size` is < 1.
+        Exception: of `items`, after the images before it.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected >= 1")
     batch: list[Item] = []
     num_pixels = 0
-    for item in items:
-        added = count_pixels(item)
-        if batch and (len(batch) == batch_size or num_pixels + added > _MOST_PIXELS):
+    try:
+        for item in items:
+            added = count_pixels(item)
+            if batch and (len(batch) == batch_size or num_pixels + added > _MOST_PIXELS):
+                yield batch
+                batch, num_pixels = [], 0
+            batch.append(item)
+            num_pixels += added
+    except Exception:
+        if batch:  # what came before the error has its results
             yield batch
-            batch, num_pixels = [], 0
-        batch.append(item)
-        num_pixels += added
+        raise
     if batch:
         yield batch

@@ -13,16 +13,16 @@ from PIL import Image
 
 from md2dist.data.image_reader import read_image
 from md2dist.data.image_size import count_pixels
-from md2dist.model import MonodepthModel
-from md2dist.networks.precision import check_finite
-from md2dist.prediction.batches import prepare_image
-from md2dist.prediction.colour_maps import disparity_bounds
-from md2dist.prediction.video_reader import (
+from md2dist.data.video import (
     VideoInfo,
     read_frames,
     read_info,
     sample_key_frames,
 )
+from md2dist.model import MonodepthModel
+from md2dist.networks.precision import check_finite
+from md2dist.prediction.batches import prepare_image
+from md2dist.prediction.colour_maps import disparity_bounds
 
 _MOST_SAMPLES = 32  # frames from which the colour scale follows
 _SAMPLES_AT_ONCE = 8

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from md2dist.data.video import import_av
 from md2dist.errors import ImageError, VideoError
 from md2dist.model import MonodepthModel
 from md2dist.pipeline import iterate_ahead
@@ -19,7 +20,6 @@ from md2dist.prediction.batches import Loaded, group_by_pixels, predict_in_batch
 from md2dist.prediction.clips import Clip, Shot, find_bounds
 from md2dist.prediction.image_files import RESULT_ENDINGS, is_marked
 from md2dist.prediction.result_files import ResultWriter, draw_result, scaled_depth
-from md2dist.prediction.video_reader import import_av
 from md2dist.prediction.video_writer import CONTAINERS, WIDEST, VideoWriter, convert_picture
 from md2dist.storage.results import refuse_address, write_result
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from md2dist.data.video import VideoInfo, import_av, open_video
 from md2dist.errors import VideoError
-from md2dist.prediction.video_reader import VideoInfo, import_av
 
 if TYPE_CHECKING:
     import av
@@ -24,12 +24,12 @@ _OPTIONS = {"crf": "18", "preset": "veryfast"}
 
 def is_marked_video(path: Path) -> bool:
     """Returns whether md2dist wrote a video."""
-    av = import_av()
+    import_av()  # its absence says nothing about the video
     try:
-        with path.open("rb") as file, av.open(file, options={"protocol_whitelist": ""}) as found:
-            tags = {name.lower(): text for name, text in found.metadata.items()}
+        with open_video(path) as (container, _):
+            tags = {name.lower(): text for name, text in container.metadata.items()}
             return tags.get("comment") == _MARK
-    except (av.FFmpegError, OSError, ValueError):
+    except VideoError:
         return False
 
 

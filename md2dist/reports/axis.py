@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_TINY = 1e-30
+_TINY, _HUGE = 1e-30, 1e100
 _WIDE = 50.0  # ratio of the largest to the smallest value, from which on an axis is logarithmic
 
 
@@ -16,9 +16,9 @@ class Axis(NamedTuple):
     is_log: bool = False
 
     def share(self, value: float) -> float:
-        """Returns the place of a value: 0 at the lower end, 1 at the upper one."""
+        """Returns the place of a value: 0 at the lower end, 1 at the upper one; -1 to 2."""
         low, high, value = (math.log(x) if self.is_log else x for x in (self.low, self.high, value))
-        return (value - low) / (high - low)
+        return min(max((value - low) / (high - low), -1.0), 2.0)
 
     def ticks(self, count: int = 5) -> list[float]:
         """Returns about as many round values, inside the range."""
@@ -38,6 +38,7 @@ def fit_axis(values: Sequence[float], *, may_be_log: bool = True, margin: float 
         margin: free share at both ends.
     """
     low, high = min(values, default=0.0), max(values, default=1.0)
+    low, high = (min(max(value, -_HUGE), _HUGE) for value in (low, high))
     if may_be_log and low > _TINY and high / low > _WIDE:
         spread = math.log(high / low) * margin
         return Axis(low * math.exp(-spread), high * math.exp(spread), is_log=True)

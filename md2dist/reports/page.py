@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import time
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +20,7 @@ from md2dist.reports.sections import (
     show_training,
     show_validation,
 )
+from md2dist.reports.status_text import format_time
 from md2dist.storage.bounded import open_regular
 
 _MARK = '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="generator" '
@@ -40,7 +40,7 @@ def render_report(runs: Sequence[RunRecord], now: float) -> bytes:
     states = [describe_state(run, now) for run in runs]
     published = choose_published(runs)
     title = "Report of " + ", ".join(run.name for run in runs[:3]) + ", ..." * (len(runs) > 3)
-    written = time.strftime("%Y-%m-%d %H:%M", time.localtime(now))
+    written = format_time(now)
     sections = {
         "Runs": show_states(runs, states),
         "Training": show_training(runs),

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,8 +53,9 @@ def spread(panels: Sequence[PanelFile], count: int) -> list[PanelFile]:
 
 def _read_panels(panels: Sequence[PanelFile], budget: int) -> list[_Shown]:
     """Reads as many evenly spread panels as the budget holds; undecodable ones are left out."""
+    read = cache(_read_panel)
     for count in range(_MOST_COLUMNS, 0, -1):
-        chosen = [_read_panel(panel) for panel in spread(panels, count)]
+        chosen = [read(panel) for panel in spread(panels, count)]
         shown = [picture for picture in chosen if picture is not None]
         if sum(len(picture.content) for picture in shown) <= budget:
             return shown

@@ -1,10 +1,11 @@
 """Comparison of a run with the published experiment that is most like it."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from md2dist.config import Config, load_config, public_settings
-from md2dist.config_merge import flatten
+from md2dist.config_merge import flatten, packaged_file
 from md2dist.published_figures import FIGURES, METRICS
 
 # Settings of the machine and of the files, which differ without making another experiment.
@@ -86,5 +87,7 @@ def format_setting(value: Any) -> str:
 
 @cache
 def _settings_of(name: str) -> dict[str, Any]:
-    config = load_config([f"configs/experiments/{name}.yaml"])
+    # The packaged file: the working directory may hold a changed one of that name.
+    path = packaged_file(Path("configs", "experiments", f"{name}.yaml"))
+    config = load_config([str(path)])
     return flatten(public_settings(config)) | _PUBLISHED_TYPE

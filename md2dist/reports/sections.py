@@ -1,6 +1,5 @@
 """Sections of a report: each maps runs to HTML."""
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from md2dist.reports.problems import list_problems
 from md2dist.reports.published import Published, find_published, format_setting
 from md2dist.reports.run_record import RunRecord
 from md2dist.reports.run_state import RunState
-from md2dist.reports.status_text import describe_activity, describe_position
+from md2dist.reports.status_text import describe_activity, describe_position, format_time
 
 _PICTURE_BYTES = 1_500_000  # of a report
 _MOST_PROBLEMS = 30
@@ -126,7 +125,7 @@ def show_machines(runs: Sequence[RunRecord]) -> Html:
     for run in runs:
         start = run.start
         columns.append({} if start is None else {
-            "started": time.strftime("%Y-%m-%d %H:%M", time.localtime(start.time)),
+            "started": format_time(start.time),
             "starts": str(len(run.starts)),
             "host": start.host,
             "devices": start.devices,

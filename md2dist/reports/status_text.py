@@ -40,13 +40,21 @@ def format_duration(seconds: float) -> str:
     return " ".join(f"{count} {name}" for name, count in parts[:2] if count or len(parts) == 1)
 
 
+def format_time(seconds: float) -> str:
+    """Formats a time in s since 1970, by the clock of this place."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # of a file that is not ours, or damaged
+        return "unknown"
+
+
 def _rows(state: RunState) -> Iterator[tuple[str, str]]:
     yield "now", describe_activity(state)
     yield "step", describe_position(state)
     if state.steps_per_second is not None:
         yield "speed", _describe_speed(state)
     if state.remaining_s is not None and state.ends_at is not None:
-        end = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.ends_at))
+        end = format_time(state.ends_at)
         yield "ends", f"in {format_duration(state.remaining_s)}, {end}"
     if state.metrics_step is not None:
         yield "latest", f"step {state.metrics_step}: {_describe_metrics(state)}"

@@ -99,7 +99,7 @@ def show_time(seconds: float) -> str:
     """Formats a duration in its two largest units.
 
     >>> show_time(8.4), show_time(192), show_time(43320), show_time(200000)
-    ('8s', '3m12s', '12h02m', '2d07h')
+    ('8s', '3m12s', '12h02m', '2d08h')
     """
     whole = round(seconds)
     if whole < 60:

@@ -84,6 +84,17 @@ def test_large_images_make_small_batches(tmp_path):
         list(group_by_pixels([], len, 0))
 
 
+def test_an_error_of_the_items_comes_after_the_batch_that_was_begun():
+    def items():
+        yield from range(5)
+        raise OSError("gone")
+
+    groups = group_by_pixels(items(), lambda _: 1, 3)
+    assert [next(groups), next(groups)] == [[0, 1, 2], [3, 4]]
+    with pytest.raises(OSError, match="gone"):
+        next(groups)
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_pixels_are_counted_without_decoding(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"

@@ -9,6 +9,8 @@ import pytest
 from helpers.kitti_tree import BASELINE, CX, CY, DRIVE, FX, HEIGHT, WIDTH, write_kitti_tree
 from helpers.packing_command import bytes_of
 from PIL import Image
+from prediction.videos import moving_square
+from prediction.videos import write_video as write_moving_video
 from recordings import recorded
 from recordings.recorded import write_camera, write_depth, write_frames, write_video
 
@@ -105,6 +107,35 @@ def test_a_video_gives_the_pixels_of_its_frames(run, tmp_path):
         assert one.info["K"] == other.info["K"]
         for view in ("0", "-1", "+1"):
             np.testing.assert_array_equal(one.frames[view], other.frames[view])
+
+
+@pytest.mark.parametrize("rotation", [90, 270])
+def test_a_video_of_a_phone_is_packed_upright(run, tmp_path, rotation):
+    frames = [moving_square(number) for number in range(5)]
+    upright = [np.rot90(frame, rotation // 90) for frame in frames]
+    (height, width), camera = upright[0].shape[:2], {"fx": 80, "fy": 80}
+    write_camera(
+        tmp_path / "own", width=width, height=height, cx=width / 2, cy=height / 2, **camera
+    )
+    write_moving_video(tmp_path / "own" / "clip.mp4", frames, rotation=rotation)
+    options = [*MONO, "--height", 64, "--width", 32, "--order", "sequential"]
+    code, _, message = run(tmp_path / "own", *options)
+    assert code == 0, message
+    sample = ShardDataset(tmp_path / "out")[0]
+    assert (sample.info["native_height"], sample.info["native_width"]) == (height, width)
+    expected = Image.fromarray(upright[1]).resize((32, 64), Image.Resampling.LANCZOS)
+    found = np.asarray(sample.frames["0"])
+    assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 4
+
+
+def test_a_name_that_is_no_text_is_refused(run, tmp_path):
+    write_frames(tmp_path / "own")
+    write_camera(tmp_path / "own")
+    for path in (tmp_path / "own").glob("frame*.png"):
+        path.rename(os.fsdecode(os.fsencode(path).replace(b"frame", b"fr\xe4me")))
+    code, _, message = run(tmp_path / "own", *MONO)
+    assert code == 2
+    assert "is not UTF-8; rename the file" in message
 
 
 def test_depth_maps_are_packed_as_they_are(run, tmp_path):

@@ -27,5 +27,15 @@ def test_positive_values_far_apart_have_a_logarithmic_axis():
     assert not fit_axis([0.0, 1.0, 1000.0]).is_log
 
 
+@pytest.mark.parametrize(
+    "values", [[1e-300, 1e300], [-1e308, 1e308], [1e308, 1e308], [1e-29, 1e308]]
+)
+def test_an_axis_of_the_largest_numbers_is_finite(values):
+    axis = fit_axis(values)
+    numbers = [axis.low, axis.high, *map(axis.share, values), *axis.ticks()]
+    assert all(map(math.isfinite, numbers))
+    assert axis.low < axis.high
+
+
 def test_without_values_an_axis_is_usable():
     assert all(math.isfinite(tick) for tick in fit_axis([]).ticks())

@@ -15,7 +15,7 @@ from md2dist.published_figures import FIGURES, METRICS
 from md2dist.reports.html import table, tag
 from md2dist.reports.line_chart import Chart, Curve, draw_chart
 from md2dist.reports.page import render_report
-from md2dist.reports.published import find_published
+from md2dist.reports.published import _settings_of, find_published
 from md2dist.reports.run_record import read_run
 
 HOSTILE = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -167,6 +167,17 @@ def test_an_experiment_is_most_like_itself(name):
     published = find_published(config, settings)
     assert (published.name, published.differences) == (name, [])
     assert tuple(published.figures[metric] for metric in METRICS) == FIGURES[name]
+
+
+def test_the_published_settings_are_those_of_the_package(tmp_path, monkeypatch):
+    path = tmp_path / "configs" / "experiments" / "mono_640x192.yaml"
+    path.parent.mkdir(parents=True)
+    config = load_config(["configs/experiments/mono_640x192.yaml"])
+    path.write_text("optim:\n  lr: 7.0\n")
+    monkeypatch.chdir(tmp_path)
+    _settings_of.cache_clear()
+    settings = flatten(public_settings(config)) | {"precision.dtype": "fp32"}
+    assert find_published(config, settings).differences == []
 
 
 def test_what_differs_from_the_published_settings_is_listed(run):

@@ -10,7 +10,7 @@ from md2dist.commands import status
 from md2dist.errors import RunError
 from md2dist.reports.run_record import read_run
 from md2dist.reports.run_state import describe_state
-from md2dist.reports.status_text import format_status
+from md2dist.reports.status_text import format_status, format_time
 
 
 @pytest.fixture
@@ -29,6 +29,11 @@ def test_speed_and_end_follow_from_the_times_of_the_lines(run):
     assert state.steps_per_second == pytest.approx(1)
     assert state.remaining_s == pytest.approx(100)
     assert state.ends_at == pytest.approx(NOW + 100)
+
+
+def test_a_time_beyond_the_calendar_is_unknown():
+    assert format_time(NOW).startswith("2027-01-1")
+    assert [format_time(s) for s in (1e300, -1e300)] == ["unknown", "unknown"]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def test_the_plan_names_samples_rates_and_checkpoints(shards, tmp_path):
     )
     assert described["steps"] == "0 to 60; the run has 20 epochs"
     assert described["rate"] == "0.0001 in epoch 0 to 14, 1e-05 in epoch 15 to 19"
-    assert described["validations"].startswith("after each epoch, on shards0 (14 images); 3 in a")
+    validations = f"after each epoch, on {shards.name} (14 images); 3 in a"
+    assert described["validations"].startswith(validations)
     assert described["checkpoints"] == "20 of 12 MB each, up to 5 at a time: 60 MB"
 
 

@@ -11,12 +11,13 @@ from md2dist.errors import WeightsError
 from md2dist.weights import export_published, initialise, load_imagenet, load_model
 
 IMAGES = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+FP32 = "precision.dtype=fp32"  # of published weights once they are loaded, on any machine
 NETWORKS = ("encoder", "depth", "pose_encoder", "pose")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model("data.use_stereo=true").eval()
+    return make_model("data.use_stereo=true", FP32).eval()
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("form", CHANGES)
 def test_a_folder_is_read_whatever_its_scripts_added(tmp_path, form):
-    model = make_model(*STEREO).eval()
+    model = make_model(*STEREO, FP32).eval()
     export_published(model, tmp_path)
     edit(tmp_path, CHANGES[form])
     assert_predicts_as(model, tmp_path)

@@ -60,7 +60,7 @@ def select_all(
                 raise SplitError(
                     f"{option} {name}: no such sequence; expected one of {_name_some(present)}"
                 )
-    chosen = [name for name in only or present if name not in hold_out]
+    chosen = [name for name in dict.fromkeys(only or present) if name not in hold_out]
     if not chosen:
         raise SplitError(f"the split {ALL} has no sequences; {source.describe()}")
     lines: list[SplitLine] = []

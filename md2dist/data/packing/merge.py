@@ -14,7 +14,7 @@ from md2dist.data.packing.finished import (
 )
 from md2dist.data.packing.folder import PackingFolder, ShardRecord
 from md2dist.data.packing.made_files import claim_names, remove_replaced
-from md2dist.data.packing.plan import Plan, check_tasks, library_versions
+from md2dist.data.packing.plan import Plan, check_tasks
 from md2dist.data.packing.skipped_samples import encode_skipped, summarize_skipped
 from md2dist.data.packing.source_files import ChangeFinder, digest_sources
 from md2dist.data.packing.working_names import FINISHED_NAME, SKIPPED_NAME
@@ -117,7 +117,7 @@ def _describe(
             for i, number in enumerate(numbers)
         ),
         skipped=summarize_skipped(skipped),
-        versions=library_versions(),
+        versions=plan.libraries(),
         source_digest=digest_sources(sources),
         drives=tuple(sorted(drives)),
     )

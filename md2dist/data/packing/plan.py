@@ -16,6 +16,7 @@ from md2dist.data.packing.camera_check import CameraCheck
 from md2dist.data.packing.source import FrameSequence, FrameSource, SourceFiles
 from md2dist.data.shards.manifest import FORMAT_VERSION
 from md2dist.data.shards.recipe import MAX_OFFSET, MAX_SIZE, Recipe, is_valid_offsets, view_names
+from md2dist.data.video import is_video_frame
 from md2dist.errors import ConfigError, KittiDataError
 from md2dist.storage.open_store import is_url
 
@@ -52,6 +53,12 @@ class Plan(NamedTuple):
             names.update(sequence.camera_files())
         return sorted(names)
 
+    def libraries(self) -> dict[str, str]:
+        """Returns the versions of all libraries that determine the bytes of the shards."""
+        images = (name for sample in self.samples for name in sample.views.values())
+        decodes_videos = any(is_video_frame(name) for name in images)
+        return library_versions() | ({"av": version("av")} if decodes_videos else {})
+
     def fingerprint(self) -> dict[str, Any]:
         """Returns, as JSON values, all that determines the bytes except the sources' contents."""
         lines = [str(sample.line) for sample in self.samples]
@@ -63,7 +70,7 @@ class Plan(NamedTuple):
             "format_version": FORMAT_VERSION,
             **asdict(self.recipe),
             "frame_offsets": list(self.recipe.frame_offsets),
-            "libraries": library_versions(),
+            "libraries": self.libraries(),
             "samples": hashlib.sha256(listing).hexdigest(),
         }
 
@@ -132,7 +139,7 @@ def check_output(output: str) -> None:
 
 
 def library_versions() -> dict[str, str]:
-    """Returns the versions of all libraries that determine the bytes of shards."""
+    """Returns the versions of all libraries that determine the bytes of shards of images."""
     packages = {name: version(name) for name in ("md2dist", "numpy", "pillow", "webdataset")}
     codecs = {
         name: PIL.features.version(name) for name in ("libjpeg_turbo", "zlib", "zlib_ng", "webp")

@@ -1,6 +1,7 @@
 """Files of recordings by name: `RECORDING/camera.yaml`, images, and frames of videos as PNG."""
 
 import io
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from md2dist.data.kitti.places import Folder
 from md2dist.data.kitti.size_limits import check_size
 from md2dist.data.recordings.camera_file import CAMERA_NAME
 from md2dist.data.recordings.discovery import Recording, find_recordings
-from md2dist.data.video import VideoReader, is_video, read_frames
+from md2dist.data.recordings.video_reader import VideoReader
+from md2dist.data.video import is_video, read_frames
 from md2dist.errors import DamagedImageError, KittiDataError
 
 
@@ -28,7 +30,7 @@ class RecordingFiles:
         self.roots = roots
         self._recordings: dict[str, Recording] | None = None
         self._video_size = cache(_find_video_size)
-        self._video: tuple[Path, VideoReader] | None = None  # the one read last
+        self._video: VideoReader | None = None  # the one read last
 
     def __reduce__(self):
         return open_files, self.roots
@@ -99,21 +101,21 @@ class RecordingFiles:
         return path, None
 
     def _read_frame(self, path: Path, number: int) -> bytes:
-        if self._video is None or self._video[0] != path:
-            self._video = path, VideoReader(path)
+        if self._video is None or self._video.path != path:
+            self._video = VideoReader(path)
         stream = io.BytesIO()
         try:
-            self._video[1].read(number).save(stream, "PNG", compress_level=0)
+            self._video.read(number).save(stream, "PNG", compress_level=0)
         except DamagedImageError as error:
-            self._video = None
             raise KittiDataError(error) from None
         return stream.getvalue()
 
 
 def _find_video_size(path: Path) -> tuple[int, int]:
     """Returns height and width of the first frame, which all others have."""
-    frame = next(read_frames(path))
-    return frame.height, frame.width
+    with closing(read_frames(path)) as frames:
+        image = next(frames).to_image()
+    return image.height, image.width
 
 
 @cache
@@ -125,7 +127,15 @@ def open_files(*roots: Path) -> RecordingFiles:
 def name_file(recording: str, *parts: str) -> str:
     """Joins the name of a recording and the parts of a path in its folder, of which some are empty.
 
+    Raises:
+        KittiDataError: if it is not UTF-8, as shards name it.
+
     >>> name_file("walk", "", "frame0001.png")
     'walk/frame0001.png'
     """
-    return "/".join(part for part in (recording, *parts) if part)
+    name = "/".join(part for part in (recording, *parts) if part)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise KittiDataError(f"the name {name!r} is not UTF-8; rename the file") from None
+    return name

@@ -217,11 +217,16 @@ class RecordingSequence:
 
     def _frames(self, side: Side) -> dict[int, str]:
         """Returns the frames of a camera; those of the right one have the numbers of the left."""
+        return self._right_frames if side == "r" else self._list_side(side)
+
+    def _list_side(self, side: Side) -> dict[int, str]:
         reel = self._recording.reel(side)
-        if reel is None:
-            return {}
-        frames = self._list_reel(self._recording.folder / reel)
-        if side == "r":
+        return {} if reel is None else self._list_reel(self._recording.folder / reel)
+
+    @cached_property
+    def _right_frames(self) -> dict[int, str]:
+        frames = self._list_side("r")
+        if frames or self._recording.reel("r"):
             self._check_pair(self._frames("l"), frames)
         return frames
 

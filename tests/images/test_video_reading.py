@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 import pytest
-from videos import moving_square, write_video
+from prediction.videos import moving_square, write_video
 
+from md2dist.data.video import read_frames, read_info, sample_key_frames
 from md2dist.errors import VideoError
-from md2dist.prediction.video_reader import read_frames, read_info, sample_key_frames
 
 SQUARES = [moving_square(number) for number in range(20)]
 COLOURS = np.array(
@@ -44,7 +44,7 @@ def test_colours_follow_the_matrix_and_the_range_of_the_video(tmp_path, matrix, 
 def test_frames_are_turned_upright_as_a_phone_says(tmp_path, rotation):
     path = tmp_path / "a.mp4"
     write_video(path, SQUARES[:3], rotation=rotation)
-    for image in (images_of(path)[2], np.asarray(sample_key_frames(path, 4)[0])):
+    for image in (images_of(path)[2], np.asarray(next(sample_key_frames(path, 4)))):
         expected = np.rot90(SQUARES[0], rotation // 90)
         assert image.shape == expected.shape
     expected = np.rot90(SQUARES[2], rotation // 90)
@@ -99,14 +99,14 @@ def test_what_is_no_video_is_refused(tmp_path):
 def test_sound_alone_is_no_video(tmp_path):
     import av
 
-    path = tmp_path / "a.wav"
+    path = tmp_path / "a.mkv"
     with av.open(path, "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
         frame.sample_rate, frame.pts = 8000, 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    with pytest.raises(VideoError, match=r"a\.wav has no video stream; expected a video"):
+    with pytest.raises(VideoError, match=r"a\.mkv has no video stream; expected a video"):
         read_info(path)
 
 
