@@ -144,7 +144,7 @@ def test_one_file_with_everything_is_read(model, folder, tmp_path, form):
 
 @pytest.mark.parametrize("use_stereo", [True, False])
 def test_a_prediction_needs_no_pose_network(folder, tmp_path, use_stereo):
-    model = make_model(f"data.use_stereo={use_stereo}").eval()
+    model = make_model(f"data.use_stereo={use_stereo}", FP32).eval()
     export_published(model, folder)
     for name in ("pose_encoder", "pose"):
         (folder / f"{name}.pth").unlink()
