@@ -32,6 +32,10 @@ _SIGNS = {  # in the messages of torch and C libraries, which have no exception 
     "Too many open files": _FILES,
     "Resource temporarily unavailable": _PROCESSES,
     "can't start new thread": _PROCESSES,
+    "CUDA out of memory": (
+        "the memory of the GPU is full; set a smaller optim.micro_batch_size (`md2dist bench step "
+        "--find-batch` finds the largest), with a larger optim.grad_accum_steps"
+    ),
 }
 
 
@@ -132,6 +136,19 @@ def check_disk(folder: Path, num_bytes: int, purpose: str) -> None:
             f"disk space for {purpose}: {free / _MB:,.0f} MB free at {place}, "
             f"{num_bytes / _MB:,.0f} MB needed; free some, or put {folder} on another disk"
         )
+
+
+def free_memory() -> int:
+    """Returns the bytes of memory that this machine, or its container, has left."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    values = dict(line.split(":") for line in lines)
+    free = int(values["MemAvailable"].split()[0]) * 1024
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return free
+    return min(free, max(limit - used, 0))
 
 
 def _left_of_user() -> float:

@@ -65,7 +65,8 @@ def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
         "benchmark": "data",
         "samples_per_second_per_core": plan.micro_batch_size / statistics.median(seconds),
         "image_format": recipe.image_format,
-        **_describe(config, plan.micro_batch_size),
+        "micro_batch_size": plan.micro_batch_size,
+        **describe_conditions(config),
     }
 
 
@@ -89,21 +90,18 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
     plan = plan_batches(config.optim, world.world_size)
     model = MonodepthModel.from_config(config)
     networks_alone = copy.deepcopy(model)  # the engine's own gradients are hooked
-    engine, guard = make_engine(model, config, plan, world)
-    engine.train()
-    take_step = TrainingStep(engine, guard, config, plan, world, num_steps)
-    micro_batches = [_random_frames(config, plan.micro_batch_size)] * plan.grad_accum_steps
+    take_step = prepare_step(config, world, num_steps, model)
     for number in range(2):
-        take_step(micro_batches, 0, number)
+        take_step(number)
     with few_kernels_everywhere(), KernelCounter() as counter:
-        take_step(micro_batches, 0, 2)
+        take_step(2)
     memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
     run_networks = _train_on_noise(networks_alone.to(world.device), config, plan, world.device)
     run_networks()
     step_seconds, network_seconds = [], []
     for number in range(num_steps):
-        step_seconds.append(_time(lambda n=number: take_step(micro_batches, 0, n), world.device))
-        network_seconds.append(_time(run_networks, world.device))
+        step_seconds.append(time_call(lambda n=number: take_step(n), world.device))
+        network_seconds.append(time_call(run_networks, world.device))
     step, networks = statistics.median(step_seconds), statistics.median(network_seconds)
     return {
         "benchmark": "step",
@@ -114,9 +112,32 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
         "peak_memory_gib": memory / 2**30,
         "kernels_per_step": counter.kernels.total(),
         "host_waits_per_step": counter.host_waits.total(),
-        "precision": str(choose_dtype(config.precision.dtype)).removeprefix("torch."),
-        **_describe(config, plan.micro_batch_size),
+        "micro_batch_size": plan.micro_batch_size,
+        **describe_conditions(config),
     }
+
+
+def prepare_step(
+    config: Config, world: World, num_steps: int, model: MonodepthModel | None = None
+) -> Callable[[int], object]:
+    """Makes what trains on random images.
+
+    Args:
+        config: sizes, views, precision and batch; no shards are read.
+        world: this process, connected.
+        num_steps: length of the training.
+        model: the model; None: a new one.
+
+    Returns:
+        A function that takes the step of a number.
+    """
+    plan = plan_batches(config.optim, world.world_size)
+    model = model or MonodepthModel.from_config(config)
+    engine, guard = make_engine(model, config, plan, world)
+    engine.train()
+    take_step = TrainingStep(engine, guard, config, plan, world, num_steps)
+    micro_batches = [_random_frames(config, plan.micro_batch_size)] * plan.grad_accum_steps
+    return lambda number: take_step(micro_batches, 0, number)
 
 
 def _train_on_noise(
@@ -170,8 +191,8 @@ def _random_frames(config: Config, batch_size: int) -> FrameBatch:
     )
 
 
-def _time(call: Callable[[], Any], device: torch.device) -> float:
-    """Wall-clock seconds of a call, until the device is done."""
+def time_call(call: Callable[[], Any], device: torch.device) -> float:
+    """Returns the wall-clock seconds of a call, until the device is done."""
     start = time.perf_counter()
     call()
     if device.type == "cuda":
@@ -179,13 +200,13 @@ def _time(call: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _describe(config: Config, batch_size: int) -> dict[str, Any]:
+def describe_conditions(config: Config) -> dict[str, Any]:
     """Returns the conditions of a measurement."""
     data = config.data
     return {
         "size": f"{data.width}x{data.height}",
         "views": 1 + len(data.frame_offsets) + data.use_stereo,
-        "micro_batch_size": batch_size,
+        "precision": str(choose_dtype(config.precision.dtype)).removeprefix("torch."),
         **describe_machine(),
     }
 

@@ -40,6 +40,13 @@ def parse_arguments() -> argparse.Namespace:
     add("--samples", type=int, default=64, help="number of samples, from the start of the split")
     data = add_benchmark("data", time_data, 20, "batches")
     step = add_benchmark("step", time_step, 20, "steps")
+    add = step.add_argument
+    add("--find-batch", action="store_true",
+        help="find the largest micro-batch that fits into the device's memory")  # fmt: skip
+    add("--num-ranks", type=int, default=1,
+        help="with --find-batch: ranks of the training, for its global batch and rate")  # fmt: skip
+    add("--memory-gib", type=float,
+        help="with --find-batch: memory of a rank, instead of 95 %% of what is free")  # fmt: skip
     agreement = add_benchmark("agreement", time_agreement, 500, "steps")
     agreement.add_argument("--ranks", type=int, nargs="+", default=[2, 8, 32], metavar="N",
         help="numbers of ranks, each a process of this machine")  # fmt: skip
@@ -98,13 +105,17 @@ def time_store(arguments: argparse.Namespace) -> Row:
     return bench_requests(arguments.shards, arguments.repeats)
 
 
-def time_step(arguments: argparse.Namespace) -> Row:
-    """Times training steps, and their networks alone, on random images."""
+def time_step(arguments: argparse.Namespace) -> Row | list[Row]:
+    """Times training steps, and their networks alone, on random images; finds the largest batch."""
     from md2dist.benchmarks.steps import bench_step
     from md2dist.config import load_words
     from md2dist.distributed.world import init_distributed, shutdown_distributed
 
     config = load_words([*arguments.config, *arguments.overrides])
+    if arguments.find_batch:
+        from md2dist.benchmarks.batch_search import find_batch
+
+        return find_batch(config, arguments.repeats, arguments.num_ranks, arguments.memory_gib)
     world = init_distributed()
     try:
         return bench_step(config, arguments.repeats, world)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.small_disk import needs_small_disk, run_on_small_disk
 from helpers.small_shards import write_small_shards
 
@@ -145,6 +146,7 @@ def test_the_processes_of_a_user_count_against_its_limit(monkeypatch):
         (RuntimeError("Too many open files. Communication with the workers"), "ulimit -n"),
         (BlockingIOError(11, "Resource temporarily unavailable"), "ulimit -u"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "bench step --find-batch"),
         (RuntimeError("worker is killed by signal: Bus error. It is possible that dataloader's "
                       "workers are out of shared memory."), "--shm-size"),
     ],
