@@ -98,6 +98,7 @@ def test_a_config_cannot_be_changed():
         ("data.train_shards=${shards}", ["'shards' not found", "data.train_shards"]),
         ("seed=-1", ["seed=-1", "number >= 0"]),
         (f"seed={2**63}", [f"seed={2**63}", "expected < 2**63"]),
+        ("log.val_pictures=101", ["log.val_pictures=101", "expected <= 100"]),
         ("precision.dtype=fp8", ["precision.dtype", "bf16"]),
         ("seed", ["seed", "key=value"]),
     ],

@@ -15,6 +15,8 @@ from md2dist.config.schema import (
 from md2dist.errors import ConfigError
 from md2dist.storage.addresses import public_text
 
+_MOST_PICTURES = 100  # of a validation
+
 
 def check_config(config: Config) -> None:
     """Raises a ConfigError if a setting is out of range or contradicts another one."""
@@ -115,6 +117,8 @@ def check_config(config: Config) -> None:
     for key, value in not_negative.items():
         if not 0 <= value < inf:
             _refuse(key, "a finite number >= 0", value)
+    if config.log.val_pictures > _MOST_PICTURES:
+        _refuse("log.val_pictures", f"<= {_MOST_PICTURES}", config.log.val_pictures)
     if config.seed >= 2**63:
         _refuse("seed", "< 2**63", config.seed)
 

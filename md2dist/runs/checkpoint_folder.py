@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from errno import EEXIST
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from md2dist.errors import CheckpointError, WeightsError
 from md2dist.runs.checkpoint_manifest import verify_checkpoint, write_manifest
@@ -30,6 +30,7 @@ from md2dist.storage.atomic import atomic_symlink, atomic_write, publish
 logger = logging.getLogger(__name__)
 
 _LARGEST_VALIDATION = 1 << 20  # bytes
+_ORIGIN = "origin"  # beside the metrics of a validation: the set that decides
 
 
 class Checkpoint(NamedTuple):
@@ -116,13 +117,18 @@ def publish_checkpoint(
     return final
 
 
-def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
+def note_validation(checkpoint: Path, metrics: dict[str, float], origin: str = "") -> None:
     """Writes the validation metrics into a checkpoint and updates the link `best`.
+
+    Args:
+        checkpoint: its folder.
+        metrics: by name; abs_rel decides which checkpoint is best.
+        origin: names the set that decides; a new origin begins a new comparison.
 
     Raises:
         OSError: if writing fails, or `best` is not a link.
     """
-    atomic_write(checkpoint / VALIDATION_NAME, json.dumps(metrics).encode())
+    atomic_write(checkpoint / VALIDATION_NAME, json.dumps({_ORIGIN: origin, **metrics}).encode())
     best, link = find_best(checkpoint.parent), checkpoint.parent / "best"
     if best is None:
         return
@@ -133,6 +139,11 @@ def note_validation(checkpoint: Path, metrics: dict[str, float]) -> None:
 
 def read_validation(checkpoint: Path) -> dict[str, float] | None:
     """Reads the validation metrics; None if there are none, or they are damaged."""
+    values = _read_validation(checkpoint)
+    return values and {name: value for name, value in values.items() if name != _ORIGIN}
+
+
+def _read_validation(checkpoint: Path) -> dict[str, Any] | None:
     try:
         with (checkpoint / VALIDATION_NAME).open("rb") as file:
             metrics = json.loads(file.read(_LARGEST_VALIDATION))
@@ -143,10 +154,18 @@ def read_validation(checkpoint: Path) -> dict[str, float] | None:
 
 
 def find_best(folder: Path) -> Path | None:
-    """Finds the validated checkpoint with the lowest abs_rel; the older one of equals."""
-    scores = {}
-    for checkpoint in reversed(list_checkpoints(folder)):
-        metrics = read_validation(checkpoint)
-        if metrics is not None and isfinite(metrics["abs_rel"]):
-            scores[checkpoint] = metrics["abs_rel"]
-    return min(scores, key=scores.__getitem__, default=None)
+    """Finds the validated checkpoint with the lowest abs_rel; the older one of equals.
+
+    Checkpoints that another set decided than that of the newest validation do not count.
+    """
+    scores: dict[Path, float] = {}
+    newest = None
+    for checkpoint in list_checkpoints(folder):
+        values = _read_validation(checkpoint)
+        if values is None:
+            continue
+        origin = values.get(_ORIGIN, "")  # unknown in earlier versions
+        newest = newest or origin
+        if isfinite(values["abs_rel"]) and origin in ("", newest):
+            scores[checkpoint] = values["abs_rel"]
+    return min(reversed(scores), key=scores.__getitem__, default=None)

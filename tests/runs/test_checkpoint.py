@@ -112,6 +112,21 @@ def test_the_best_in_validation_is_kept_beside_the_newest(tmp_path):
     assert verify_checkpoint(tmp_path / "best") == resume_state(10)
 
 
+def test_the_best_of_another_validation_set_does_not_count(tmp_path):
+    for step, abs_rel, origin in ((5, 0.1, "old"), (10, 0.3, "new"), (15, 0.4, "new")):
+        note_validation(save(tmp_path, step, keep=2), {"abs_rel": abs_rel}, origin)
+        best = {5: 5, 10: 10, 15: 10}[step]
+        assert (tmp_path / "best").resolve().name == f"step-{best:08d}"
+    assert read_validation(tmp_path / "best") == {"abs_rel": 0.3}
+    assert [path.name[-2:] for path in list_checkpoints(tmp_path)] == ["15", "10"]
+
+
+def test_a_best_of_an_earlier_version_counts_for_any_set(tmp_path):
+    for step, abs_rel in ((5, 0.1), (10, 0.3)):
+        note_validation(save(tmp_path, step), {"abs_rel": abs_rel}, "set" if step == 10 else "")
+    assert find_best(tmp_path) == tmp_path / "step-00000005"
+
+
 def test_damaged_checkpoints_of_later_steps_are_removed_when_the_steps_are_repeated(tmp_path):
     for step in (10, 15, 20):
         note_validation(save(tmp_path, step), {"abs_rel": 1 / step})

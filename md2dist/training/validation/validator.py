@@ -104,7 +104,7 @@ class Validator:
         first, comparison = self._sets[0].name, ""
         if checkpoint is not None and first in reports:
             try:
-                note_validation(checkpoint, metrics)
+                note_validation(checkpoint, metrics, self.state.origin)
             except OSError as error:
                 logger.error("the metrics of %s are not saved: %s", checkpoint, error.strerror)
             comparison = compare_with_best(checkpoint.parent, checkpoint)
