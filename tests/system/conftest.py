@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from helpers.connected_ranks import train_on_forks
 from helpers.running_job import ENVIRONMENT, ROOT
 from helpers.small_shards import write_small_shards
 
@@ -47,6 +48,20 @@ def run_training(small_shards, tmp_path):
         return process, run_dir
 
     return run
+
+
+@pytest.fixture
+def train(small_shards, tmp_path):
+    """Trains on the small shards, without a launcher and its imports; returns the run folder."""
+
+    def train(name, *words, num_ranks=1):
+        run_dir, output = tmp_path / name, tmp_path / f"{name}.txt"
+        words = ["--config", *training_words(small_shards, run_dir), *words]
+        code = train_on_forks(words, num_ranks, output, {**os.environ, **ENVIRONMENT})
+        assert code == 0, output.read_text()
+        return run_dir
+
+    return train
 
 
 @pytest.fixture(scope="session")

@@ -48,8 +48,8 @@ def test_a_user_error_is_reported_once_for_all_ranks(run_training):
     assert not run_dir.exists()
 
 
-def test_a_run_does_not_resume_with_other_networks(run_training):
-    _, run_dir = run_training("run", "optim.max_steps=1")
+def test_a_run_does_not_resume_with_other_networks(run_training, train):
+    run_dir = train("run", "optim.max_steps=1")
     settings = (run_dir / "config.yaml").read_text()
     words = ["data.frame_offsets=[]", "optim.micro_batch_size=1", "optim.max_steps=2"]
     process, _ = run_training("run", *words, num_ranks=2, expected_code=2)

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.slow
 TEN_STEPS = ["optim.global_batch_size=4", "optim.max_steps=10", "optim.num_epochs=10"]
 
 
-def test_two_ranks_and_two_accumulation_steps_give_the_same_run_bit_for_bit(run_training):
+def test_two_ranks_and_two_accumulation_steps_give_the_same_run_bit_for_bit(train):
     words = [*TEN_STEPS, "network.freeze_batchnorm=true"]
-    _, together = run_training("ranks", *words, num_ranks=2)
-    _, alone = run_training("accumulation", *words, "optim.grad_accum_steps=2")
+    together = train("ranks", *words, num_ranks=2)
+    alone = train("accumulation", *words, "optim.grad_accum_steps=2")
     losses = read_metrics(together)
     assert losses == read_metrics(alone)
     assert len(losses) == 10
@@ -25,20 +25,20 @@ def test_two_ranks_and_two_accumulation_steps_give_the_same_run_bit_for_bit(run_
     assert_same_state(read_state(together), read_state(alone))
 
 
-def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_weights(run_training):
+def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_weights(train):
     words = ["optim.global_batch_size=4", "optim.grad_accum_steps=2", "optim.num_epochs=10"]
-    _, whole = run_training("whole", *words, "optim.max_steps=7")
-    _, stopped = run_training("stopped", *words, "optim.max_steps=4")
-    run_training("stopped", *words, "optim.max_steps=7", "checkpoint.resume=must")
+    whole = train("whole", *words, "optim.max_steps=7")
+    stopped = train("stopped", *words, "optim.max_steps=4")
+    train("stopped", *words, "optim.max_steps=7", "checkpoint.resume=must")
     assert read_metrics(whole) == read_metrics(stopped)
     assert list(read_metrics(whole)) == [1, 2, 3, 4, 5, 6, 7]
     assert_same_state(read_state(whole), read_state(stopped))
 
 
-def test_a_run_of_one_rank_resumes_with_two_and_keeps_its_global_batch(run_training):
-    _, alone = run_training("alone", "optim.grad_accum_steps=2", "optim.max_steps=2")
-    run_training("alone", "optim.max_steps=4", num_ranks=2)
-    _, whole = run_training("whole", "optim.grad_accum_steps=2", "optim.max_steps=4")
+def test_a_run_of_one_rank_resumes_with_two_and_keeps_its_global_batch(train):
+    alone = train("alone", "optim.grad_accum_steps=2", "optim.max_steps=2")
+    train("alone", "optim.max_steps=4", num_ranks=2)
+    whole = train("whole", "optim.grad_accum_steps=2", "optim.max_steps=4")
     assert read_metrics(alone) == pytest.approx(read_metrics(whole), rel=0.02)
     assert read_state(alone)["global_batch_size"] == 4
 
@@ -50,49 +50,49 @@ def test_a_run_starts_without_compiling_anything(run_training, tmp_path, monkeyp
     assert not extensions.exists()
 
 
-def test_zero_optimizers_take_the_same_steps_also_after_a_resume(run_training):
+def test_zero_optimizers_take_the_same_steps_also_after_a_resume(train):
     words = ["optim.max_steps=3", "network.freeze_batchnorm=true"]
-    _, plain = run_training("plain", *words, num_ranks=2)
+    plain = train("plain", *words, num_ranks=2)
     for stage in (1, 2):
-        _, split = run_training(f"{stage}", *words, f"deepspeed.zero_stage={stage}", num_ranks=2)
+        split = train(f"{stage}", *words, f"deepspeed.zero_stage={stage}", num_ranks=2)
         assert read_metrics(split) == pytest.approx(read_metrics(plain), rel=1e-4)
         norms = [read_metrics(run, "train/gradient_norm") for run in (split, plain)]
         assert norms[0] == pytest.approx(norms[1], rel=1e-2)  # float32 sums of 14 million squares
     words[0] = "deepspeed.zero_stage=2"
-    _, stopped = run_training("stopped", *words, "optim.max_steps=2", num_ranks=2)
-    run_training("stopped", *words, "optim.max_steps=3", num_ranks=2)
+    stopped = train("stopped", *words, "optim.max_steps=2", num_ranks=2)
+    train("stopped", *words, "optim.max_steps=3", num_ranks=2)
     assert read_metrics(stopped) == read_metrics(split)
 
 
-def test_synchronised_batch_norm_makes_two_ranks_take_the_steps_of_one(run_training):
+def test_synchronised_batch_norm_makes_two_ranks_take_the_steps_of_one(train):
     words = ["optim.global_batch_size=4", "optim.max_steps=3", "loss.tie_noise=0"]
-    _, alone = run_training("alone", *words, "optim.micro_batch_size=4")
+    alone = train("alone", *words, "optim.micro_batch_size=4")
     words.append("network.use_sync_batchnorm=true")
-    _, together = run_training("together", *words, num_ranks=2)
+    together = train("together", *words, num_ranks=2)
     assert read_metrics(together) == pytest.approx(read_metrics(alone), rel=1e-4)
     assert read_state(together)["module"].keys() == read_state(alone)["module"].keys()
 
 
-def test_half_precision_follows_single_precision(run_training):
+def test_half_precision_follows_single_precision(train):
     # One sample per step: a CPU computes fp16 convolutions slowly.
     words = ["optim.max_steps=2", "optim.micro_batch_size=1", "network.freeze_batchnorm=true"]
-    _, single = run_training("fp32", *words)
+    single = train("fp32", *words)
     for dtype in ("bf16", "fp16"):
-        _, half = run_training(dtype, *words, f"precision.dtype={dtype}")
+        half = train(dtype, *words, f"precision.dtype={dtype}")
         assert read_metrics(half) == pytest.approx(read_metrics(single), rel=0.02)
         assert read_metrics(half) != read_metrics(single)
         assert read_state(half)["guard"]["num_skipped"] == 0
 
 
-def test_an_overflow_of_the_loss_scale_is_skipped_on_all_ranks_and_survives_a_resume(run_training):
+def test_an_overflow_of_the_loss_scale_is_skipped_on_all_ranks_and_survives_a_resume(train):
     # One sample without neighbours per rank: a CPU computes fp16 convolutions slowly.
     words = ["precision.dtype=fp16", "data.frame_offsets=[]", "optim.micro_batch_size=1"]
     words.append("precision.initial_loss_scale=1e38")
-    _, run = run_training("overflow", *words, "optim.max_steps=1", num_ranks=2)
+    run = train("overflow", *words, "optim.max_steps=1", num_ranks=2)
     first = read_state(run)
     assert first["guard"] == {"scale": pytest.approx(5e37), "num_clean_steps": 0, "num_skipped": 1}
     assert all(state["step"] == 0 for state in first["optimizer"]["state"].values())
-    run_training("overflow", *words, "optim.max_steps=2", num_ranks=2)
+    train("overflow", *words, "optim.max_steps=2", num_ranks=2)
     assert read_state(run)["guard"]["num_skipped"] == 2
     assert read_state(run)["guard"]["scale"] == pytest.approx(2.5e37)
 
