@@ -15,7 +15,7 @@ from md2dist.runs.metrics_file import drop_lines_after, read_metrics
 from md2dist.runs.progress import Progress
 from md2dist.runs.status_file import State, StatusWriter, logging_a_failed_write
 from md2dist.runs.validation_panels import write_panel
-from md2dist.runs.wandb_log import WandbLog
+from md2dist.runs.wandb.log import WandbLog
 from md2dist.storage.atomic import atomic_open
 
 logger = logging.getLogger(__name__)

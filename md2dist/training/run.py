@@ -24,8 +24,8 @@ from md2dist.runs.progress import Progress
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.start_log import append_start
-from md2dist.runs.wandb_log import WandbLog
-from md2dist.runs.wandb_mode import choose_mode
+from md2dist.runs.wandb.log import WandbLog
+from md2dist.runs.wandb.mode import choose_mode
 from md2dist.storage.addresses import public_setting
 from md2dist.training.engine import load_states, make_engine
 from md2dist.training.loop import choose_workers, train

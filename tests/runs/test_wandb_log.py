@@ -11,13 +11,13 @@ import pytest
 from helpers.wandb_files import history_of, records_of
 from local_wandb import KEY, serve_wandb
 
-from md2dist.runs.wandb_log import WandbLog
+from md2dist.runs.wandb.log import WandbLog
 
 TRAINING = """
 import logging, os, signal, sys, time
 from pathlib import Path
-from md2dist.runs.wandb_log import WandbLog
-from md2dist.runs.wandb_parts import find_parts, read_part
+from md2dist.runs.wandb.log import WandbLog
+from md2dist.runs.wandb.parts import find_parts, read_part
 
 mode, run_dir, run_id, first, last, is_killed = sys.argv[1:]
 logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from md2dist.runs.wandb_parts import STEP, Part, find_parts, read_part
-from md2dist.runs.wandb_service import restart_service, start_service
+from md2dist.runs.wandb.parts import STEP, Part, find_parts, read_part
+from md2dist.runs.wandb.service import restart_service, start_service
 
 logger = logging.getLogger(__name__)
 
