@@ -75,17 +75,6 @@ def upload(log, server):
     subprocess.run(command, shell=True, check=True, env={**environment, "PATH": path})
 
 
-@pytest.fixture
-def no_account(monkeypatch, tmp_path):
-    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_SERVICE", "")  # restored after the test
-    monkeypatch.delenv("WANDB_SERVICE")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-
 @pytest.mark.slow
 def test_an_offline_run_holds_scalars_and_pictures_in_one_row_per_step(
     no_account, tmp_path, caplog, capfd
@@ -189,6 +178,7 @@ def test_a_failure_of_wandb_is_reported_once_and_stops_nothing(tmp_path, caplog)
     with caplog.at_level(logging.WARNING, logger="md2dist"):
         for step in range(3):
             log.log({"train/loss": 1.0}, step)
+        log.finish(exit_code=0)
     assert caplog.messages == ["W&B logging is off for the rest of this run: no route"]
     assert log.run_id is None
 
