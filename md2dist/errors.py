@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     import torch  # takes seconds to import, and packing does not need it
 
 
-_LONGEST_MESSAGE = 3000  # characters
+_LONGEST_MESSAGE = 2000  # characters
+_LONGEST_PART = _LONGEST_MESSAGE // 2 - 3  # of a longer one, at its start and its end
 
 
 class Md2distError(ValueError):
@@ -20,7 +21,7 @@ class Md2distError(ValueError):
     def __init__(self, message: object):
         text = escape(str(message))
         if len(text) > _LONGEST_MESSAGE:  # its remedy is at the end
-            text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 2 :]}"
+            text = f"{text[:_LONGEST_PART]} ... {text[-_LONGEST_PART:]}"
         super().__init__(text)
 
 

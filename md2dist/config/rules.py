@@ -113,6 +113,7 @@ def check_config(config: Config) -> None:
         "loss.smoothness_weight": loss.smoothness_weight,
         "log.pictures_every_steps": config.log.pictures_every_steps,
         "log.val_pictures": config.log.val_pictures,
+        "log.wandb_worst": config.log.wandb_worst,
     }
     for key, value in not_negative.items():
         if not 0 <= value < inf:

@@ -46,6 +46,11 @@ class ImageScore(NamedTuple):
         return values
 
 
+def list_worst(scores: Sequence[ImageScore], count: int) -> list[int]:
+    """Returns the numbers of the images with the largest abs_rel, the largest first."""
+    return sorted(range(len(scores)), key=lambda index: -scores[index].metrics.abs_rel)[:count]
+
+
 def summarise(scores: Sequence[ImageScore]) -> DepthReport:
     """Returns the means over images, of which there is at least one."""
     means = np.mean([score.metrics for score in scores], axis=0)

@@ -21,7 +21,7 @@ from md2dist.evaluation.depth_metrics import (
     match_depths,
     valid_pixels,
 )
-from md2dist.evaluation.depth_scores import ImageScore
+from md2dist.evaluation.depth_scores import ImageScore, list_worst
 from md2dist.evaluation.disparity_file import to_float32
 from md2dist.prediction.colour_maps import colour_disparity, colour_error
 from md2dist.prediction.pictures import Picture, depth_overlay
@@ -56,8 +56,7 @@ def draw_worst(
         ShardError: if a sample cannot be read.
         EvaluationError: if it has no prediction any more.
     """
-    order = sorted(range(len(scores)), key=lambda index: -scores[index].metrics.abs_rel)
-    for index in order[:count]:
+    for index in list_worst(scores, count):
         sample = dataset[index]
         (disparity,) = predict([index], [sample])
         if isinstance(disparity, EvaluationError):
@@ -91,7 +90,7 @@ def draw_errors(
 def draw_validation_panel(
     sample: Sample, disparity: Map, protocol: ProtocolName, scaling: Scaling
 ) -> Picture:
-    """Draws one validation image: the image, its predicted disparity, and the error.
+    """Draws one validation image: image, predicted disparity, ground truth over it, and error.
 
     Args:
         sample: with ground truth (H, W).
@@ -100,7 +99,7 @@ def draw_validation_panel(
         scaling: as for `evaluate_image`.
 
     Returns:
-        The three tiles below each other, (3 h', 416, 3) uint8.
+        The four tiles below each other, (4 h', 416, 3) uint8.
 
     Raises:
         ShardError: if the sample has no ground truth.
@@ -108,9 +107,9 @@ def draw_validation_panel(
     """
     predicted, true = match_depths(disparity, read_ground_truth(sample), protocol)
     factor = depth_factor(predicted, true, scaling)
-    image, coloured, _, errors = _draw_tiles(sample, disparity, factor, protocol).values()
-    height = round(_PANEL_WIDTH * errors.shape[0] / errors.shape[1])
-    shown = [Image.fromarray(tile) for tile in (image, coloured, errors)]
+    tiles = list(_draw_tiles(sample, disparity, factor, protocol).values())
+    height = round(_PANEL_WIDTH * tiles[-1].shape[0] / tiles[-1].shape[1])
+    shown = [Image.fromarray(tile) for tile in tiles]
     small = [tile.resize((_PANEL_WIDTH, height), Image.Resampling.LANCZOS) for tile in shown]
     return np.vstack([np.asarray(tile) for tile in small])
 

@@ -1,5 +1,7 @@
 """Pictures of predictions beside their images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,9 +9,11 @@ from PIL import Image
 from torch.nn.functional import max_pool2d
 
 from md2dist.errors import check_shape
-from md2dist.prediction.colour_maps import colour_disparity
+from md2dist.prediction.colour_maps import colour_disparity, colour_error
 
 Picture = NDArray[np.uint8]
+
+LARGEST_ERROR = 0.5  # photometric; larger ones have the last colour
 
 
 def depth_overlay(image: Picture, depth: NDArray[np.floating]) -> Picture:
@@ -33,33 +37,47 @@ def depth_overlay(image: Picture, depth: NDArray[np.floating]) -> Picture:
 
 
 def training_panel(
-    target: torch.Tensor, disparity: torch.Tensor, warped: torch.Tensor, auto_mask: torch.Tensor
+    target: torch.Tensor,
+    disparities: Sequence[torch.Tensor],
+    warped: torch.Tensor,
+    auto_mask: torch.Tensor,
+    error: torch.Tensor,
 ) -> Picture:
-    """Draws one sample of a training step: target, disparity, warped sources, mask.
+    """Draws one sample of a training step: target, error, disparities, warped sources, mask.
 
     Args:
         target: (3, H, W) in [0, 1], any device.
-        disparity: (1, H, W).
+        disparities: (1, h, w) of each scale, enlarged without interpolation.
         warped: (S, 3, H, W) in [0, 1].
         auto_mask: (H, W) bool, True (white) where the pixel counts.
+        error: (H, W) photometric, blue at 0, red from `LARGEST_ERROR`.
 
     Returns:
-        Tiles in reading order, two per row, black if the number is odd:
-        (ceil(S/2 + 1.5) H, 2W, 3).
+        Tiles in reading order, two per row, black if the number is odd: (H', 2W, 3).
 
     Raises:
         ShapeError: if the shapes are inconsistent.
     """
     sizes = check_shape(target, "3 H W", "target")
-    check_shape(disparity, "1 H W", "disparity", **sizes)
+    for disparity in disparities:
+        check_shape(disparity, "1 h w", "disparity")
     check_shape(warped, "S 3 H W", "warped", **sizes)
     check_shape(auto_mask, "H W", "auto_mask", **sizes)
-    mask = auto_mask.expand(3, -1, -1).float()
-    photographs = [_to_picture(image) for image in (target, *warped, mask)]
-    coloured = colour_disparity(disparity[0].detach().float().cpu().numpy())
-    tiles = [photographs[0], coloured, *photographs[1:]]
+    check_shape(error, "H W", "error", **sizes)
+    height, width = error.shape
+    level = error.detach().float().nan_to_num(LARGEST_ERROR).cpu().numpy() / LARGEST_ERROR
+    coloured = [
+        Image.fromarray(colour_disparity(disparity[0].detach().float().cpu().numpy()))
+        for disparity in disparities
+    ]
+    tiles = [
+        _to_picture(target),
+        colour_error(level),
+        *(np.asarray(tile.resize((width, height), Image.Resampling.NEAREST)) for tile in coloured),
+        *map(_to_picture, (*warped, auto_mask.expand(3, -1, -1).float())),
+    ]
     if len(tiles) % 2:
-        tiles.append(np.zeros_like(coloured))
+        tiles.append(np.zeros_like(tiles[0]))
     return np.vstack([np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)])
 
 

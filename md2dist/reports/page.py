@@ -53,8 +53,8 @@ def render_report(runs: Sequence[RunRecord], now: float) -> bytes:
     }
     legend = tag(
         "p",
-        "Each column shows a validation image, its predicted disparity (near is bright) and the "
-        "relative error against the ground truth (blue 0, red 0.5 or more).",
+        "Each column shows a validation image, its predicted disparity (near is bright), the "
+        "ground truth, and the relative error against it (blue 0, red 0.5 or more).",
         class_="note",
     )
     sections["Pictures"] = join([legend, sections["Pictures"]])

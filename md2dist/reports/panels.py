@@ -86,7 +86,7 @@ def _draw_panel(run: RunRecord, number: int, shown: _Shown) -> Html:
         "img",
         src=f"data:image/jpeg;base64,{base64.b64encode(shown.content).decode()}",
         alt=f"Validation image {number + 1} of {run.name} after step {step}: image, predicted "
-        "disparity, error",
+        "disparity, ground truth, error",
         width=shown.size[0],
         height=shown.size[1],
     )

@@ -3,19 +3,21 @@
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from md2dist.errors import TrainingError
+from md2dist.runs.checkpoint_folder import read_validation
 from md2dist.runs.deleted_files import belongs_to_another_run, list_missing
 from md2dist.runs.metrics_file import drop_lines_after, read_metrics
 from md2dist.runs.progress import Progress
 from md2dist.runs.status_file import State, StatusWriter, logging_a_failed_write
 from md2dist.runs.validation_panels import write_panel
-from md2dist.runs.wandb_log import WandbLog
+from md2dist.runs.wandb.log import WandbLog
 from md2dist.storage.atomic import atomic_open
 
 logger = logging.getLogger(__name__)
@@ -98,6 +100,15 @@ class RunLog:
         with logging_a_failed_write(path):
             write_panel(self._run_dir, number, step, picture)
         self._wandb.log_picture(f"val/panel_{number}", picture, step)
+
+    def log_table(self, name: str, rows: Iterable[Mapping[str, Any]], step: int) -> None:
+        """Logs a table to W&B, see `WandbLog.log_table`; without W&B, the rows are not iterated."""
+        self._wandb.log_table(name, rows, step)
+
+    def log_checkpoint(self, checkpoint: Path, aliases: Sequence[str], step: int) -> None:
+        """Logs a checkpoint as an artifact to W&B, with its step and validation metrics."""
+        metadata = {"step": step, **(read_validation(checkpoint) or {})}
+        self._wandb.log_checkpoint(checkpoint, aliases, metadata)
 
     def check_files(self) -> None:
         """Checks at the end that the files of the run are still there.

@@ -17,6 +17,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from md2dist.runs.code_version import find_commit
 from md2dist.runs.status_file import Status, logging_a_failed_write
 from md2dist.storage.bounded import open_regular
 from md2dist.storage.typed_json import Count, Label, Number, Positive, parse_json
@@ -79,13 +80,15 @@ def read_starts(run_dir: Path) -> list[Start]:
 
 
 def list_versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that a training depends on."""
+    """Returns the versions of Python and of a training's libraries, and the checkout's commit."""
     versions = {"python": python_version()}
     for name in _LIBRARIES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:  # a checkout that is not installed
             continue
+    if commit := find_commit():
+        versions["commit"] = commit
     return versions
 
 

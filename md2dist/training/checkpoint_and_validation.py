@@ -66,7 +66,9 @@ class CheckpointAndValidation:
         """Runs the validation before which an earlier start of the run was stopped."""
         if self._setup.needs_validation:
             checkpoint = self._setup.checkpoint
-            self.validator.run(self._setup.first_step, checkpoint.folder if checkpoint else None)
+            folder = checkpoint.folder if checkpoint else None
+            self.validator.run(self._setup.first_step, folder)
+            self._log_checkpoint(self._setup.first_step, folder)
             self._report.restart_clock()
 
     def after_step(self, num_done: int, epoch: int) -> None:
@@ -98,6 +100,7 @@ class CheckpointAndValidation:
             self._log_once("%s; training continues and saves again at the next checkpoint", error)
         if validates:
             self.validator.run(num_done, checkpoint)
+        self._log_checkpoint(num_done, checkpoint)
         self._report.restart_clock()
 
     def before_end(self, num_done: int, epoch: int) -> None:
@@ -108,7 +111,7 @@ class CheckpointAndValidation:
         """
         if num_done != self._saved_step or not self._is_there(num_done):
             self._report.flush(num_done, epoch)
-            self.save(num_done)
+            self._log_checkpoint(num_done, self.save(num_done))
 
     def save(self, num_done: int) -> Path:
         """Saves the run after `num_done` steps; all ranks call it.
@@ -146,6 +149,10 @@ class CheckpointAndValidation:
         self._note_saved(num_done)
         logger.info("step %d saved in %s", num_done, checkpoint)
         return checkpoint
+
+    def _log_checkpoint(self, step: int, checkpoint: Path | None) -> None:
+        if checkpoint is not None:
+            self._report.after_checkpoint(step, checkpoint)
 
     def _note_saved(self, step: int) -> None:
         self._saved_step = step

@@ -1,16 +1,20 @@
 """Reporter: averages, names and logs the values of steps and validations."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 
-from md2dist.config import Config
+from md2dist.config import Config, LossConfig
 from md2dist.distributed.world import World
+from md2dist.losses.photometric import photometric_error
 from md2dist.prediction.pictures import Picture, training_panel
 from md2dist.records import FrameBatch
+from md2dist.runs.checkpoint_folder import find_best
 from md2dist.runs.run_log import RunLog
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.meter import DelayedMeans, Meter
@@ -63,7 +67,7 @@ class Reporter:
             self._pending = (num_done, epoch, self._learning_rate, self._meter.flush())
         pictures_every = self._config.log.pictures_every_steps
         if pictures_every and num_done % pictures_every == 0 and self._world.is_main:
-            self._pending_picture = (num_done, draw_panel(result))
+            self._pending_picture = (num_done, draw_panel(result, self._config.loss))
         self._log.advance(num_done)
 
     def after_validation(self, num_done: int, metrics: dict[str, float]) -> None:
@@ -74,6 +78,16 @@ class Reporter:
         """Logs the panels (H, W, 3) of a validation."""
         for number, panel in enumerate(panels):
             self._log.log_validation_panel(number, panel, num_done)
+
+    def log_worst(self, num_done: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Logs the table of the worst images of a validation."""
+        self._log.log_table("val/worst", rows, num_done)
+
+    def after_checkpoint(self, num_done: int, checkpoint: Path) -> None:
+        """Logs a checkpoint after its validation, if there is one."""
+        if self._world.is_main and self._config.log.wandb_artifacts:
+            is_best = find_best(checkpoint.parent) == checkpoint
+            self._log.log_checkpoint(checkpoint, ["best"] * is_best, num_done)
 
     def end_epoch(self, epoch: int) -> None:
         """Logs the means over an epoch, after `flush` at its last step."""
@@ -142,11 +156,15 @@ class EpochTotals:
         self.seconds += means.seconds
 
 
-def draw_panel(result: StepResult) -> Picture:
+@torch.no_grad()
+def draw_panel(result: StepResult, loss: LossConfig) -> Picture:
     """Draws the first sample of a step's last micro-batch: (H', W', 3) uint8."""
+    target, warped = result.batch.target[0], result.output.warped[0].float()
+    errors = photometric_error(warped[None], target[None].float(), loss.use_ssim)[0]
     return training_panel(
-        result.batch.target[0],
-        result.output.disparities[0][0],
-        result.output.warped[0],
+        target,
+        [disparity[0] for disparity in result.output.disparities],
+        warped,
         result.output.auto_mask[0],
+        errors.mean(0) if loss.use_average else errors.amin(0),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from md2dist.config import Config, DataConfig, load_words, public_settings
+from md2dist.config import Config, DataConfig, LogConfig, load_words, public_settings
 from md2dist.data.loading.read_plan import plan_reading
 from md2dist.data.loading.worker_limits import check_workers
 from md2dist.data.shards.recipe import view_names
@@ -23,9 +23,10 @@ from md2dist.runs.process_log import start_logging
 from md2dist.runs.progress import Progress
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 from md2dist.runs.run_log import RunLog
-from md2dist.runs.start_log import append_start
-from md2dist.runs.wandb_log import WandbLog
-from md2dist.runs.wandb_mode import choose_mode
+from md2dist.runs.start_log import Start, append_start
+from md2dist.runs.wandb.log import WandbLog
+from md2dist.runs.wandb.mode import choose_mode
+from md2dist.runs.wandb.names import choose_project
 from md2dist.storage.addresses import public_setting
 from md2dist.training.engine import load_states, make_engine
 from md2dist.training.loop import choose_workers, train
@@ -83,9 +84,10 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
     if world.is_main:
         for advice in filter(None, (wandb_report, space_advice)):
             logger.warning("%s", advice)
-    wandb = _open_wandb(config, setup, wandb_mode)
-    if world.is_main:
-        append_start(run_dir, describe_start(sys.argv[1:], config, setup, world))
+    start_record = describe_start(sys.argv[1:], config, setup, world) if world.is_main else None
+    wandb = _open_wandb(config, setup, wandb_mode, start_record)
+    if start_record is not None:
+        append_start(run_dir, start_record)
     progress = Progress(setup.last_step, setup.order.num_steps, config.optim.num_epochs)
     log = RunLog(run_dir, wandb, world.is_main, setup.first_step, progress)
     watchdog.report_to(run_dir / "logs" / f"rank-{world.rank}.log", on_failure=log.fail)
@@ -183,7 +185,11 @@ def advise_on_workers(config: Config, world: World) -> str | None:
     return f"data.num_workers={num_workers} is more than the cores of a rank, {num_cores}"
 
 
-def _open_wandb(config: Config, setup: RunSetup, mode: str) -> WandbLog:
+def _open_wandb(config: Config, setup: RunSetup, mode: str, start: Start | None) -> WandbLog:
+    """Opens the W&B run; code, machine and data of the start are its origin."""
+    project = choose_project(config.log.wandb_project, LogConfig.wandb_project)
     settings = public_settings(config) | {"resolved": setup.state.resolved}
+    names = ("versions", "host", "devices", "num_ranks", "train_shards", "val_shards")
+    origin = {name: getattr(start, name) for name in names} if start else {}
     run_dir = Path(config.log.run_dir)
-    return WandbLog(mode, config.log.wandb_project, run_dir, setup.state.wandb_id, settings)
+    return WandbLog(mode, project, run_dir, setup.state.wandb_id, settings, origin)

@@ -201,5 +201,5 @@ def outcome_of(action: Callable[[], Any], *names: str) -> Any:
         text = str(error) if is_ours else describe_system_error(error)
         assert text.isprintable(), f"not a line for a terminal: {text!r}"
         assert any(name in text for name in names), f"none of {names} in: {text}"
-        assert len(text) < 3000, f"a message of {len(text)} characters: {text[:300]}"
+        assert len(text) <= 2000, f"a message of {len(text)} characters: {text[:300]}"
         return error

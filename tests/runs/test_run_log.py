@@ -12,7 +12,7 @@ from md2dist.runs import status_file
 from md2dist.runs.progress import Progress
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.status_file import read_status
-from md2dist.runs.wandb_log import WandbLog
+from md2dist.runs.wandb.log import WandbLog
 
 METRICS = {
     "train/loss": 0.5,

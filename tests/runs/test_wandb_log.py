@@ -11,13 +11,13 @@ import pytest
 from helpers.wandb_files import history_of, records_of
 from local_wandb import KEY, serve_wandb
 
-from md2dist.runs.wandb_log import WandbLog
+from md2dist.runs.wandb.log import WandbLog
 
 TRAINING = """
 import logging, os, signal, sys, time
 from pathlib import Path
-from md2dist.runs.wandb_log import WandbLog
-from md2dist.runs.wandb_parts import find_parts, read_part
+from md2dist.runs.wandb.log import WandbLog
+from md2dist.runs.wandb.parts import find_parts, read_part
 
 mode, run_dir, run_id, first, last, is_killed = sys.argv[1:]
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -73,17 +73,6 @@ def upload(log, server):
     environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(command, shell=True, check=True, env={**environment, "PATH": path})
-
-
-@pytest.fixture
-def no_account(monkeypatch, tmp_path):
-    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_SERVICE", "")  # restored after the test
-    monkeypatch.delenv("WANDB_SERVICE")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.mark.slow
@@ -189,6 +178,7 @@ def test_a_failure_of_wandb_is_reported_once_and_stops_nothing(tmp_path, caplog)
     with caplog.at_level(logging.WARNING, logger="md2dist"):
         for step in range(3):
             log.log({"train/loss": 1.0}, step)
+        log.finish(exit_code=0)
     assert caplog.messages == ["W&B logging is off for the rest of this run: no route"]
     assert log.run_id is None
 

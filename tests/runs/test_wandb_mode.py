@@ -9,13 +9,13 @@ from helpers.file_server import serve_files
 from local_wandb import KEY
 
 from md2dist.errors import ConfigError
-from md2dist.runs.wandb_mode import choose_mode
-from md2dist.runs.wandb_server import describe_silence
+from md2dist.runs.wandb.mode import choose_mode
+from md2dist.runs.wandb.server import describe_silence
 
 PROGRAM = """
 import sys
 from md2dist.errors import ConfigError
-from md2dist.runs.wandb_mode import choose_mode
+from md2dist.runs.wandb.mode import choose_mode
 try:
     print(*choose_mode(sys.argv[1]))
 except ConfigError as error:

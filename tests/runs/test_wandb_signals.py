@@ -13,7 +13,7 @@ from helpers.wandb_files import history_of, records_of
 PROGRAM = """
 import signal, sys, time
 from pathlib import Path
-from md2dist.runs.wandb_log import WandbLog
+from md2dist.runs.wandb.log import WandbLog
 
 received = []
 for number in (signal.SIGINT, signal.SIGTERM):

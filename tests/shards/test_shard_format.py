@@ -235,6 +235,18 @@ def test_members_are_views_of_the_section_not_copies():
     assert bytes(content) == b"[]"
 
 
+def test_a_field_of_a_header_ends_at_its_first_zero_byte_as_for_tarfile():
+    section = bytearray(tar_section("k", {"json": b"{}"})[0])
+    section[99:100], section[124:136] = b"x", b"0000002\x000000"
+    section[148:156] = b" " * 8
+    section[148:155] = f"{sum(section[:512]):06o}\0".encode()
+    assert {n: bytes(c) for n, c in sample_members(section).items() if n[0] != "_"} == {
+        "json": b"{}"
+    }
+    info = tarfile.TarInfo.frombuf(bytes(section[:512]), "ascii", "strict")
+    assert (info.name, info.size) == ("k.json", 2)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -24,7 +24,7 @@ class Log:
 
 
 def test_a_picture_follows_the_metrics_of_its_step(monkeypatch):
-    monkeypatch.setattr(reporter, "draw_panel", lambda result: None)
+    monkeypatch.setattr(reporter, "draw_panel", lambda result, loss: None)
     config = load_config([], ["log.every_steps=2", "log.pictures_every_steps=4"])
     log = Log()
     report = Reporter(log, config, SimpleNamespace(global_batch_size=1), read_world())

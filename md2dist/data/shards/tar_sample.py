@@ -56,10 +56,10 @@ def _walk_sample(section: SampleBytes) -> Iterator[tuple[str, str, int, int]]:
     sample_key, position = None, 0
     while position < len(section):
         header = bytes(section[position : position + _BLOCK])
-        key, _, name = header[:100].rstrip(b"\0").decode("ascii", "replace").partition(".")
+        key, _, name = _text(header[:100]).decode("ascii", "replace").partition(".")
         start = position + _BLOCK
         try:
-            stop = start + int(header[124:136].rstrip(b" \0"), 8)
+            stop = start + int(_text(header[124:136]), 8)
         except ValueError:
             stop = -1
         if not name or not start <= stop <= len(section) or key != (sample_key or key):
@@ -67,3 +67,8 @@ def _walk_sample(section: SampleBytes) -> Iterator[tuple[str, str, int, int]]:
         yield key, name, start, stop
         sample_key = key
         position = start + -(-(stop - start) // _BLOCK) * _BLOCK
+
+
+def _text(field: bytes) -> bytes:
+    """Returns a field up to its first zero byte, which ends it."""
+    return field.partition(b"\0")[0]

@@ -19,7 +19,7 @@ from md2dist.networks.precision import choose_dtype, name_dtype
 from md2dist.networks.timm_encoder import TimmEncoder
 from md2dist.runs.checkpoint_folder import Checkpoint
 from md2dist.runs.run_dir import check_run_dir
-from md2dist.runs.wandb_mode import choose_mode
+from md2dist.runs.wandb.mode import choose_mode
 from md2dist.storage.web import open_web
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.loop import open_loader

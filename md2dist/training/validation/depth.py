@@ -1,7 +1,8 @@
 """Depth metrics and pictures of a model in training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -9,9 +10,9 @@ from md2dist.conventions import default_scaling
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.distributed.agreement import raise_on_all_ranks
 from md2dist.distributed.world import World, gather_over_ranks
-from md2dist.evaluation.depth import evaluate_depth
-from md2dist.evaluation.depth_scores import DepthReport
-from md2dist.evaluation.flip_postprocess import with_flip_postprocess
+from md2dist.evaluation.depth import score_depth, with_frames
+from md2dist.evaluation.depth_scores import ImageScore, list_worst
+from md2dist.evaluation.flip_postprocess import Predictor, with_flip_postprocess
 from md2dist.evaluation.protocols import choose_protocol
 from md2dist.model import MonodepthModel
 from md2dist.prediction.error_pictures import draw_validation_panel
@@ -26,7 +27,7 @@ def validate(
     is_stopping: Callable[[], bool] = lambda: False,
     *,
     use_flip_postprocess: bool = False,
-) -> DepthReport:
+) -> list[ImageScore]:
     """Evaluates a model on shards with ground truth; all ranks call it and share the images.
 
     Args:
@@ -37,24 +38,24 @@ def validate(
         use_flip_postprocess: average each prediction with that of the mirror image.
 
     Returns:
-        Means over all images by the protocol of the ground truth, the same on every rank; scaled
-        by 5.4 for models trained with stereo, by the median of each image for others.
+        The score of each image in order, by the protocol of the ground truth, the same on every
+        rank; scaled by 5.4 for models trained with stereo, by the median of the image for others.
 
     Raises:
         EvaluationInterrupted: on every rank, if any of them is stopping.
         Md2distError: on every rank, if any of them cannot evaluate its images.
     """
-    predict = frames_predictor(model)
     with _evaluating(model), raise_on_all_ranks(world):
-        return evaluate_depth(
-            with_flip_postprocess(predict) if use_flip_postprocess else predict,
+        (scores,) = score_depth(
+            with_frames(_choose_predictor(model, use_flip_postprocess)),
             val_set,
             protocol=choose_protocol(val_set.manifest.recipe, val_set.folder),
-            scaling=default_scaling(model.use_stereo),
+            scalings=[default_scaling(model.use_stereo)],
             topology=world.topology(),
             gather=gather_over_ranks,
             is_stopping=is_stopping,
         )
+        return scores
 
 
 def draw_panels(model: MonodepthModel, val_set: ShardDataset, count: int) -> Iterator[Picture]:
@@ -80,6 +81,44 @@ def draw_panels(model: MonodepthModel, val_set: ShardDataset, count: int) -> Ite
             sample = val_set[(2 * number + 1) * len(val_set) // (2 * count)]
             disparity = predict(torch.tensor(sample.frames["0"])[None])[0, 0]
             yield draw_validation_panel(sample, disparity, protocol, scaling)
+
+
+def tabulate_worst(
+    model: MonodepthModel,
+    val_set: ShardDataset,
+    scores: Sequence[ImageScore],
+    count: int,
+    *,
+    use_flip_postprocess: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Yields a row for each of the images with the largest abs_rel, the largest first.
+
+    Args:
+        model: in eval mode during the drawing.
+        val_set: as for `validate`.
+        scores: of all its images, from `validate`.
+        count: number of images, or fewer if the set is smaller.
+        use_flip_postprocess: as for `validate`.
+
+    Yields:
+        `picture`, see `draw_validation_panel`, and the values of the score by name.
+
+    Raises:
+        Md2distError: if an image cannot be read.
+    """
+    protocol = choose_protocol(val_set.manifest.recipe, val_set.folder)
+    predict = _choose_predictor(model, use_flip_postprocess)
+    with _evaluating(model):
+        for index in list_worst(scores, count):
+            sample, score = val_set[index], scores[index]
+            disparity = predict(torch.tensor(sample.frames["0"])[None])[0, 0]
+            picture = draw_validation_panel(sample, disparity, protocol, score.factor)
+            yield {"picture": picture, **score.as_dict()}
+
+
+def _choose_predictor(model: MonodepthModel, use_flip_postprocess: bool) -> Predictor:
+    predict = frames_predictor(model)
+    return with_flip_postprocess(predict) if use_flip_postprocess else predict
 
 
 @contextmanager

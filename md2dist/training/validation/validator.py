@@ -8,12 +8,12 @@ from md2dist.distributed.watchdog import Watchdog
 from md2dist.distributed.world import World
 from md2dist.errors import Md2distError
 from md2dist.evaluation.depth import EvaluationInterrupted
-from md2dist.evaluation.depth_scores import DepthReport
+from md2dist.evaluation.depth_scores import DepthReport, ImageScore, summarise
 from md2dist.model import MonodepthModel
 from md2dist.runs.checkpoint_folder import find_best, note_validation, read_validation
 from md2dist.training.reporter import Reporter
 from md2dist.training.setup import RunSetup
-from md2dist.training.validation.depth import draw_panels, validate
+from md2dist.training.validation.depth import draw_panels, tabulate_worst, validate
 from md2dist.training.validation.patience import count_validation, describe_stop
 from md2dist.training.validation.sets import ValidationSet, name_metrics
 
@@ -64,17 +64,18 @@ class Validator:
         """
         if not self._sets:
             return
-        reports: dict[str, DepthReport] = {}
+        scores: dict[str, list[ImageScore]] = {}
         for val_set in self._sets:
             try:
-                reports[val_set.name] = self._validate(val_set)
+                scores[val_set.name] = self._validate(val_set)
             except EvaluationInterrupted:
                 self.is_owed = True
                 return
             except Md2distError as error:  # on all ranks
                 self._log_failure(step, val_set, error)
-        if not reports:
+        if not scores:
             return
+        reports = {name: summarise(images) for name, images in scores.items()}
         first = self._sets[0].name
         metrics = name_metrics(reports, first)
         self._report.after_validation(step, metrics)
@@ -82,9 +83,9 @@ class Validator:
             self.state = count_validation(self.state, step, metrics["abs_rel"])
         if self._world.is_main:
             self._note(step, checkpoint, metrics, reports)
-            self._log_panels(step)
+            self._log_panels(step, scores.get(first, []))
 
-    def _validate(self, val_set: ValidationSet) -> DepthReport:
+    def _validate(self, val_set: ValidationSet) -> list[ImageScore]:
         return validate(
             self._model,
             val_set.dataset,
@@ -115,11 +116,14 @@ class Validator:
             parts.append(f"abs_rel {report.metrics.abs_rel:.4f}{place}{end}")
         logger.info("step %d validated: %s", step, "; ".join(parts))
 
-    def _log_panels(self, step: int) -> None:
+    def _log_panels(self, step: int, scores: list[ImageScore]) -> None:
         """Draws a few images on the main rank, while the others wait in the next step."""
-        dataset, count = self._sets[0].dataset, self._config.log.val_pictures
+        dataset, log = self._sets[0].dataset, self._config.log
+        use_flip = self._config.checkpoint.use_flip_postprocess
+        worst = (self._model, dataset, scores, log.wandb_worst)
         try:
-            self._report.log_panels(step, draw_panels(self._model, dataset, count))
+            self._report.log_panels(step, draw_panels(self._model, dataset, log.val_pictures))
+            self._report.log_worst(step, tabulate_worst(*worst, use_flip_postprocess=use_flip))
         except Md2distError as error:
             logger.warning("pictures of step %d are missing: %s", step, error)
 

@@ -1,19 +1,24 @@
 """Parts of a W&B run: the files that W&B wrote for each start of a training."""
 
+import itertools
 import json
 import re
+import shlex
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from md2dist.runs.wandb.names import ORIGIN, STEP
 from md2dist.storage.bounded import open_regular
 
-STEP = "step"  # the metric that all others are drawn over
 _NAME = re.compile(r"(offline-)?run-(\d{8}_\d{6})-(.+)")
 _HEADER_BYTES, _BLOCK_BYTES = 7, 32768  # of a LevelDB log; W&B's own header has 7 bytes, too
 _WHOLE, _LAST = 1, 4  # types of a chunk
 _MOST_BYTES = 1 << 24  # of a record that is read
+_CLOSING_TIMEOUT_S = 5.0
+_MOST_LISTED_PARTS = 5
 
 
 class Part(NamedTuple):
@@ -78,8 +83,46 @@ def read_part(part: Part) -> Contents:
                     settings[item.key] = json.loads(item.value_json)
             except (DecodeError, LookupError, ValueError, TypeError, OverflowError, RecursionError):
                 break
-    settings.pop("_wandb", None)
+    for name in ("_wandb", ORIGIN):
+        settings.pop(name, None)
     return Contents(last_step, last_names, settings, is_closed)
+
+
+def find_last_step(parts: list[Part], summary: Any) -> int | None:
+    """Returns the last step that earlier starts have logged; None if there were none.
+
+    Args:
+        parts: of this run, on this machine.
+        summary: the last values that the server has received, or None offline. What an online part
+            had not sent when its machine failed is missing there.
+    """
+    # The last values are those of the part that was uploaded last.
+    is_mixed = any(part.is_uploaded() for part in parts)
+    is_kept = [summary is None or is_mixed or part.is_offline for part in parts]
+    steps = [read_part(part).last_step for part in itertools.compress(parts, is_kept)]
+    sent = None if summary is None else summary.get(STEP)
+    if sent is not None:
+        steps.append(int(sent))
+    return max(steps, default=-1 if parts else None)
+
+
+def wait_until_closed(part: Part) -> None:
+    """Waits for a moment until W&B's process has written the end of a part.
+
+    `finish` returns before.
+    """
+    deadline = time.monotonic() + _CLOSING_TIMEOUT_S
+    while not read_part(part).is_closed and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def list_uploads(parts: list[Part]) -> str:
+    """Returns the words of a shell for the offline parts of a run that are not uploaded yet."""
+    parts = [part for part in parts if part.is_offline and not part.is_uploaded()]
+    if len(parts) > _MOST_LISTED_PARTS:
+        folder = shlex.quote(str(parts[0].folder.parent))
+        return f"{folder}/offline-run-*-{parts[0].run_id}"
+    return shlex.join(str(part.folder) for part in parts)
 
 
 def _read_records(stream: BinaryIO) -> Iterator[bytes]:

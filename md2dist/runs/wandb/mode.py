@@ -5,7 +5,7 @@ import netrc
 import os
 
 from md2dist.errors import ConfigError
-from md2dist.runs.wandb_server import describe_silence
+from md2dist.runs.wandb.server import describe_silence
 from md2dist.storage.typed_json import make_printable
 
 _VARIABLE = "WANDB_MODE"

@@ -1,24 +1,30 @@
 """Weights & Biases logging that never stops or slows the training if W&B fails."""
 
-import itertools
 import json
 import logging
-import shlex
-import time
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from md2dist.runs.wandb_parts import STEP, Part, find_parts, read_part
-from md2dist.runs.wandb_service import restart_service, start_service
+from md2dist.runs.wandb.media import Rows, make_artifact, make_picture, make_table
+from md2dist.runs.wandb.names import ORIGIN, STEP, group_name
+from md2dist.runs.wandb.parts import (
+    find_last_step,
+    find_parts,
+    list_uploads,
+    read_part,
+    wait_until_closed,
+)
+from md2dist.runs.wandb.sender import Sender
+from md2dist.runs.wandb.service import restart_service, start_service
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_INTERVAL_S = 2.0  # what W&B may lose if its own process is killed
-_CLOSING_TIMEOUT_S = 5.0
-_MOST_LISTED_PARTS = 5
+_SENDING_TIMEOUT_S = 30.0
 
 
 class WandbLog:
@@ -26,21 +32,30 @@ class WandbLog:
 
     All starts of a training are one W&B run, each step of which is logged once: steps that an
     earlier start has logged are left out, and those that it lost are logged again. The metrics are
-    drawn over a metric `step`, since W&B renumbers its own steps.
+    drawn over a metric `step`, since W&B renumbers its own steps. Nothing but the start and the end
+    waits for W&B.
 
     Args:
         mode: online, offline or disabled.
-        project: W&B project.
+        project: W&B project; entity, group, tags and name are those of W&B's variables, if set.
         run_dir: the run's folder; W&B writes its files to `logs/wandb` in it.
         run_id: ID of the W&B run to resume. None for a new one, unless an earlier start with the
             same settings has left one before its first checkpoint.
         settings: the resolved configuration, logged with the run.
+        origin: what the run was started from, logged with the settings; it may change.
     """
 
     def __init__(
-        self, mode: str, project: str, run_dir: Path, run_id: str | None, settings: dict[str, Any]
+        self,
+        mode: str,
+        project: str,
+        run_dir: Path,
+        run_id: str | None,
+        settings: dict[str, Any],
+        origin: dict[str, Any] | None = None,
     ):
         self._run: Any = None
+        self._sender = Sender()
         self._folder = run_dir / "logs"
         self._row: dict[str, Any] = {}
         self._step = -1  # of the row
@@ -48,22 +63,50 @@ class WandbLog:
         self._last_names: frozenset[str] = frozenset()  # of that step
         self._is_online = mode == "online"
         if mode != "disabled":
-            self._guard(lambda: self._start(mode, project, run_dir.name, run_id, settings))
+            everything = settings | {ORIGIN: origin or {}}
+            self._guard(lambda: self._start(mode, project, run_dir.name, run_id, everything))
 
     @property
     def run_id(self) -> str | None:
         """ID for resuming the W&B run; None if W&B is off."""
-        return self._run.id if self._run is not None else None
+        run = self._run
+        return run.id if run is not None else None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is logged."""
+        return self._run is not None
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Logs scalars at a step, in ascending order; they are sent once the step is complete."""
-        if self._run is not None:
-            self._guard(lambda: self._add(metrics, step))
+        self._add({group_name(name): value for name, value in metrics.items()}, step)
 
     def log_picture(self, name: str, picture: np.ndarray, step: int) -> None:
         """Logs a (H, W, 3) uint8 picture at a step."""
-        if self._run is not None:
-            self._guard(lambda: self._add({name: picture}, step))
+        self._add({name: picture}, step)
+
+    def log_table(self, name: str, rows: Iterable[Mapping[str, Any]], step: int) -> None:
+        """Logs a table at a step; nothing if it has no rows.
+
+        Args:
+            name: of the table.
+            rows: with the same columns; (H, W, 3) uint8 arrays among their values are pictures.
+            step: as for `log`.
+        """
+        if self.is_on and (table := Rows(tuple(rows))).rows:
+            self._add({name: table}, step)
+
+    def log_checkpoint(
+        self, checkpoint: Path, aliases: Sequence[str], metadata: Mapping[str, Any]
+    ) -> None:
+        """Logs a checkpoint as a version of the run's artifact, which refers to its files.
+
+        Args:
+            checkpoint: its folder.
+            aliases: names of this version, besides `latest`.
+            metadata: values that describe it.
+        """
+        self._submit(lambda: self._send_checkpoint(checkpoint, aliases, metadata))
 
     def catch_up(self, rows: Iterable[tuple[int, dict[str, float]]]) -> None:
         """Logs what an earlier start has logged elsewhere, but W&B has lost.
@@ -71,21 +114,33 @@ class WandbLog:
         Args:
             rows: steps, ascending, with their metrics.
         """
-        if self._run is not None and self._last_step is not None:
+        if self.is_on and self._last_step is not None:
             for step, metrics in rows:
                 self.log(metrics, step)
 
     def finish(self, exit_code: int) -> None:
         """Finishes the W&B run, and logs how to upload its offline parts."""
-        if self._run is not None:
+        self._send()
+        if not self._sender.close(_SENDING_TIMEOUT_S):
+            self._run = None
+            logger.warning("W&B has not taken everything within %.0f s", _SENDING_TIMEOUT_S)
+        if self.is_on:
             self._guard(lambda: self._finish(exit_code))
 
     def _start(
-        self, mode: str, project: str, name: str, run_id: str | None, settings: dict[str, Any]
+        self,
+        mode: str,
+        project: str,
+        name: str,
+        run_id: str | None,
+        settings: dict[str, Any],
     ) -> None:
-        parts = find_parts(self._folder / "wandb")
+        folder = self._folder / "wandb"
+        # W&B keeps files of tables here until they are uploaded, by default in the user's home.
+        os.environ.setdefault("WANDB_DATA_DIR", str(folder.absolute()))
+        parts = find_parts(folder)
         if run_id is None and parts:
-            is_same = read_part(parts[-1]).settings == json.loads(json.dumps(settings))
+            is_same = read_part(parts[-1]).settings == _as_read(settings)
             run_id = parts[-1].run_id if is_same else None
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # of W&B's own telemetry
         start_service()
@@ -101,10 +156,10 @@ class WandbLog:
         if self._is_online:
             logger.info("W&B run: %s", self._run.url)
         parts = [part for part in parts if part.run_id == self._run.id]
-        self._last_step = _last_step(parts, self._run.summary if self._is_online else None)
+        self._last_step = find_last_step(parts, self._run.summary if self._is_online else None)
         rows = [read_part(part) for part in parts]
-        names = (row.last_names for row in rows if row.last_step == self._last_step)
-        self._last_names = frozenset().union(*names)
+        last = (row.last_names for row in rows if row.last_step == self._last_step)
+        self._last_names = frozenset().union(*last)
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
 
@@ -117,7 +172,7 @@ class WandbLog:
         return wandb.init(
             mode=mode,  # type: ignore[arg-type]
             project=project,
-            name=name,
+            name=os.environ.get("WANDB_NAME") or name,
             dir=self._folder,
             id=run_id,
             resume="allow",
@@ -134,7 +189,7 @@ class WandbLog:
     def _add(self, values: dict[str, Any], step: int) -> None:
         if self._last_step is not None and step <= self._last_step:
             values = {name: values[name] for name in values if self._is_owed(name, step)}
-        if not values:
+        if not (values and self.is_on):
             return
         if step != self._step:
             self._send()
@@ -148,26 +203,51 @@ class WandbLog:
 
     def _send(self) -> None:
         """Sends the row, complete: W&B would lose an incomplete one if this process is killed."""
-        row, self._row = self._row, {}
-        if not row:
-            return
-        for name, value in row.items():
+        (row, self._row), step = (self._row, {}), self._step
+        if row:
+            self._submit(lambda: self._send_row(row, step))
+
+    def _send_row(self, row: dict[str, Any], step: int) -> None:
+        """Sends a row in the sender's thread; without its tables if W&B fails on them."""
+        values = {name: value for name, value in row.items() if not isinstance(value, Rows)}
+        for name, value in values.items():
             if isinstance(value, np.ndarray):
-                row[name] = _make_picture(value, self._step)
+                values[name] = make_picture(value, step)
         # Online, W&B would drop rows if the server's count is ahead of our steps.
-        own_step = None if self._is_online else self._step
-        self._run.log({STEP: self._step, **row}, step=own_step, commit=True)
+        own_step = None if self._is_online else step
+        values = {STEP: step, **values}
+        try:
+            tables = {name: make_table(row[name]) for name in row.keys() - values.keys()}
+            self._run.log(values | tables, step=own_step, commit=True)
+        except Exception as error:
+            if row.keys() <= values.keys():
+                raise
+            logger.warning("step %d has no table in W&B: %s", step, _in_one_line(error))
+            self._run.log(values, step=own_step, commit=True)
+
+    def _send_checkpoint(
+        self, checkpoint: Path, aliases: Sequence[str], metadata: Mapping[str, Any]
+    ) -> None:
+        """Logs an artifact in the sender's thread."""
+        try:
+            artifact = make_artifact(f"checkpoint-{self._run.id}", checkpoint, metadata)
+            self._run.log_artifact(artifact, aliases=["latest", *aliases])
+        except Exception as error:  # a removed checkpoint, or a server without artifacts
+            logger.warning("%s is no artifact in W&B: %s", checkpoint, _in_one_line(error))
 
     def _finish(self, exit_code: int) -> None:
-        self._send()
         run, self._run = self._run, None
         run.finish(exit_code=exit_code)
         parts = [part for part in find_parts(self._folder / "wandb") if part.run_id == run.id]
         for part in parts:
             if part.folder.resolve() == Path(run.dir).parent.resolve():
-                _wait_until_closed(part)
-        if words := _places_to_upload(parts):
+                wait_until_closed(part)
+        if words := list_uploads(parts):
             logger.info("upload it with: wandb sync %s", words)
+
+    def _submit(self, action: Callable[[], None]) -> None:
+        if self.is_on:
+            self._sender.submit(lambda: self._guard(action) if self.is_on else None)
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:
@@ -177,52 +257,9 @@ class WandbLog:
             self._run = None
 
 
-def _make_picture(picture: np.ndarray, step: int) -> Any:
-    """Returns a W&B image of (H, W, 3) whose file is named by our step instead of W&B's own."""
-    import wandb
-
-    class Picture(wandb.Image):
-        def bind_to_run(self, run: Any, key: Any, _: Any, *args: Any, **options: Any) -> None:
-            super().bind_to_run(run, key, step, *args, **options)
-
-    return Picture(picture)
-
-
-def _last_step(parts: list[Part], summary: Any) -> int | None:
-    """Returns the last step that earlier starts have logged; None if there were none.
-
-    Args:
-        parts: of this run, on this machine.
-        summary: the last values that the server has received, or None offline. What an online part
-            had not sent when its machine failed is missing there.
-    """
-    # The last values are those of the part that was uploaded last.
-    is_mixed = any(part.is_uploaded() for part in parts)
-    is_kept = [summary is None or is_mixed or part.is_offline for part in parts]
-    steps = [read_part(part).last_step for part in itertools.compress(parts, is_kept)]
-    sent = None if summary is None else summary.get(STEP)
-    if sent is not None:
-        steps.append(int(sent))
-    return max(steps, default=-1 if parts else None)
-
-
-def _wait_until_closed(part: Part) -> None:
-    """Waits for a moment until W&B's process has written the end of a part.
-
-    `finish` returns before.
-    """
-    deadline = time.monotonic() + _CLOSING_TIMEOUT_S
-    while not read_part(part).is_closed and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def _places_to_upload(parts: list[Part]) -> str:
-    """Returns the words of a shell for the offline parts of a run that are not uploaded yet."""
-    parts = [part for part in parts if part.is_offline and not part.is_uploaded()]
-    if len(parts) > _MOST_LISTED_PARTS:
-        folder = shlex.quote(str(parts[0].folder.parent))
-        return f"{folder}/offline-run-*-{parts[0].run_id}"
-    return shlex.join(str(part.folder) for part in parts)
+def _as_read(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings as `read_part` does: plain values of JSON, without their origin."""
+    return json.loads(json.dumps({name: settings[name] for name in settings.keys() - {ORIGIN}}))
 
 
 def _in_one_line(error: Exception) -> str:
