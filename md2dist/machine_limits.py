@@ -34,7 +34,7 @@ _SIGNS = {  # in the messages of torch and C libraries, which have no exception 
     "can't start new thread": _PROCESSES,
     "CUDA out of memory": (
         "the memory of the GPU is full; set a smaller optim.micro_batch_size (`md2dist bench step "
-        "--find-batch` finds the largest), with a larger optim.grad_accum_steps"
+        "--find-batch` finds the largest) to train, or --batch-size to predict"
     ),
 }
 

@@ -102,6 +102,7 @@ def test_a_config_cannot_be_changed():
         ("seed=-1", ["seed=-1", "number >= 0"]),
         (f"seed={2**63}", [f"seed={2**63}", "expected < 2**63"]),
         ("log.val_pictures=101", ["log.val_pictures=101", "expected <= 100"]),
+        ("log.wandb_worst=101", ["log.wandb_worst=101", "expected <= 100"]),
         ("precision.dtype=fp8", ["precision.dtype", "bf16"]),
         ("seed", ["seed", "key=value"]),
     ],

@@ -1,6 +1,7 @@
 """Search for the largest micro-batch whose training step fits into the memory of the device."""
 
 import multiprocessing
+import os
 import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -47,10 +48,14 @@ def find_batch(
         proportion; the last one is the largest.
 
     Raises:
-        ConfigError: if a number is not positive.
+        ConfigError: if a number is not positive, or a launcher has started several ranks.
         MachineLimitError: if not even one sample fits.
     """
     check_repeats(num_steps)
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise ConfigError(
+            "--find-batch is started as one process; --num-ranks tells the ranks of the training"
+        )
     for option, value in (("--num-ranks", num_ranks), ("--memory-gib", memory_gib)):
         if value is not None and not value > 0:
             raise ConfigError(f"{option} {value}: expected > 0")

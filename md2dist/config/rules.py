@@ -118,8 +118,9 @@ def check_config(config: Config) -> None:
     for key, value in not_negative.items():
         if not 0 <= value < inf:
             _refuse(key, "a finite number >= 0", value)
-    if config.log.val_pictures > _MOST_PICTURES:
-        _refuse("log.val_pictures", f"<= {_MOST_PICTURES}", config.log.val_pictures)
+    for key in ("val_pictures", "wandb_worst"):
+        if getattr(config.log, key) > _MOST_PICTURES:
+            _refuse(f"log.{key}", f"<= {_MOST_PICTURES}", getattr(config.log, key))
     if config.seed >= 2**63:
         _refuse("seed", "< 2**63", config.seed)
 

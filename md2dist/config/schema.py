@@ -124,7 +124,7 @@ class LogConfig:
     wandb_mode: WandbMode = "auto"  # auto: WANDB_MODE, or online if logged in to W&B, else offline
     wandb_project: str = "md2dist"  # W&B project; WANDB_PROJECT overrides this default
     wandb_worst: int = 8  # worst validation images in a table of W&B; 0: none
-    wandb_artifacts: bool = False  # best and last checkpoint as W&B artifacts, by reference
+    wandb_artifacts: bool = False  # each checkpoint as a W&B artifact, by reference
     every_steps: int = 10  # steps between two log lines
     pictures_every_steps: int = 500  # steps between two pictures; 0: none
     val_pictures: int = 2  # validation images of which each validation keeps a small picture

@@ -73,6 +73,12 @@ def test_each_size_is_trained_in_a_process_of_its_own(monkeypatch):
         find_batch(config, 1, num_ranks=8, memory_gib=0.05)
 
 
+def test_several_ranks_of_a_launcher_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="--find-batch is started as one process"):
+        find_batch(load_config([], SMALL), 1, num_ranks=1, memory_gib=None)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

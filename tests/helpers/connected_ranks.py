@@ -10,6 +10,8 @@ import torch.multiprocessing
 
 from md2dist.distributed.world import find_free_port, init_distributed, shutdown_distributed
 
+# The preload may not initialise CUDA, which forks could not use then.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 # The ranks are forks of one process that has imported torch and DeepSpeed, which takes seconds.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch.multiprocessing", "deepspeed", "md2dist.training.run"])

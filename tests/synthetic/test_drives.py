@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers.running_job import ROOT
 from PIL import Image
 
 from md2dist.errors import KittiDataError, ShardError

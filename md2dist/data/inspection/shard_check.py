@@ -18,7 +18,7 @@ from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import Manifest
 from md2dist.data.shards.recipe import Recipe, view_names
 from md2dist.data.shards.sample_info import parse_info
-from md2dist.errors import ShardError
+from md2dist.errors import ShardError, escape
 from md2dist.process_map import map_in_processes
 from md2dist.storage.open_store import map_file
 
@@ -35,7 +35,7 @@ class Fault(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.place}{self.key and ', '}{self.key}: {self.reason}"
+        return escape(f"{self.place}{self.key and ', '}{self.key}: {self.reason}")
 
 
 class FoundSample(NamedTuple):
