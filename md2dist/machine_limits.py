@@ -32,11 +32,12 @@ _SIGNS = {  # in the messages of torch and C libraries, which have no exception 
     "Too many open files": _FILES,
     "Resource temporarily unavailable": _PROCESSES,
     "can't start new thread": _PROCESSES,
-    "CUDA out of memory": (
-        "the memory of the GPU is full; set a smaller optim.micro_batch_size (`md2dist bench step "
-        "--find-batch` finds the largest) to train, or --batch-size to predict"
-    ),
 }
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")  # of GPU or machine
+_SMALLER_BATCH = (
+    "memory is full; set a smaller optim.micro_batch_size (`md2dist bench step --find-batch` finds "
+    "the largest) to train, or --batch-size to predict"
+)
 
 
 def explain_limit(error: BaseException) -> str | None:
@@ -48,7 +49,15 @@ def explain_limit(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         return _ERRORS.get(error.errno)
     text = str(error)
+    if is_out_of_memory(error):
+        return f"{'the machine' if 'CPU' in text else 'the GPU'}'s {_SMALLER_BATCH}"
     return next((message for sign, message in _SIGNS.items() if sign in text), None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an exception says that the memory of the GPU or the machine is full."""
+    is_torchs = isinstance(error, RuntimeError) and any(s in str(error) for s in _OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or is_torchs
 
 
 def check_shared_memory(num_bytes: int, purpose: str) -> None:
@@ -146,9 +155,11 @@ def free_memory() -> int:
     try:
         limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text())
+        lines = (_CGROUP / "memory.stat").read_text().splitlines()
+        cached = int(dict(line.split() for line in lines)["inactive_file"])  # files, given up first
     except (OSError, ValueError):  # no such file, or "max"
         return free
-    return min(free, max(limit - used, 0))
+    return min(free, max(limit - used + cached, 0))
 
 
 def _left_of_user() -> float:

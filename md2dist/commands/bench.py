@@ -46,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--num-ranks", type=int, default=1,
         help="with --find-batch: ranks of the training, for its global batch and rate")  # fmt: skip
     add("--memory-gib", type=float,
-        help="with --find-batch: memory of a rank, instead of 95 %% of what is free")  # fmt: skip
+        help="with --find-batch: memory of a rank; default: 95 %% of what is free")  # fmt: skip
     agreement = add_benchmark("agreement", time_agreement, 500, "steps")
     agreement.add_argument("--ranks", type=int, nargs="+", default=[2, 8, 32], metavar="N",
         help="numbers of ranks, each a process of this machine")  # fmt: skip

@@ -32,6 +32,8 @@ def train_on_forks(words, num_ranks, output, environment):
     for rank in ranks:
         rank.start()
     for rank in ranks:
+        rank.join(300)
+        rank.kill()
         rank.join()
     return next((rank.exitcode for rank in ranks if rank.exitcode), 0)
 

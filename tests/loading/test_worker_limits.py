@@ -146,7 +146,8 @@ def test_the_processes_of_a_user_count_against_its_limit(monkeypatch):
         (RuntimeError("Too many open files. Communication with the workers"), "ulimit -n"),
         (BlockingIOError(11, "Resource temporarily unavailable"), "ulimit -u"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
-        (torch.OutOfMemoryError("CUDA out of memory."), "bench step --find-batch"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "the GPU's memory is full"),
+        (RuntimeError("CPUAllocator: can't allocate memory"), "the machine's memory is full"),
         (RuntimeError("worker is killed by signal: Bus error. It is possible that dataloader's "
                       "workers are out of shared memory."), "--shm-size"),
     ],
@@ -160,3 +161,14 @@ def test_an_error_at_a_limit_is_explained(error, remedy):
 )
 def test_another_error_is_not_taken_for_a_limit(error):
     assert machine_limits.explain_limit(error) is None
+
+
+def test_free_memory_is_that_of_the_container_without_its_cached_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine_limits, "_CGROUP", tmp_path)
+    of_the_machine = machine_limits.free_memory()
+    assert of_the_machine > 1 << 20
+    for name, text in (("max", "1000"), ("current", "700"), ("stat", "anon 9\ninactive_file 200")):
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    assert machine_limits.free_memory() == 500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine_limits.free_memory() == pytest.approx(of_the_machine, rel=0.5)

@@ -32,7 +32,7 @@ class VideoReader:
             DamagedVideoError: if the video ends, or is damaged, before it or there.
         """
         if self._last is None or number < self._next - 1:
-            self._frames, self._next = read_frames(self.path), 0
+            self._frames, self._next, self._last = read_frames(self.path), 0, None
         while self._last is None or self._next <= number:
             if self._end is not None and number >= self._end:
                 raise DamagedVideoError(self._fault)

@@ -12,6 +12,7 @@ import numpy as np
 from md2dist.runs.wandb.media import Rows, make_artifact, make_picture, make_table
 from md2dist.runs.wandb.names import ORIGIN, STEP, group_name
 from md2dist.runs.wandb.parts import (
+    Part,
     find_last_step,
     find_parts,
     list_uploads,
@@ -122,8 +123,9 @@ class WandbLog:
         """Finishes the W&B run, and logs how to upload its offline parts."""
         self._send()
         if not self._sender.close(_SENDING_TIMEOUT_S):
-            self._run = None
             logger.warning("W&B has not taken everything within %.0f s", _SENDING_TIMEOUT_S)
+            self._guard(self._log_uploads)
+            self._run = None
         if self.is_on:
             self._guard(lambda: self._finish(exit_code))
 
@@ -169,6 +171,8 @@ class WandbLog:
         import wandb
 
         self._folder.mkdir(parents=True, exist_ok=True)
+        # Imported now: the thread may not import while the loader forks its workers.
+        _ = wandb.Image, wandb.Table, wandb.Artifact
         return wandb.init(
             mode=mode,  # type: ignore[arg-type]
             project=project,
@@ -236,13 +240,19 @@ class WandbLog:
             logger.warning("%s is no artifact in W&B: %s", checkpoint, _in_one_line(error))
 
     def _finish(self, exit_code: int) -> None:
-        run, self._run = self._run, None
-        run.finish(exit_code=exit_code)
-        parts = [part for part in find_parts(self._folder / "wandb") if part.run_id == run.id]
-        for part in parts:
-            if part.folder.resolve() == Path(run.dir).parent.resolve():
+        self._run.finish(exit_code=exit_code)
+        for part in self._list_parts():
+            if part.folder.resolve() == Path(self._run.dir).parent.resolve():
                 wait_until_closed(part)
-        if words := list_uploads(parts):
+        self._log_uploads()
+        self._run = None
+
+    def _list_parts(self) -> list[Part]:
+        folder = self._folder / "wandb"
+        return [part for part in find_parts(folder) if part.run_id == self._run.id]
+
+    def _log_uploads(self) -> None:
+        if words := list_uploads(self._list_parts()):
             logger.info("upload it with: wandb sync %s", words)
 
     def _submit(self, action: Callable[[], None]) -> None:
