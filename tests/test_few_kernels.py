@@ -1,12 +1,14 @@
 """The model as a GPU runs it, with few kernels, against the way of a CPU: both run on the CPU."""
 
 from contextlib import nullcontext
+from copy import deepcopy
 
 import pytest
 import torch
 from test_model import make_batch, make_model
 
 from md2dist.kernel_style import few_kernels_everywhere
+from md2dist.networks.resnet import ResNetEncoder
 
 
 @pytest.mark.parametrize("words", [[], ["network.pose_type=shared"], ["network.pose_type=posecnn"]])
@@ -25,6 +27,20 @@ def test_all_pairs_at_once_have_the_motions_and_statistics_of_each_by_itself(wor
     )
     for (name, a), b in zip(models[0].named_buffers(), models[1].buffers(), strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5), name
+
+
+@pytest.mark.parametrize("num_groups", [1, 2, 3])
+def test_gradients_of_joined_groups_are_the_sums_of_those_of_each_group(num_groups):
+    joined = ResNetEncoder(18, num_groups=num_groups).double()
+    alone = deepcopy(joined)
+    images = torch.rand(2 * num_groups, 3, 32, 64, dtype=torch.float64)
+    with few_kernels_everywhere():
+        joined(images)[-1].square().sum().backward()
+    for group in images.chunk(num_groups):
+        alone(group)[-1].square().sum().backward()
+    for (name, a), b in zip(joined.named_parameters(), alone.parameters(), strict=True):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-7, atol=1e-9), name
+    assert all(getattr(x, "group_weights", None) is None for x in joined.modules())
 
 
 def test_half_precision_copies_of_the_weights_give_the_gradients_of_autocast():

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from md2dist.networks.batch_norm import BatchNorm2d, count_batches
+from md2dist.networks.batch_norm import BatchNorm2d, count_batches, sum_group_gradients
 
 IMAGE_MEAN = 0.45
 IMAGE_STD = 0.225
@@ -62,10 +62,11 @@ class ResNetEncoder(nn.Module):
         """
         count_batches(self, images.device)
         normalised = (images - IMAGE_MEAN) / IMAGE_STD
-        features = [self.relu(self.bn1(self.conv1(normalised)))]
-        features.append(self.layer1(self.maxpool(features[-1])))
-        for stage in (self.layer2, self.layer3, self.layer4):
-            features.append(stage(features[-1]))
+        with sum_group_gradients(self, images.device):
+            features = [self.relu(self.bn1(self.conv1(normalised)))]
+            features.append(self.layer1(self.maxpool(features[-1])))
+            for stage in (self.layer2, self.layer3, self.layer4):
+                features.append(stage(features[-1]))
         return features
 
 

@@ -1,4 +1,4 @@
-from itertools import permutations
+from itertools import cycle, permutations
 
 import numpy as np
 import pytest
@@ -259,15 +259,17 @@ def test_frames_that_do_not_fit_the_draw_are_refused(shape):
 @pytest.mark.parametrize("num_samples", [2, 25])
 def test_all_samples_at_once_look_as_one_by_one_in_as_many_kernels(num_samples):
     frames = random_frames(num_samples)
-    orders = [None, *permutations(NAMES)] if num_samples == 25 else [None, NAMES]
-    jitters = [order and JITTER._replace(order=order) for order in orders]
+    orders = permutations(NAMES) if num_samples == 25 else [NAMES]
+    kinds = cycle([JITTER, ColorJitter(0.8, 1.2, 0.85, 0.1, NAMES)])
+    jitters = [None, *(next(kinds)._replace(order=tuple(order)) for order in orders)]
     draw = AugmentationDraw(tuple(i % 3 == 1 for i in range(num_samples)), tuple(jitters))
     expected = augment(frames, draw, use_true_intrinsics=True)
     with few_kernels_everywhere(), KernelCounter() as counter:
         batch = augment(frames, draw, use_true_intrinsics=True)
-    assert counter.kernels.total() == 63
+    assert counter.kernels.total() == 44
     assert not counter.host_waits
     for name, value in expected._asdict().items():
-        tolerance = 1e-6 if name.endswith("_aug") else 0
+        tolerance = 2e-6 if name.endswith("_aug") else 0
         torch.testing.assert_close(getattr(batch, name), value, rtol=0, atol=tolerance)
     assert torch.equal(batch.target_aug[0], expected.target[0])  # without jitter, bit for bit
+    assert 0 <= batch.sources_aug.min() <= batch.sources_aug.max() <= 1

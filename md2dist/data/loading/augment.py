@@ -21,10 +21,9 @@ _MAX_FACTOR_CHANGE = 0.2  # of brightness, contrast and saturation
 _MAX_HUE_SHIFT = 0.1  # of the circle
 
 
-# Factors of the elements of T_stereo and K for a flip; then, the shift of cx in widths.
+# Factors of the elements of T_stereo and K for a flip.
 _FLIPPED_T_STEREO = np.array([1, 1, 1, -1] + [1] * 12)
-_MIRRORED_K = np.array([1, 1, -1] + [1] * 6 + [1])
-_SAME_K = np.array([1, 1, 1] + [1] * 6 + [0])
+_MIRRORED_K = np.array([1, 1, -1] + [1] * 6)
 
 
 class AugmentationDraw(NamedTuple):
@@ -137,19 +136,20 @@ def _change_together(
     """
     pixels = frames.frames
     is_flipped = np.array(draw.is_flipped)[:, None]
-    turned = np.where(is_flipped, [_FLIPPED_T_STEREO], 1)
-    mirrored = np.where(is_flipped & use_true_intrinsics, [_MIRRORED_K], [_SAME_K])
-    mirrored[:, -1] *= pixels.shape[3] - 1
-    table = np.concatenate([is_flipped, turned, mirrored, tabulate(draw.jitters)], 1)
-    sizes = 1, 16, 9, 1, table.shape[1] - 27
-    flips, T_factors, K_factors, shift, jitters = _to_device(table, pixels).split(sizes, 1)
+    turned = np.where(is_flipped, _FLIPPED_T_STEREO, 1)
+    is_mirrored = is_flipped & use_true_intrinsics
+    mirrored = np.where(is_mirrored, _MIRRORED_K, 1)
+    shift = is_mirrored * (pixels.shape[3] - 1) * (_MIRRORED_K < 0)
+    parts = is_flipped, turned, mirrored, shift, tabulate(draw.jitters)
+    table = _to_device(np.concatenate(parts, 1), pixels)
+    flips, turned, mirrored, shift, jitters = table.split([x.shape[1] for x in parts], 1)
 
     pixels = torch.where(flips[:, :, None, None, None] > 0, pixels.flip(3), pixels)
-    images = pixels.movedim(-1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    images = pixels.new_empty(pixels.movedim(-1, 2).shape, dtype=torch.float32)
+    torch.div(pixels.movedim(-1, 2), 255, out=images)
     jittered = jitter_batch(images, jitters) if any(draw.jitters) else images
-    K = frames.K * K_factors.unflatten(1, (3, 3))
-    K[:, 0, 2] += shift[:, 0]
-    return images, jittered, K, frames.T_stereo * T_factors.unflatten(1, (4, 4))
+    K = torch.addcmul(shift.unflatten(1, (3, 3)), frames.K, mirrored.unflatten(1, (3, 3)))
+    return images, jittered, K, frames.T_stereo * turned.unflatten(1, (4, 4))
 
 
 def _to_device(table: np.ndarray, like: torch.Tensor) -> torch.Tensor:

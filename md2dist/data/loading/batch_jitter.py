@@ -1,8 +1,10 @@
 """Colour jitter of a whole batch in few kernels, whatever the samples and their orders.
 
-Per sample, hue is shifted once, with up to three linear changes before and three after it. So the
-batch passes six linear changes, of which a sample leaves some out, and one shift of hue. All
-parameters are one table, which reaches the device in a single copy.
+All samples pass the same stages; a sample skips those that its own order lacks. All changes scale
+with the image. So brightness has no stage of its own: it lowers the limits at which later changes
+clip, and all factors are applied at the end. Where hue is not concerned, the channels are weighted
+such that their sum is the luma. All parameters are one table, which reaches the device in a single
+copy.
 """
 
 from collections.abc import Sequence
@@ -12,9 +14,10 @@ import torch
 
 from md2dist.data.loading.color_jitter import LUMA, ColorJitter
 
-_NUM_BEFORE = 3  # linear changes before the hue, and after it
-_NUM_CHANGES = 2 * _NUM_BEFORE
-_IDENTITY = (0.0, 0.0, 0.0, 0.0, 1.0)
+_AROUND_HUE = ("saturation", "contrast", "saturation")  # contains both orders of the two
+_STAGES = ("start", *_AROUND_HUE, "hue", *_AROUND_HUE)
+_AVERAGED = {"saturation": (2,), "contrast": (2, 3, 4)}  # dimensions of a stage's mean
+_BELOW_ONE = 1 - 2e-7  # limit, so that rounded factors do not raise it above 1
 _SMALLEST = 1e-30  # of a chroma that is not zero
 
 
@@ -25,10 +28,9 @@ def tabulate(jitters: Sequence[ColorJitter | None]) -> np.ndarray:
         jitters: of B samples; None leaves a sample unchanged.
 
     Returns:
-        (B, 34) float32. For each of six linear changes: weights of red, green and blue, whether the
-        mean of the image counts, and the factor; then three shifts of hue, and whether to shift.
+        (B, 69): 23 values for each of red, green and blue, see `_tabulate_sample`.
     """
-    return np.array([_tabulate_sample(jitter) for jitter in jitters], np.float32)
+    return np.stack([_tabulate_sample(jitter).ravel() for jitter in jitters])
 
 
 def jitter_batch(images: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
@@ -36,47 +38,56 @@ def jitter_batch(images: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
 
     Args:
         images: (B, V, 3, H, W) in [0, 1].
-        table: (B, 34), from `tabulate`, on the device of the images.
+        table: (B, 69) float32, from `tabulate`, on the device of the images.
 
     Returns:
         (B, V, 3, H, W) in [0, 1]; samples without jitter equal the given ones bit for bit.
     """
-    table = table[:, None, :, None, None]
-    changes, (shifts, is_shifted) = table[:, :, :-4].split(5, 2), table[:, :, -4:].split((3, 1), 2)
-    for change in changes[:_NUM_BEFORE]:
-        images = _change_linearly(images, change)
-    images = torch.lerp(images, _shift_hue(images, shifts), is_shifted)  # exact at 0 and 1
-    for change in changes[_NUM_BEFORE:]:
-        images = _change_linearly(images, change)
-    return images
+    rows = table.unflatten(1, (-1, 3))[:, None, :, :, None, None].unbind(2)  # (B, 1, 3, 1, 1) each
+    pulls, limits = rows[: len(_STAGES)], rows[len(_STAGES) : 2 * len(_STAGES)]
+    weight, unweight, finish, shifts, is_jittered, zeros, ones = rows[2 * len(_STAGES) :]
+    changed = images * weight
+    for name, pull, limit in zip(_STAGES, pulls, limits, strict=True):
+        if name in _AVERAGED:
+            changed = changed.addcmul(changed.mean(_AVERAGED[name], keepdim=True), pull)
+        elif name == "hue":
+            changed = _shift_hue(changed * unweight, shifts, ones) * weight
+        changed.clamp_(zeros, limit)
+    return torch.lerp(images, changed * finish, is_jittered)  # exact at 0 and 1
 
 
-def _tabulate_sample(jitter: ColorJitter | None) -> list[float]:
-    if jitter is None:
-        return [*_IDENTITY * _NUM_CHANGES, 0.0, 0.0, 0.0, 0.0]
-    row: list[float] = []
-    position = jitter.order.index("hue")
-    for names in (jitter.order[:position], jitter.order[position + 1 :]):
-        for name in names:
-            weights = (0.0, 0.0, 0.0) if name == "brightness" else LUMA
-            row += [*weights, float(name == "contrast"), getattr(jitter, name)]
-        row += _IDENTITY * (_NUM_BEFORE - len(names))
-    return [*row, *(offset + 6 * jitter.hue for offset in (5, 3, 1)), 1.0]
+def _tabulate_sample(jitter: ColorJitter | None) -> np.ndarray:
+    """Returns the rows (23, 3) of a sample.
+
+    Per stage, the factor of the mean that is added to the image; per stage, the limit; the factors
+    to weighted channels, back, and to the result; shifts of the hue; whether to jitter; 0; 1.
+    """
+    pulls, limits = np.zeros(len(_STAGES)), np.ones(len(_STAGES))
+    stage, scale, limit = 0, 1.0, 1.0  # the image is `scale` times the tensor
+    for name in jitter.order if jitter else ():
+        if name != "brightness":
+            stage = _STAGES.index(name, stage + 1)
+        if name != "hue":
+            factor = getattr(jitter, name)
+            scale *= factor
+            limit = 1 / scale if name in _AVERAGED else min(limit, 1 / scale)
+        if name in _AVERAGED:
+            pulls[stage] = 3 * (1 / factor - 1)  # the mean of weighted channels is a third of luma
+        limits[stage:] = limit
+    shifts = 6 * (jitter.hue if jitter else 0.0) + np.array([5, 3, 1])
+    luma, full = np.array(LUMA), np.ones(3)
+    return np.stack([
+        *(pulls[:, None] * luma), *(_BELOW_ONE * limits[:, None] * luma),
+        luma, 1 / luma, scale / luma, shifts, full * (jitter is not None), 0 * full, full,
+    ])  # fmt: skip
 
 
-def _change_linearly(images: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
-    """Scales the difference of (B, V, 3, H, W) from black, luma or mean luma; (B, 1, 5, 1, 1)."""
-    weights, uses_mean, factor = change.split((3, 1, 1), 2)
-    grey = (images * weights).sum(2, keepdim=True)
-    anchor = torch.lerp(grey, grey.mean((-2, -1), keepdim=True), uses_mean)
-    return torch.lerp(anchor, images, factor).clamp_(0, 1)
-
-
-def _shift_hue(images: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+def _shift_hue(images: torch.Tensor, shifts: torch.Tensor, ones: torch.Tensor) -> torch.Tensor:
     """Rotates the hue of (B, V, 3, H, W) by (B, 1, 3, 1, 1), as `color_jitter` does."""
     value, brightest = images.max(2, keepdim=True)
-    chroma = value - images.amin(2, keepdim=True)
-    opposite = images.roll(-1, 2) - images.roll(1, 2)  # green - blue, blue - red, red - green
-    position = opposite.gather(2, brightest) / chroma.clamp_min(_SMALLEST)
-    k = (torch.add(position, brightest, alpha=2) + shifts).remainder_(6)
-    return torch.addcmul(value, chroma, torch.minimum(k, 4 - k).clamp_(0, 1), value=-1).clamp_(0, 1)
+    darkest = images.amin(2, keepdim=True)
+    chroma = (value - darkest).clamp_min_(_SMALLEST)
+    opposite = torch.linalg.cross(images, ones, dim=2)  # green - blue, blue - red, red - green
+    k = torch.addcdiv(shifts, opposite.gather(2, brightest), chroma)
+    k = k.add_(brightest, alpha=2).remainder_(6)
+    return torch.lerp(value, darkest, torch.minimum(k, 4 - k).clamp_(0, 1))
