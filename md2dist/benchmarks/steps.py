@@ -6,10 +6,11 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from md2dist.benchmarks.ddp_engine import DdpEngine
 from md2dist.benchmarks.kernels import KernelCounter
 from md2dist.config import CheckpointConfig, Config
 from md2dist.conventions import STEREO_BASELINE
@@ -23,7 +24,7 @@ from md2dist.model import MonodepthModel
 from md2dist.networks.precision import choose_dtype
 from md2dist.records import Batch, FrameBatch
 from md2dist.training.batch_plan import BatchPlan, plan_batches
-from md2dist.training.engine import make_engine
+from md2dist.training.engine import Engine, make_engine
 from md2dist.training.setup import set_up_run
 from md2dist.training.step import TrainingStep
 
@@ -70,7 +71,9 @@ def bench_data(config: Config, num_batches: int) -> dict[str, Any]:
     }
 
 
-def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
+def bench_step(
+    config: Config, num_steps: int, world: World, engine: str = "deepspeed"
+) -> dict[str, Any]:
     """Times whole training steps and the four networks alone, in turn.
 
     A step is all that `TrainingStep` does: augmentation, networks, losses, backward, optimizer.
@@ -79,18 +82,19 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
     Args:
         config: sizes, views, precision and batch; no shards are read.
         num_steps: number of timed steps of each kind, after some that are not.
-        world: this process, connected; a single one.
+        world: this process, connected.
+        engine: deepspeed, or ddp: torch's DistributedDataParallel.
 
     Returns:
-        Median seconds of both, their ratio, samples per second, peak device memory in GiB (0 on a
-        CPU), the kernels and host waits of a step that is computed as on a GPU, and
-        the conditions of the measurement.
+        Of this process: median seconds of both, their ratio, samples per second of all ranks, peak
+        device memory in GiB (0 on a CPU), the kernels and host waits of a step that is computed as
+        on a GPU, and the conditions of the measurement.
     """
     check_repeats(num_steps)
     plan = plan_batches(config.optim, world.world_size)
     model = MonodepthModel.from_config(config)
     networks_alone = copy.deepcopy(model)  # the engine's own gradients are hooked
-    take_step = prepare_step(config, world, num_steps, model)
+    take_step = prepare_step(config, world, num_steps, model, engine)
     for number in range(2):
         take_step(number)
     with few_kernels_everywhere(), KernelCounter() as counter:
@@ -113,12 +117,18 @@ def bench_step(config: Config, num_steps: int, world: World) -> dict[str, Any]:
         "kernels_per_step": counter.kernels.total(),
         "host_waits_per_step": counter.host_waits.total(),
         "micro_batch_size": plan.micro_batch_size,
+        "ranks": world.world_size,
+        "engine": engine,
         **describe_conditions(config),
     }
 
 
 def prepare_step(
-    config: Config, world: World, num_steps: int, model: MonodepthModel | None = None
+    config: Config,
+    world: World,
+    num_steps: int,
+    model: MonodepthModel | None = None,
+    engine: str = "deepspeed",
 ) -> Callable[[int], object]:
     """Makes what trains on random images.
 
@@ -127,15 +137,20 @@ def prepare_step(
         world: this process, connected.
         num_steps: length of the training.
         model: the model; None: a new one.
+        engine: deepspeed, or ddp.
 
     Returns:
         A function that takes the step of a number.
     """
     plan = plan_batches(config.optim, world.world_size)
     model = model or MonodepthModel.from_config(config)
-    engine, guard = make_engine(model, config, plan, world)
-    engine.train()
-    take_step = TrainingStep(engine, guard, config, plan, world, num_steps)
+    if engine == "ddp":
+        ddp = DdpEngine(model, config, plan, world)
+        used, guard = cast(Engine, ddp), ddp.guard
+    else:
+        used, guard = make_engine(model, config, plan, world)
+    used.train()
+    take_step = TrainingStep(used, guard, config, plan, world, num_steps)
     micro_batches = [_random_frames(config, plan.micro_batch_size)] * plan.grad_accum_steps
     return lambda number: take_step(micro_batches, 0, number)
 

@@ -47,6 +47,8 @@ def parse_arguments() -> argparse.Namespace:
         help="with --find-batch: ranks of the training, for its global batch and rate")  # fmt: skip
     add("--memory-gib", type=float,
         help="with --find-batch: memory of a rank; default: 95 %% of what is free")  # fmt: skip
+    add("--engine", choices=["deepspeed", "ddp"], default="deepspeed",
+        help="ddp: torch's DistributedDataParallel, for comparison")  # fmt: skip
     agreement = add_benchmark("agreement", time_agreement, 500, "steps")
     agreement.add_argument("--ranks", type=int, nargs="+", default=[2, 8, 32], metavar="N",
         help="numbers of ranks, each a process of this machine")  # fmt: skip
@@ -118,7 +120,8 @@ def time_step(arguments: argparse.Namespace) -> Row | list[Row]:
         return find_batch(config, arguments.repeats, arguments.num_ranks, arguments.memory_gib)
     world = init_distributed()
     try:
-        return bench_step(config, arguments.repeats, world)
+        row = bench_step(config, arguments.repeats, world, arguments.engine)
+        return row if world.is_main else []
     finally:
         shutdown_distributed()
 
@@ -158,6 +161,8 @@ def main() -> None:
             lambda path: arguments.overwrite or holds_figures(path, "benchmark"),
         )
     figures = arguments.run(arguments)
+    if not figures:  # another rank writes them
+        return
     rows = figures if isinstance(figures, list) else [figures]
     write_line(f"| {' | '.join(rows[0])} |")
     write_line(f"| {' | '.join('---' for _ in rows[0])} |")

@@ -7,6 +7,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from md2dist.networks.buckets import fill_buckets
+
 
 @contextmanager
 def half_copies(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
@@ -26,11 +28,13 @@ def half_copies(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
         for name, weight in module.named_parameters(recurse=False)
         if weight.dtype == torch.float32
     ]
-    if not owners:
-        yield
-        return
-    weights = [getattr(module, name) for module, name in owners]
-    copies = cast(tuple[torch.Tensor, ...], _Copies.apply(dtype, *weights))
+    weights = (getattr(module, name) for module, name in owners)
+    # A bucket's gradients arrive together: ranks average them while others are still computed.
+    copies = [
+        copy
+        for bucket in fill_buckets(weights)
+        for copy in cast(tuple[torch.Tensor, ...], _Copies.apply(dtype, *bucket))
+    ]
     for (module, name), copy in zip(owners, copies, strict=True):
         module.__dict__[name] = copy  # comes before the parameter of that name
     try:

@@ -5,7 +5,9 @@ from typing import Any
 from md2dist.training.batch_plan import BatchPlan
 
 
-def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
+def make_deepspeed_config(
+    plan: BatchPlan, zero_stage: int, gradient_dtype: str = "fp32"
+) -> dict[str, Any]:
     """Computes the dictionary for `deepspeed.initialize`.
 
     It sets no precision: the engine stays in float32, and the model runs its networks in half
@@ -14,6 +16,7 @@ def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
     Args:
         plan: the batch sizes.
         zero_stage: 0, 1 or 2.
+        gradient_dtype: type in which gradients are sent between ranks, fp32 or bf16.
 
     Returns:
         A JSON-like dictionary.
@@ -29,6 +32,7 @@ def make_deepspeed_config(plan: BatchPlan, zero_stage: int) -> dict[str, Any]:
         "gradient_accumulation_steps": plan.grad_accum_steps,
         "gradient_clipping": 0.0,  # DeepSpeed's default is 1.0; the method does not clip
         "zero_optimization": zero,
+        "communication_data_type": gradient_dtype,
         "zero_allow_untested_optimizer": True,  # torch's fused Adam; a test compares the stages
         "steps_per_print": 10**9,  # the run log reports progress
         "wall_clock_breakdown": False,

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from functools import partial
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
@@ -14,14 +14,15 @@ from md2dist.distributed.agreement import exit_on_all_ranks
 from md2dist.distributed.world import World
 from md2dist.errors import CheckpointError
 from md2dist.model import MonodepthModel
+from md2dist.networks.sync_batchnorm import synchronise_batchnorm
 from md2dist.records import Batch, StepOutput
 from md2dist.runs.checkpoint import CheckpointEngine, load_checkpoint
 from md2dist.runs.checkpoint_folder import Checkpoint
 from md2dist.runs.checkpoint_names import STATES_NAME
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.deepspeed_config import make_deepspeed_config
+from md2dist.training.gradient_average import GradientAverage
 from md2dist.training.gradient_guard import GradientGuard
-from md2dist.training.sync_batchnorm import synchronise_batchnorm
 from md2dist.weights.files import read_weights
 from md2dist.weights.optimizer_state import check_moments, partition_name, read_partition
 
@@ -90,6 +91,7 @@ def make_engine(
     model.to(world.device)
     optimizer = make_optimizer(model, config.optim)
     zero_stage = config.deepspeed.zero_stage
+    gradient_dtype = config.deepspeed.gradient_dtype
     guard = GradientGuard(
         optimizer,
         world.device,
@@ -103,10 +105,16 @@ def make_engine(
         args=SimpleNamespace(device_rank=world.device.index or 0),
         model=model,
         optimizer=optimizer,
-        config=make_deepspeed_config(plan, zero_stage),
+        config=make_deepspeed_config(plan, zero_stage, gradient_dtype),
         dist_init_required=False,
     )
-    engine.allreduce_and_copy = partial(_reduce_and_copy, engine)  # pyright: ignore
+    if zero_stage == 0:
+        average = GradientAverage(
+            model.parameters(),
+            cast(Callable[[], bool], engine.is_gradient_accumulation_boundary),
+            torch.bfloat16 if gradient_dtype == "bf16" else None,
+        )
+        engine.buffered_allreduce_fallback = lambda *_, **__: average.finish()
     for buffer in model.buffers():  # DeepSpeed broadcasts the parameters only
         dist.broadcast(buffer, src=0)
     return cast(Engine, engine), guard
@@ -119,12 +127,6 @@ def _join_other_libraries(logger: logging.Logger) -> None:
     logger.propagate = True
     has_log = logging.getLogger().hasHandlers()
     logger.setLevel(logging.INFO if has_log else logging.WARNING)
-
-
-def _reduce_and_copy(engine: Any, gradients: list[torch.Tensor], *group: Any) -> None:
-    """Averages gradients of any shape over the ranks; DeepSpeed itself copies them one by one."""
-    reduced = engine.allreduce_bucket(gradients, *group)
-    torch._foreach_copy_(gradients, engine.unflatten(reduced, gradients))  # pyright: ignore
 
 
 def make_optimizer(model: torch.nn.Module, optim: OptimConfig) -> EagerAdam:

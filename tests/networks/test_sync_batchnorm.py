@@ -3,7 +3,7 @@ import torch
 from helpers.connected_ranks import run_ranks
 from torch import nn
 
-from md2dist.training.sync_batchnorm import SyncBatchNorm2d, synchronise_batchnorm
+from md2dist.networks.sync_batchnorm import SyncBatchNorm2d, synchronise_batchnorm
 
 CPU = torch.device("cpu")
 
