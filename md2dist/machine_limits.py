@@ -11,6 +11,10 @@ from md2dist.errors import MachineLimitError
 
 _SHARED_MEMORY = Path("/dev/shm")
 _CGROUP = Path("/sys/fs/cgroup")
+_CGROUP_MEMORY = (  # limit, usage, and entry of memory.stat, in versions 2 and 1 of cgroups
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+)
 _MB = 1e6
 FULL_MEMORY = (
     "shared memory is full; set data.num_workers=0, or mount more of it at /dev/shm "
@@ -152,14 +156,18 @@ def free_memory() -> int:
     lines = Path("/proc/meminfo").read_text().splitlines()
     values = dict(line.split(":") for line in lines)
     free = int(values["MemAvailable"].split()[0]) * 1024
+    return int(min(free, *(_left_of_memory(*names) for names in _CGROUP_MEMORY)))
+
+
+def _left_of_memory(limit: str, used: str, cached: str) -> float:
+    """Returns the bytes that a cgroup has left, without the files that it gives up first."""
     try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        lines = (_CGROUP / "memory.stat").read_text().splitlines()
-        cached = int(dict(line.split() for line in lines)["inactive_file"])  # files, given up first
-    except (OSError, ValueError):  # no such file, or "max"
-        return free
-    return min(free, max(limit - used + cached, 0))
+        lines = (_CGROUP / limit).with_name("memory.stat").read_text().splitlines()
+        bytes_cached = int(dict(line.split() for line in lines)[cached])
+        bytes_used = int((_CGROUP / used).read_text()) - bytes_cached
+        return max(int((_CGROUP / limit).read_text()) - bytes_used, 0)
+    except (OSError, ValueError, KeyError):  # no such cgroup, or "max"
+        return float("inf")
 
 
 def _left_of_user() -> float:
@@ -177,8 +185,12 @@ def _left_of_user() -> float:
 
 
 def _left_of_container() -> float:
+    return min(_left_of_processes(folder) for folder in (_CGROUP, _CGROUP / "pids"))  # v2, v1
+
+
+def _left_of_processes(cgroup: Path) -> float:
     try:
-        limit, current = ((_CGROUP / f"pids.{name}").read_text() for name in ("max", "current"))
+        limit, current = ((cgroup / f"pids.{name}").read_text() for name in ("max", "current"))
         return max(0, int(limit) - int(current))
     except (OSError, ValueError):  # no cgroup, or "max"
         return float("inf")

@@ -126,6 +126,7 @@ class LogConfig:
     wandb_project: str = "md2dist"  # W&B project; WANDB_PROJECT overrides this default
     wandb_worst: int = 8  # worst validation images in a table of W&B; 0: none
     wandb_artifacts: bool = False  # each checkpoint as a W&B artifact, by reference
+    wandb_system: bool = False  # CPU, memory and GPUs of all nodes in W&B
     every_steps: int = 10  # steps between two log lines
     pictures_every_steps: int = 500  # steps between two pictures; 0: none
     val_pictures: int = 2  # validation images of which each validation keeps a small picture

@@ -216,7 +216,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         file = open_regular(path)
     except OSError as error:
-        raise VideoError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise _unreadable(path, error) from None
     with file, _explaining_damage(path):
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
         with av.open(file, "r", container_options=options) as container:
@@ -230,6 +230,10 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             streams[0].thread_type = "AUTO"
             streams[0].codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container, streams[0]
+
+
+def _unreadable(path: Path, error: OSError) -> VideoError:
+    return VideoError(f"{path} cannot be read: {error.strerror or error}")
 
 
 def _is_shown(packet: av.Packet, codec: str) -> bool:
@@ -254,12 +258,18 @@ def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction | No
 
 @contextmanager
 def _explaining_damage(path: Path) -> Iterator[None]:
-    """Raises a `DamagedVideoError` for the errors of FFmpeg, which are of many types."""
+    """Raises a `DamagedVideoError` for the errors of FFmpeg, which are of many types.
+
+    Those of the file's disk become a `VideoError`.
+    """
+    av = import_av()
     try:
         yield
     except (ImageError, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):  # of the disk
+            raise _unreadable(path, error) from None
         reason = getattr(error, "strerror", None) or error
         raise DamagedVideoError(
             f"{path} cannot be read as a video: {reason}; expected a whole file that FFmpeg reads, "

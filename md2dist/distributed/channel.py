@@ -5,7 +5,7 @@ one thread, since an operation may wait; each thread opens its own.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, Self
 
@@ -169,6 +169,19 @@ class Channel:
         texts = self._store.multi_get(keys)
         return {rank: parse_json(text, Heartbeat) for rank, text in zip(ranks, texts, strict=True)}
 
+    def set_usage(self, rank: int, usage: Mapping[str, float]) -> None:
+        """Replaces the usage of a rank's machine, by name."""
+        self._store.set(_usage_key(rank), json.dumps(usage))
+
+    def take_usage(self, world_size: int) -> dict[str, float]:
+        """Removes and returns the usage of the machines, of all ranks that have sent it."""
+        usage: dict[str, float] = {}
+        for key in map(_usage_key, range(world_size)):
+            if self._store.check([key]):
+                usage |= json.loads(self._store.get(key))
+                self._store.delete_key(key)
+        return usage
+
     def request_stop(self, reason: str) -> None:
         """Makes all ranks stop before their next step; the first reason stays."""
         self._store.compare_set(_STOP, "", reason)
@@ -202,6 +215,10 @@ class Channel:
 
 def _heartbeat_key(rank: int) -> str:
     return f"heartbeat/{rank}"
+
+
+def _usage_key(rank: int) -> str:
+    return f"usage/{rank}"
 
 
 def _prefix(meeting: Meeting) -> str:

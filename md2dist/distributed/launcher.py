@@ -65,7 +65,7 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
         port=_read_number(names, "MASTER_PORT", 0, minimum=1, maximum=65535),
         keeps_store=given.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
         job=job,
-        node=given.get("CROSS_RANK", given.get("GROUP_RANK", "")),  # of deepspeed, torchrun
+        node=names.get("CROSS_RANK", names.get("GROUP_RANK", "")),  # of deepspeed, torchrun
         launcher=launcher,
     )
 

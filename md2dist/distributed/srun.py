@@ -16,8 +16,8 @@ def srun_names(environment: Mapping[str, str]) -> dict[str, str]:
         environment: environment of this process.
 
     Returns:
-        RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE; for several processes MASTER_ADDR and
-        MASTER_PORT as well, the same on all of them. Empty outside of a job step.
+        RANK, LOCAL_RANK, GROUP_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE; for several processes
+        MASTER_ADDR and MASTER_PORT as well, the same on all of them. Empty outside of a job step.
 
     Raises:
         ConfigError: if a variable of the job step is missing or damaged.
@@ -38,6 +38,7 @@ def _translate(environment: Mapping[str, str]) -> dict[str, str]:
     names = {
         "RANK": environment["SLURM_PROCID"],
         "LOCAL_RANK": environment["SLURM_LOCALID"],
+        "GROUP_RANK": environment["SLURM_NODEID"],
         "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
         "LOCAL_WORLD_SIZE": str(tasks_per_node[int(environment["SLURM_NODEID"])]),
     }

@@ -26,6 +26,7 @@ class World(NamedTuple):
     device: torch.device
     node_size: int = 1  # ranks on this node
     is_launched: bool = False  # whether a launcher started it; the process ends with it
+    node: str = ""  # number that the launcher gave to the node, if any
 
     @property
     def is_main(self) -> bool:
@@ -199,4 +200,5 @@ def _make_world(launch: Launch) -> World:
         device=torch.device("cuda", number) if is_on_gpu else torch.device("cpu"),
         node_size=launch.node_size,
         is_launched=launch.is_launched,
+        node=launch.node,
     )

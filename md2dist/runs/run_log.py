@@ -49,6 +49,7 @@ class RunLog:
         self.step, self._progress = first_step, progress
         self._status = StatusWriter(run_dir, lambda: self.step, self._may_write_status)
         self._is_loss_reported = False
+        self._take_usage: Callable[[], dict[str, float]] = dict
         if not is_main:
             return
         self._metrics_path = run_dir / "metrics.jsonl"
@@ -75,7 +76,7 @@ class RunLog:
         line = json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n"
         with logging_a_failed_write(self._metrics_path):
             self._file.write(line)
-        self._wandb.log(metrics, step)
+        self._wandb.log(metrics | self._take_usage(), step)
         if "train/loss" in metrics:
             self._progress.report(metrics, step)
         self.write_status("running")
@@ -137,6 +138,10 @@ class RunLog:
         """Keeps status.json fresh with the activity, see `StatusWriter.follow`."""
         if self._is_main:
             self._status.follow(activity)
+
+    def include(self, take_usage: Callable[[], dict[str, float]]) -> None:
+        """Adds what a function returns to each row of W&B, e.g. the usage of the machines."""
+        self._take_usage = take_usage
 
     def write_status(self, state: State, message: str = "") -> None:
         """Writes status.json: the step and the state (running, preempted, finished or failed)."""

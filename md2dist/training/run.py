@@ -24,6 +24,7 @@ from md2dist.runs.progress import Progress
 from md2dist.runs.run_dir import lock_run_dir, open_run_dir
 from md2dist.runs.run_log import RunLog
 from md2dist.runs.start_log import Start, append_start
+from md2dist.runs.system_usage import sampling_usage
 from md2dist.runs.wandb.log import WandbLog
 from md2dist.runs.wandb.mode import choose_mode
 from md2dist.runs.wandb.names import choose_project
@@ -101,7 +102,9 @@ def start_and_train(arguments: Sequence[str], world: World, watchdog: Watchdog) 
         guard.restore(setup.checkpoint.state.guard)
     log_start(config, setup, world)
     log.advance(setup.first_step)
-    end = train(config, setup, engine, guard, log, world, watchdog)
+    with sampling_usage(world, is_on=config.log.wandb_system) as take_usage:
+        log.include(take_usage)
+        end = train(config, setup, engine, guard, log, world, watchdog)
     log.check_files()
     log.close("finished" if end.is_finished else "preempted", end.early_end)
     for line in summarise_run(config, log.step, end, time.monotonic() - start):

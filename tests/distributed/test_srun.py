@@ -20,6 +20,7 @@ def test_a_task_reads_its_rank_and_the_master_address():
     assert srun_names(SECOND_NODE) == {
         "RANK": "4",
         "LOCAL_RANK": "1",
+        "GROUP_RANK": "1",
         "WORLD_SIZE": "5",
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "node03",

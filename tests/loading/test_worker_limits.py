@@ -123,13 +123,16 @@ def test_a_rank_without_workers_needs_nothing_of_the_machine(folder, monkeypatch
         check_workers(dataset, Topology(0, 2, 0, 2), Workers(1), SHAPE)
 
 
-def test_a_container_that_allows_too_few_processes_is_named(folder, monkeypatch, tmp_path):
-    (tmp_path / "pids.max").write_text("30\n")
-    (tmp_path / "pids.current").write_text("15\n")
+@pytest.mark.parametrize("version", [2, 1])
+def test_a_container_that_allows_too_few_processes_is_named(folder, monkeypatch, tmp_path, version):
+    cgroup = tmp_path if version == 2 else tmp_path / "pids"
+    cgroup.mkdir(exist_ok=True)
+    (cgroup / "pids.max").write_text("30\n")
+    (cgroup / "pids.current").write_text("15\n")
     monkeypatch.setattr(machine_limits, "_CGROUP", tmp_path)
     with pytest.raises(MachineLimitError, match=r"15 processes and threads left .* 20 needed"):
         check_workers(ShardDataset(folder), Topology(), WORKERS, SHAPE)
-    (tmp_path / "pids.max").write_text("max\n")
+    (cgroup / "pids.max").write_text("max\n")
     check_workers(ShardDataset(folder), Topology(), WORKERS, SHAPE)
 
 
@@ -163,12 +166,23 @@ def test_another_error_is_not_taken_for_a_limit(error):
     assert machine_limits.explain_limit(error) is None
 
 
-def test_free_memory_is_that_of_the_container_without_its_cached_files(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("folder", "limit", "used", "cached"),
+    [
+        (".", "max", "current", "inactive_file"),
+        ("memory", "limit_in_bytes", "usage_in_bytes", "total_inactive_file"),
+    ],
+    ids=["v2", "v1"],
+)
+def test_free_memory_is_that_of_the_container_without_its_cached_files(
+    monkeypatch, tmp_path, folder, limit, used, cached
+):
     monkeypatch.setattr(machine_limits, "_CGROUP", tmp_path)
     of_the_machine = machine_limits.free_memory()
     assert of_the_machine > 1 << 20
-    for name, text in (("max", "1000"), ("current", "700"), ("stat", "anon 9\ninactive_file 200")):
-        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for name, text in ((limit, "1000"), (used, "700"), ("stat", f"anon 9\n{cached} 200")):
+        (tmp_path / folder / f"memory.{name}").write_text(f"{text}\n")
     assert machine_limits.free_memory() == 500
-    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / folder / f"memory.{limit}").write_text("max\n" if folder == "." else f"{2**63}\n")
     assert machine_limits.free_memory() == pytest.approx(of_the_machine, rel=0.5)

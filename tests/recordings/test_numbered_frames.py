@@ -1,3 +1,7 @@
+import errno
+import io
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,6 +67,35 @@ def test_frames_behind_damage_are_refused_without_decoding_again(video, monkeypa
                 reader.read(number)
     assert decoded == [0, 1, 2, 3, 4]
     assert number_of(reader.read(3)) == 3
+
+
+def test_a_video_whose_disk_fails_for_a_moment_is_read_afterwards(video, monkeypatch):
+    class FailingFile(io.FileIO):
+        def read(self, *_):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    reader = VideoReader(video)
+    with monkeypatch.context() as patch:
+        patch.setattr("md2dist.data.video.open_regular", FailingFile)
+        with pytest.raises(VideoError, match=r"mp4 cannot be read: Input/output error$") as caught:
+            reader.read(2)
+    assert not isinstance(caught.value, DamagedVideoError)
+    assert number_of(reader.read(2)) == 2
+
+
+def test_a_video_whose_disk_fails_between_two_frames_is_read_afterwards(video, monkeypatch):
+    def fail_once(path):
+        yield from video_frames[:5]
+        monkeypatch.undo()
+        raise VideoError(f"{path} cannot be read")
+
+    video_frames = list(read_frames(video))
+    monkeypatch.setattr("md2dist.data.recordings.video_reader.read_frames", fail_once)
+    reader = VideoReader(video)
+    assert number_of(reader.read(4)) == 4
+    with pytest.raises(VideoError, match="cannot be read"):
+        reader.read(5)
+    assert number_of(reader.read(6)) == 6
 
 
 def test_a_truncated_video_is_refused_before_it_is_packed(tmp_path):

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from conftest import read_metrics, run_command, training_words
 from helpers.running_job import RunningJob
+from helpers.wandb_files import history_of, records_of
 
 from md2dist.distributed.world import find_free_port
 
@@ -64,3 +65,28 @@ def test_when_the_first_node_is_lost_the_other_exits_with_the_reason(
     assert output.count("error: ") == 1
     assert "error: rank 0 died or stopped responding" in output
     assert second.status()["status"] == "failed"
+
+
+def test_wandb_has_the_usage_of_both_nodes(long_shards, launch_words, tmp_path):
+    run_dir = tmp_path / "run"
+    words = [*training_words(long_shards, run_dir), "log.wandb_mode=offline"]
+    words += ["log.wandb_system=true", "log.wandb_worst=0"]
+    nodes = [
+        RunningJob(run_dir, words, launcher=launch_words(node, num_ranks=2), node=node)
+        for node in range(2)
+    ]
+
+    def names():
+        files = (run_dir / "logs" / "wandb").glob("offline-run-*/*.wandb")
+        rows = (row for file in files for row in history_of(records_of(file)))
+        return {name for row in rows for name in row if name.startswith("system/")}
+
+    values = ("cpu_percent", "memory_gb")
+    wanted = {f"system/node{node}/{value}" for node in range(2) for value in values}
+    try:
+        nodes[0].wait_until(lambda: wanted <= names())
+        assert names() == wanted
+    finally:
+        for node in nodes:
+            node.kill()
+    assert "system/" not in (run_dir / "metrics.jsonl").read_text()

@@ -226,7 +226,7 @@ class RecordingSequence:
     @cached_property
     def _right_frames(self) -> dict[int, str]:
         frames = self._list_side("r")
-        if frames or self._recording.reel("r"):
+        if frames:
             self._check_pair(self._frames("l"), frames)
         return frames
 

@@ -42,11 +42,12 @@ class VideoReader:
 
     def _decode_next(self, wanted: int) -> VideoFrame:
         fault = f"{self.path} ends after {self._next} frames; frame {wanted} is expected"
+        self._last = None  # after an error, the next call opens the video again
         try:
             frame = next(self._frames, None)
         except DamagedImageError as error:
             frame, fault = None, str(error)
         if frame is None:
-            self._last, self._end, self._fault = None, self._next, fault
+            self._end, self._fault = self._next, fault
             raise DamagedVideoError(fault)
         return frame

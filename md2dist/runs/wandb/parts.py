@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from md2dist.runs.wandb.names import ORIGIN, STEP
 from md2dist.storage.bounded import open_regular
 
-_NAME = re.compile(r"(offline-)?run-(\d{8}_\d{6})-(.+)")
+_NAME = re.compile(r"(offline-)?run-(\d{8}_\d{6})-")  # and the ID; "-1" if that is taken
 _HEADER_BYTES, _BLOCK_BYTES = 7, 32768  # of a LevelDB log; W&B's own header has 7 bytes, too
 _WHOLE, _LAST = 1, 4  # types of a chunk
 _MOST_BYTES = 1 << 24  # of a record that is read
@@ -49,15 +49,18 @@ class Contents(NamedTuple):
 
 def find_parts(folder: Path) -> list[Part]:
     """Finds the parts of all runs in a folder `wandb`, oldest first."""
-    found = [
-        (match, path) for path in folder.glob("*run-*") if (match := _NAME.fullmatch(path.name))
+    parts = [
+        Part(path.parent, path.stem.removeprefix("run-"), bool(match[1]))
+        for path in folder.glob("*run-*/run-*.wandb")
+        if (match := _NAME.match(path.parent.name)) and path.is_file()
     ]
-    parts = [Part(path, match[3], bool(match[1])) for match, path in sorted(found, key=_start_time)]
-    return [part for part in parts if part.path.is_file()]
+    return sorted(parts, key=_start_order)
 
 
-def _start_time(found: tuple[re.Match[str], Path]) -> str:
-    return found[0][2]
+def _start_order(part: Part) -> tuple[str, int, str]:
+    """Orders parts by the second of their start, and those of one second by their numbers."""
+    name = part.folder.name.removeprefix("offline-")
+    return name[: len("run-20260131_235959")], len(name), name
 
 
 def read_part(part: Part) -> Contents:
@@ -121,7 +124,7 @@ def list_uploads(parts: list[Part]) -> str:
     parts = [part for part in parts if part.is_offline and not part.is_uploaded()]
     if len(parts) > _MOST_LISTED_PARTS:
         folder = shlex.quote(str(parts[0].folder.parent))
-        return f"{folder}/offline-run-*-{parts[0].run_id}"
+        return f"{folder}/offline-run-*/{parts[0].path.name}"
     return shlex.join(str(part.folder) for part in parts)
 
 
