@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the functions import torch late: it takes seconds
 SIZE = ["--height", "64", "--width", "192"]
 RENDER = ["--width", "416", "--height", "128", "--processes", "2", "--overwrite"]
 SCAN_EVERY = 4  # frames
+HELD_OUT_LENGTH = 2  # frames of the held-out drive, per frame of a training drive
 MARK_NAME = ".md2dist-demo"
 
 
@@ -48,8 +49,10 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("demo_output"), help="folder for all results"
     )
-    parser.add_argument("--drives", type=int, default=8, help="number of training drives")
-    parser.add_argument("--frames", type=int, default=40, help="number of stereo frames per drive")
+    parser.add_argument("--drives", type=int, default=20, help="number of training drives")
+    parser.add_argument(
+        "--frames", type=int, default=20, help="number of stereo frames per training drive"
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that override configs/demo.yaml"
     )
@@ -67,7 +70,7 @@ def run_stages(arguments: argparse.Namespace) -> None:
     output = arguments.output
     shards, run = output / "shards", output / "run"
     make_shards(output, shards, arguments.drives, arguments.frames)
-    train(shards, run, [*shorten(), *arguments.overrides])
+    train(shards, run, arguments.overrides)
     report = output / "metrics.json"
     held_out = shards / "held_out"
     call("evaluate", "--checkpoint", run, "--shards", held_out, "--output", report)
@@ -108,10 +111,11 @@ def claim_folder(output: Path) -> None:
 
 def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) -> None:
     """Renders both worlds and packs training frames, training scans and held-out scans."""
+    lengths = {"training": num_frames, "held_out": HELD_OUT_LENGTH * num_frames}
     for name, seed, count in (("training", 1, num_drives), ("held_out", 1001, 1)):
         call(
             "synthesize", "--output", output / "kitti" / name,
-            "--seed", seed, "--drives", count, "--frames", num_frames,
+            "--seed", seed, "--drives", count, "--frames", lengths[name],
             "--scan-every", SCAN_EVERY, *RENDER,
         )  # fmt: skip
     scans_only = ["--frame-offsets", "--no-stereo", "--ground-truth", "velodyne"]
@@ -122,7 +126,7 @@ def make_shards(output: Path, shards: Path, num_drives: int, num_frames: int) ->
     ):
         drives = sorted((output / "kitti" / world).glob("*/*_sync"))
         lines = [
-            line for drive in drives for line in split_lines(drive, num_frames, offsets, sides)
+            line for drive in drives for line in split_lines(drive, lengths[world], offsets, sides)
         ]
         split = output / f"{name}.txt"
         atomic_write(split, ("\n".join(lines[::step]) + "\n").encode())
@@ -146,21 +150,6 @@ def train(shards: Path, run: Path, overrides: list[str]) -> None:
         f"data.train_shards={shards / 'training'}", f"data.val_shards={shards / 'held_out'}",
         f"log.run_dir={run}", "checkpoint.resume=never", *overrides,
     )  # fmt: skip
-
-
-def shorten() -> list[str]:
-    """Returns overrides: two epochs on a CPU without bf16, which is several times slower."""
-    import torch
-
-    from md2dist.networks.precision import choose_dtype
-
-    if torch.cuda.is_available() or choose_dtype("auto") != torch.float32:
-        return []
-    write_lines(
-        "\nThis CPU has no bf16 instructions: training two epochs, for a ratio of about 0.65. "
-        "optim.num_epochs=7 trains all, for about 0.55, in a quarter of an hour."
-    )
-    return ["optim.num_epochs=2"]
 
 
 def draw(output: Path, run: Path) -> Path:

@@ -11,7 +11,7 @@ from helpers.running_job import ROOT
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["optim.max_steps=2", "log.every_steps=1"]
+SMALL = ["optim.max_steps=2", "optim.warmup_steps=0", "log.every_steps=1"]
 
 
 def commands_of_the_tour():
