@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable
@@ -44,6 +46,24 @@ def write_lines(text: str) -> None:
     """
     if sys.stdout is not None:  # closed by the parent process
         sys.stdout.write(f"{make_presentable(text)}\n")
+
+
+def wrap_line(text: str, indent: int) -> str:
+    """Breaks a line between words if standard output is a terminal, which would break words.
+
+    Args:
+        text: the line.
+        indent: columns by which all lines but the first are indented.
+    """
+    if sys.stdout is None or not sys.stdout.isatty():
+        return text
+    return textwrap.fill(
+        text,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def print_line(text: str) -> None:

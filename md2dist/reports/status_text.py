@@ -106,7 +106,7 @@ def _describe_speed(state: RunState) -> str:
 
 def _describe_metrics(state: RunState) -> str:
     parts = [
-        f"{label} {_format(state.metrics[name])}"
+        f"{label} {_format(state.metrics[name], name)}"
         for name, label in _LATEST.items()
         if name in state.metrics
     ]
@@ -121,8 +121,10 @@ def _describe_scores(scores: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name} {_format(scores[name])}" for name in _SCORES if name in scores)
 
 
-def _format(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4g}"
+def _format(value: float | None, name: str = "") -> str:
+    if value is None:
+        return "not finite"
+    return f"{value:.0%}" if name == "train/data_wait" else f"{value:.4g}"
 
 
 def _files(state: RunState) -> list[str]:

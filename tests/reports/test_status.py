@@ -31,6 +31,12 @@ def test_speed_and_end_follow_from_the_times_of_the_lines(run):
     assert state.ends_at == pytest.approx(NOW + 100)
 
 
+def test_the_wait_for_data_is_a_share_in_percent(run):
+    state = state_of(run)
+    state.metrics["train/data_wait"] = 0.1234
+    assert "data wait 12%" in format_status(state)
+
+
 def test_a_time_beyond_the_calendar_is_unknown():
     assert format_time(NOW).startswith("2027-01-1")
     assert [format_time(s) for s in (1e300, -1e300)] == ["unknown", "unknown"]

@@ -3,13 +3,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from helpers.wandb_files import history_of, records_of
 from local_wandb import KEY, serve_wandb
 
+from md2dist.runs.wandb import log as wandb_log
 from md2dist.runs.wandb.log import WandbLog
 
 TRAINING = """
@@ -66,6 +70,11 @@ def steps_of(rows):
     return [row["step"] for row in rows]
 
 
+def messages_of(caplog):
+    """What was logged, without W&B's own lines."""
+    return [r.getMessage() for r in caplog.records if r.name.startswith("md2dist")]
+
+
 def upload(log, server):
     """Runs the command that the end of a run has logged."""
     command = log.splitlines()[-1].removeprefix("upload it with: ")
@@ -86,8 +95,7 @@ def test_an_offline_run_holds_scalars_and_pictures_in_one_row_per_step(
     with caplog.at_level(logging.INFO, logger="md2dist"):
         log.finish(exit_code=0)
     (part,) = parts_of(tmp_path)
-    messages = [r.getMessage() for r in caplog.records if r.name.startswith("md2dist")]
-    assert messages == [f"upload it with: wandb sync {part}"]
+    assert messages_of(caplog) == [f"upload it with: wandb sync {part}"]
     assert capfd.readouterr() == ("", "")
     first, second = rows_of(tmp_path)
     assert (first["step"], first["train/loss"]) == (25, 0.5)
@@ -179,6 +187,44 @@ def test_a_failure_of_wandb_is_reported_once_and_stops_nothing(tmp_path, caplog)
         log.finish(exit_code=0)
     assert caplog.messages == ["W&B logging is off for the rest of this run: no route"]
     assert log.run_id is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["hangs", "fails"])
+def test_the_end_names_the_offline_part_of_a_run_that_wandb_does_not_take_whole(
+    no_account, tmp_path, monkeypatch, caplog, fault
+):
+    monkeypatch.setattr(wandb_log, "_SENDING_TIMEOUT_S", 0.2)
+    log = WandbLog("offline", "test", tmp_path, "run7", {})
+    run, is_over = log._run, threading.Event()
+    log._submit(is_over.wait if fault == "hangs" else lambda: 1 / 0)
+    while fault == "fails" and log.is_on:
+        time.sleep(0.01)
+    with caplog.at_level(logging.INFO, logger="md2dist"):
+        for _ in range(2):
+            log.finish(exit_code=1)
+    is_over.set()
+    run.finish()
+    warning, remedy = messages_of(caplog)
+    assert {"hangs": "has not taken everything", "fails": "division by zero"}[fault] in warning
+    assert remedy == f"upload it with: wandb sync {Path(run.dir).parent}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", [None, "chosen"])
+@pytest.mark.parametrize("fault", [None, OSError("no room")])
+def test_the_end_of_a_run_leaves_the_environment_as_before(
+    no_account, tmp_path, monkeypatch, chosen, fault
+):
+    if chosen:
+        monkeypatch.setenv("WANDB_DATA_DIR", chosen)
+    if fault:
+        monkeypatch.setattr(WandbLog, "_open", Mock(side_effect=fault))
+    log = WandbLog("offline", "test", tmp_path, "run7", {})
+    own = tmp_path / "logs" / "wandb"
+    assert os.environ["WANDB_DATA_DIR"] == (chosen or str(own))
+    log.finish(exit_code=0)
+    assert os.environ.get("WANDB_DATA_DIR") == chosen
 
 
 def test_a_disabled_run_makes_no_file(tmp_path):

@@ -1,3 +1,5 @@
+import sys
+
 import torch
 from helpers.connected_ranks import run_ranks
 
@@ -39,3 +41,17 @@ def check_on(world):
 
 def test_a_check_fails_on_all_ranks_if_it_fails_on_one():
     assert run_ranks(check_on) == [(1, {"rank": 0}), (1, {"rank": 1})]
+
+
+def test_a_terminal_breaks_no_word_of_a_line(capsys, monkeypatch):
+    text = f"in use: start several ranks with --master-port N, see {'x' * 40}/y"
+    Checklist(ALONE).print("port", "note", text)
+    whole = capsys.readouterr().out
+    assert whole == f"port          note   {text}\n"
+    monkeypatch.setenv("COLUMNS", "48")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    Checklist(ALONE).print("port", "note", text)
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(line[21:] for line in lines) == text
+    assert [line[:21].strip() for line in lines] == ["port          note", "", ""]
+    assert all(len(line) <= 48 for line in lines[:-1])

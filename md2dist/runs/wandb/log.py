@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _FLUSH_INTERVAL_S = 2.0  # what W&B may lose if its own process is killed
 _SENDING_TIMEOUT_S = 30.0
+_DATA_DIR = "WANDB_DATA_DIR"  # W&B keeps files of tables there; by default in the user's home
 
 
 class WandbLog:
@@ -56,6 +57,8 @@ class WandbLog:
         origin: dict[str, Any] | None = None,
     ):
         self._run: Any = None
+        self._opened_id: str | None = None  # of the run, until its offline parts are logged
+        self._sets_data_dir = False
         self._sender = Sender()
         self._folder = run_dir / "logs"
         self._row: dict[str, Any] = {}
@@ -124,10 +127,13 @@ class WandbLog:
         self._send()
         if not self._sender.close(_SENDING_TIMEOUT_S):
             logger.warning("W&B has not taken everything within %.0f s", _SENDING_TIMEOUT_S)
-            self._guard(self._log_uploads)
             self._run = None
         if self.is_on:
             self._guard(lambda: self._finish(exit_code))
+        self._guard(self._log_uploads)
+        if self._sets_data_dir:
+            os.environ.pop(_DATA_DIR, None)
+            self._sets_data_dir = False
 
     def _start(
         self,
@@ -138,8 +144,9 @@ class WandbLog:
         settings: dict[str, Any],
     ) -> None:
         folder = self._folder / "wandb"
-        # W&B keeps files of tables here until they are uploaded, by default in the user's home.
-        os.environ.setdefault("WANDB_DATA_DIR", str(folder.absolute()))
+        if _DATA_DIR not in os.environ:
+            os.environ[_DATA_DIR] = str(folder.absolute())
+            self._sets_data_dir = True
         parts = find_parts(folder)
         if run_id is None and parts:
             is_same = read_part(parts[-1]).settings == _as_read(settings)
@@ -155,6 +162,7 @@ class WandbLog:
             self._is_online = False
             restart_service()
             self._run = self._open("offline", project, name, run_id, settings)
+        self._opened_id = self._run.id
         if self._is_online:
             logger.info("W&B run: %s", self._run.url)
         parts = [part for part in parts if part.run_id == self._run.id]
@@ -244,15 +252,16 @@ class WandbLog:
         for part in self._list_parts():
             if part.folder.resolve() == Path(self._run.dir).parent.resolve():
                 wait_until_closed(part)
-        self._log_uploads()
         self._run = None
 
     def _list_parts(self) -> list[Part]:
         folder = self._folder / "wandb"
-        return [part for part in find_parts(folder) if part.run_id == self._run.id]
+        return [part for part in find_parts(folder) if part.run_id == self._opened_id]
 
     def _log_uploads(self) -> None:
-        if words := list_uploads(self._list_parts()):
+        """Logs once how to upload the offline parts, even if W&B has failed since the start."""
+        words, self._opened_id = list_uploads(self._list_parts()), None
+        if words:
             logger.info("upload it with: wandb sync %s", words)
 
     def _submit(self, action: Callable[[], None]) -> None:

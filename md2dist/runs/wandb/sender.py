@@ -23,12 +23,13 @@ class Sender:
         self._calls.put(call)
 
     def close(self, timeout_s: float) -> bool:
-        """Waits until all calls are made, and returns whether they are."""
-        if self._thread is None:
+        """Waits once until all calls are made, and returns whether they are."""
+        thread, self._thread = self._thread, None
+        if thread is None:
             return True
         self._calls.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        thread.join(timeout_s)
+        return not thread.is_alive()
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

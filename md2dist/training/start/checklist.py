@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from md2dist.console import describe_system_error, write_line
+from md2dist.console import describe_system_error, wrap_line, write_lines
 from md2dist.distributed.agreement import raise_on_all_ranks
 from md2dist.distributed.world import World
 from md2dist.errors import Md2distError
@@ -64,7 +64,9 @@ class Checklist:
     def print(self, name: str, mark: str, text: str) -> None:
         """Prints a line on the main rank."""
         if self._world.is_main:
-            write_line(f"{name:<13} {mark:<5}  {text}".rstrip())
+            one_line = text.replace("\n", "\\n")
+            head = f"{name:<13} {mark:<5}  "
+            write_lines(wrap_line(f"{head}{one_line}".rstrip(), len(head)))
 
     def _try(
         self, check: Callable[..., Any], describe: Callable[[Any], str], values: Sequence[Any]

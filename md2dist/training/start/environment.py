@@ -75,6 +75,6 @@ def describe_device(world: World) -> str:
         return Advice(advice)
     text = describe_devices(world)
     if world.device.type != "cuda":
-        return f"{text}, {torch.get_num_threads()} threads a rank, torch {torch.__version__}"
+        return f"{text}, threads per rank: {torch.get_num_threads()}, torch {torch.__version__}"
     free, total = torch.cuda.mem_get_info(world.device)
     return f"{text}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, torch {torch.__version__}"
