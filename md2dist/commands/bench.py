@@ -156,6 +156,7 @@ def main() -> None:
         prepare_file(
             arguments.output,
             lambda path: arguments.overwrite or holds_figures(path, "benchmark"),
+            [".json"],
         )
     figures = arguments.run(arguments)
     rows = figures if isinstance(figures, list) else [figures]
