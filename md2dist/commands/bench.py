@@ -159,6 +159,7 @@ def main() -> None:
         prepare_file(
             arguments.output,
             lambda path: arguments.overwrite or holds_figures(path, "benchmark"),
+            [".json"],
         )
     figures = arguments.run(arguments)
     if not figures:  # another rank writes them

@@ -18,7 +18,7 @@ from md2dist.conventions import STEREO_FACTOR
 from md2dist.data.kitti.poses import format_poses, is_trajectory, read_poses
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.errors import ConfigError, KittiDataError
+from md2dist.errors import KittiDataError
 from md2dist.storage.results import holds_figures, prepare_file, write_json, write_result
 
 if TYPE_CHECKING:  # the functions import torch late: it takes seconds
@@ -54,9 +54,9 @@ def main() -> None:
     from md2dist.prediction.image_files import is_marked
 
     check_outputs(
-        (arguments.output, lambda path: holds_figures(path, "shard_digest")),
-        (arguments.trajectory, is_trajectory),
-        (arguments.plot, is_marked),
+        (arguments.output, ".json", lambda path: holds_figures(path, "shard_digest")),
+        (arguments.trajectory, ".txt", is_trajectory),
+        (arguments.plot, ".png", is_marked),
         overwrite=arguments.overwrite,
     )
 
@@ -73,19 +73,21 @@ def main() -> None:
 
 
 def check_outputs(
-    *outputs: tuple[Path | None, Callable[[Path], bool]], overwrite: bool = False
+    *outputs: tuple[Path | None, str, Callable[[Path], bool]], overwrite: bool = False
 ) -> None:
     """Checks the paths of the result files before the computation.
 
     Args:
-        *outputs: paths, each with a function that returns whether an existing file is a result.
+        *outputs: paths, each with its suffix and a function that returns whether an existing file
+            is a result.
         overwrite: whether any file may be replaced.
+
+    Raises:
+        ImageError: as `prepare_file`.
     """
-    given = [(path, is_ours) for path, is_ours in outputs if path is not None]
-    for path, is_ours in given:
-        prepare_file(path, (lambda path: True) if overwrite else is_ours)
-    if len({path.resolve() for path, _ in given}) < len(given):
-        raise ConfigError("--output, --trajectory and --plot name the same file; use several")
+    for path, suffix, is_ours in outputs:
+        if path is not None:
+            prepare_file(path, (lambda path: True) if overwrite else is_ours, [suffix])
 
 
 def read_poses_of(frames: FrameRange, source: Path) -> NDArray[np.float64]:

@@ -16,13 +16,12 @@ from pathlib import Path
 from md2dist.commands.options.common import CommandParser, add_checkpoint, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.errors import WeightsError
-from md2dist.storage.results import lock_folder, prepare_file, refuse_address
+from md2dist.storage.results import lock_folder, prepare_file, refuse_file_name
 
 
 def main() -> None:
     """Exports the model; prints the path of each file, then what is not exported."""
     arguments = parse_arguments()
-    refuse_address(arguments.output)
     export = {
         "published": _write_published,
         "safetensors": _write_safetensors,
@@ -37,6 +36,7 @@ def _write_published(arguments: argparse.Namespace) -> None:
     from md2dist.weights.layout import NETWORKS
     from md2dist.weights.published import describe_omissions
 
+    refuse_file_name(arguments.output)
     for path in (arguments.output / f"{name}.pth" for name in NETWORKS):
         _refuse_existing(path, arguments)
     model = load_model(arguments.checkpoint, weights_dir=arguments.weights_dir)
@@ -84,11 +84,8 @@ def _write_onnx(arguments: argparse.Namespace) -> None:
 
 def _prepare(arguments: argparse.Namespace) -> None:
     """Checks the path of a single file before the model is loaded."""
-    path, suffix = arguments.output, f".{arguments.format}"
-    if path.suffix != suffix:
-        raise WeightsError(f"--output is {path}; expected the name of a file that ends in {suffix}")
-    _refuse_existing(path, arguments)
-    prepare_file(path)
+    prepare_file(arguments.output, suffixes=[f".{arguments.format}"])
+    _refuse_existing(arguments.output, arguments)
 
 
 def _refuse_existing(path: Path, arguments: argparse.Namespace) -> None:

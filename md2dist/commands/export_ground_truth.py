@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from md2dist.commands.options.common import CommandParser, add_overwrite
 from md2dist.console import run_command, write_line
 from md2dist.data.shards.dataset import ShardDataset
-from md2dist.errors import ConfigError, ShardError
+from md2dist.data.shards.recipe import GROUND_TRUTH_REMEDY
+from md2dist.errors import ShardError
 from md2dist.storage.results import is_marked_zip, mark_zip, prepare_file, write_result
 
 
 def main() -> None:
     """Writes the maps in the order of the shards, which is that of the split."""
     arguments = parse_arguments()
-    if arguments.output.suffix != ".npz":
-        raise ConfigError(f"--output {arguments.output}: expected a name that ends with .npz")
-    prepare_file(arguments.output, lambda path: arguments.overwrite or is_marked_zip(path))
+    prepare_file(
+        arguments.output, lambda path: arguments.overwrite or is_marked_zip(path), [".npz"]
+    )
     dataset = ShardDataset(
         arguments.shards, cache_dir=arguments.cache_dir, cache_gb=arguments.cache_gb
     )
@@ -50,7 +51,8 @@ def check_order(dataset: ShardDataset) -> None:
     options = f"--split {recipe.split} --frame-offsets --no-stereo --order sequential"
     if recipe.ground_truth == "none":
         raise ShardError(
-            f"{dataset.place} carries no ground truth; pack again with {options} --ground-truth"
+            f"{dataset.place} carries no ground truth; pack again with {options} "
+            f"{GROUND_TRUTH_REMEDY}"
         )
     if recipe.order != "sequential":
         raise ShardError(

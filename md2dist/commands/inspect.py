@@ -26,7 +26,7 @@ def main() -> None:
     add_overwrite(parser)
     options = parser.parse_args()
     if options.picture:
-        prepare_file(options.picture, lambda path: options.overwrite or is_marked(path))
+        prepare_file(options.picture, lambda path: options.overwrite or is_marked(path), [".png"])
     write_lines(describe_shards(options.folder))
     if options.picture:
         # Imported here: only drawing needs torch, whose import takes a second.

@@ -34,7 +34,7 @@ from md2dist.errors import ImageError, VideoError
 from md2dist.prediction.camera import read_camera_source
 from md2dist.prediction.image_files import find_images, refuse_foreign_results
 from md2dist.prediction.image_list import read_image_list
-from md2dist.storage.results import prepare_file
+from md2dist.storage.results import prepare_file, refuse_file_name
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -93,9 +93,11 @@ def refuse_foreign(arguments: argparse.Namespace, images: list[Path]) -> None:
         if output.exists() and any(output.samefile(p) for p in images or [arguments.input]):
             raise VideoError(f"--output {output} is the input itself; name another file")
         prepare_file(output, lambda path: arguments.overwrite or is_marked_video(path))
-    elif arguments.overwrite:
         return
-    elif images:
+    refuse_file_name(output)
+    if arguments.overwrite:
+        return
+    if images:
         others = ["_disparity.npy"] * arguments.disparity + ["_points.ply"] * arguments.point_cloud
         refuse_foreign_results(images, output, arguments.format, others)
     else:

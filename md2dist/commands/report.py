@@ -29,9 +29,9 @@ def main() -> None:
 
     if len(options.runs) > MOST_RUNS:
         raise ConfigError(f"{len(options.runs)} runs: expected at most {MOST_RUNS} in one report")
-    if options.output.suffix not in (".html", ".htm"):
-        raise ConfigError(f"--output {options.output}: expected a name that ends in .html")
-    prepare_file(options.output, lambda path: options.overwrite or is_report(path))
+    prepare_file(
+        options.output, lambda path: options.overwrite or is_report(path), [".html", ".htm"]
+    )
     content = render_report([read_run(folder) for folder in options.runs], time.time())
     write_result(options.output, lambda file: file.write(content))
     write_line(options.output)

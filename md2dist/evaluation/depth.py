@@ -10,6 +10,7 @@ import torch
 
 from md2dist.conventions import STEREO_BASELINE
 from md2dist.data.shards.dataset import Sample, ShardDataset
+from md2dist.data.shards.recipe import GROUND_TRUTH_REMEDY
 from md2dist.distributed.topology import Topology
 from md2dist.errors import EvaluationError, Md2distError, ShardError
 from md2dist.evaluation.depth_metrics import (
@@ -201,7 +202,8 @@ def read_ground_truth(sample: Sample) -> np.ndarray:
     """
     if sample.ground_truth is None:
         raise ShardError(
-            f"sample {sample.key} has no ground truth; pack the shards again with --ground-truth"
+            f"sample {sample.key} has no ground truth; pack the shards again with "
+            f"{GROUND_TRUTH_REMEDY}"
         )
     return sample.ground_truth
 

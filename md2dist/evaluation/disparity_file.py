@@ -32,9 +32,7 @@ def create_disparities(path: Path, shape: tuple[int, int, int]) -> Path:
     Raises:
         ImageError: if its name does not end in .npy, or it cannot be created.
     """
-    prepare_file(path)
-    if path.suffix != ".npy":
-        raise ImageError(f"{path} has no suffix .npy; expected one, as the file is an array")
+    prepare_file(path, suffixes=[".npy"])
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     try:

@@ -20,6 +20,7 @@ from md2dist.storage.bounded import read_bounded
 Quantity = Literal["disparity", "depth"]  # scaled disparity in 1/m, or depth in m
 _CAMERAS = {"l": "image_02", "r": "image_03"}
 _ENDINGS = {"disparity": "_disparity", "depth": "_depth"}
+_SUFFIXES = {"disparity": (".npy",), "depth": (".npy", ".png")}
 _MAX_BYTES = 4 * MAX_PIXELS
 
 
@@ -126,7 +127,6 @@ class _FolderPredictor:
     def __init__(self, folder: Path, quantity: Quantity):
         self._folder = folder
         self._quantity: Quantity = quantity
-        self._suffixes = (".npy", ".png") if quantity == "depth" else (".npy",)
 
     def __call__(
         self, indices: Sequence[int], samples: Sequence[Sample]
@@ -138,17 +138,27 @@ class _FolderPredictor:
             except EvaluationError as error:
                 yield error
 
+    def _find(self, sample: Sample, quantity: Quantity) -> Path | None:
+        """Finds the prediction of a sample."""
+        names = name_files(sample, quantity)
+        paths = [self._folder / (name + end) for end in _SUFFIXES[quantity] for name in names]
+        return next((path for path in paths if path.is_file()), None)
+
     def _read(self, sample: Sample) -> NDArray[np.floating]:
         """Reads the prediction (h, w) of a sample."""
-        names = name_files(sample, self._quantity)
-        paths = [self._folder / (name + suffix) for suffix in self._suffixes for name in names]
-        found = next((path for path in paths if path.is_file()), None)
-        if found is None:
-            suffixes = " or ".join(self._suffixes)
+        found = self._find(sample, self._quantity)
+        if found is not None:
+            return read_array(found, 2) if found.suffix == ".npy" else _read_depth_png(found)
+        if other := self._find(sample, "depth"):
             raise EvaluationError(
-                f"no file of it is in {self._folder}; expected {names[0]} or {names[2]}, {suffixes}"
+                f"{other} is no array of disparities; pass --predictions-are depth if it is depth "
+                "in m"
             )
-        return read_array(found, 2) if found.suffix == ".npy" else _read_depth_png(found)
+        names, suffixes = name_files(sample, self._quantity), _SUFFIXES[self._quantity]
+        raise EvaluationError(
+            f"no file of it is in {self._folder}; expected {names[0]} or {names[2]}, "
+            f"{' or '.join(suffixes)}"
+        )
 
 
 def _read_depth_png(path: Path) -> NDArray[np.floating]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from md2dist.errors import EvaluationError
 from md2dist.evaluation.depth_scores import (
     NAMES,
     DepthReport,
@@ -42,16 +41,6 @@ class Table(NamedTuple):
         """Returns the means over all images, and on request those of each drive, by its name."""
         drives = summarise_drives(self.scores) if per_drive else {}
         return {ALL_DRIVES: summarise(self.scores)} | drives
-
-
-def check_suffix(path: Path) -> None:
-    """Checks that tables can be written to a path.
-
-    Raises:
-        EvaluationError: if its suffix names no format.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise EvaluationError(f"{path} has no known suffix; expected {', '.join(SUFFIXES)}")
 
 
 def holds_tables(path: Path) -> bool:

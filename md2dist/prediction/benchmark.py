@@ -23,7 +23,13 @@ from md2dist.prediction.batches import (
 )
 from md2dist.prediction.image_files import depth_levels, is_marked, write_picture
 from md2dist.prediction.result_files import scaled_depth
-from md2dist.storage.results import is_marked_zip, mark_zip, prepare_file, write_result
+from md2dist.storage.results import (
+    is_marked_zip,
+    mark_zip,
+    prepare_file,
+    refuse_file_name,
+    write_result,
+)
 
 NUM_IMAGES = 500
 MAX_DEPTH = 80.0  # m
@@ -69,6 +75,7 @@ def prepare_output(images: Sequence[Path], output: Path, *, overwrite: bool) -> 
     if _is_archive(output):
         prepare_file(output, lambda path: overwrite or is_marked_zip(path))
         return
+    refuse_file_name(output)
     for image in images:
         prepare_file(output / image.name, lambda path: overwrite or is_marked(path))
 

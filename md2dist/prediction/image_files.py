@@ -15,7 +15,7 @@ from md2dist.data.image_reader import IMAGE_SUFFIXES
 from md2dist.data.images import FAST_PNG
 from md2dist.errors import ImageError
 from md2dist.storage.bounded import open_regular
-from md2dist.storage.results import refuse_address, write_result
+from md2dist.storage.results import write_result
 
 RESULT_ENDINGS = ("_depth", "_disparity", "_picture", "_points")
 _MARK = b"tEXtSoftware\0md2dist"  # chunk of a PNG behind its header
@@ -92,7 +92,6 @@ def refuse_foreign_results(
     Raises:
         ImageError: naming the first file that would be replaced and is none.
     """
-    refuse_address(output)
     for image in images:
         for ending in ("_disparity.png", "_picture.png", f"_depth.{depth_format}", *others):
             path = output / f"{image.stem}{ending}"

@@ -18,6 +18,10 @@ from md2dist.storage.locks import try_lock
 logger = logging.getLogger(__name__)
 
 _MAX_FIGURES = 1 << 24  # bytes
+_FILE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".npy", ".npz", ".ply", ".json", ".csv", ".md", ".txt"),
+    *(".pth", ".pt", ".onnx", ".safetensors", ".tar", ".gz"),
+)
 _ZIP_END = b"PK\5\6"  # begins the last record of an archive, 20 bytes and the mark
 _ZIP_MARK = b"\7\0md2dist"  # size of the archive's comment, and the comment
 
@@ -75,20 +79,38 @@ def is_marked_zip(path: Path) -> bool:
     return end.startswith(_ZIP_END) and end.endswith(_ZIP_MARK)
 
 
-def prepare_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True) -> None:
+def refuse_file_name(path: Path) -> None:
+    """Checks that the path of a folder of results is not a URL, and is not named as a file.
+
+    Raises:
+        ImageError: if it is; an existing folder may have any name.
+    """
+    refuse_address(path)
+    if path.suffix.lower() in _FILE_SUFFIXES and not path.is_dir():
+        raise ImageError(f"{path} is named as a file; expected a folder for the results")
+
+
+def prepare_file(
+    path: Path,
+    is_ours: Callable[[Path], bool] = lambda path: True,
+    suffixes: Sequence[str] = (),
+) -> None:
     """Checks the path of a result file before the computation, and creates its folder.
 
     Args:
         path: the file.
         is_ours: returns whether an existing file is a result of md2dist, which is replaced.
+        suffixes: those of the file's formats, in lower case; () allows any name.
 
     Raises:
-        ImageError: if it is a URL, a folder, a device or a file of another origin, or its folder
-            cannot be created.
+        ImageError: if it is a URL, a folder, a device or a file of another origin, has another
+            suffix, or its folder cannot be created.
     """
     refuse_address(path)
     if path.is_dir():
         raise ImageError(f"{path} is a folder; expected the name of a file")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ImageError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
     if path.exists() and not path.is_file():
         raise ImageError(f"{path} is not a regular file; expected the name of a file")
     if path.exists() and not is_ours(path):

@@ -43,7 +43,7 @@ def test_a_map_of_another_size_and_a_name_without_suffix_are_refused(tmp_path, m
     with pytest.raises(EvaluationError, match="prediction 2 has 3x2 pixels, the first one 3x4"):
         writer.write(2, maps[2, :, :2])
     writer.close()
-    with pytest.raises(ImageError, match=r"d.npz has no suffix .npy"):
+    with pytest.raises(ImageError, match=r"d.npz: expected a name that ends in .npy"):
         create_disparities(tmp_path / "d.npz", (5, 3, 4))
 
 

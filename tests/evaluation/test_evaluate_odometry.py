@@ -170,10 +170,13 @@ def write_poses(folder, name, edit):
     return folder / name
 
 
-@pytest.mark.parametrize("option", ["--output", "--trajectory", "--plot"])
+SUFFIXES = {"--output": ".json", "--trajectory": ".txt", "--plot": ".png"}
+
+
+@pytest.mark.parametrize("option", SUFFIXES)
 def test_only_results_are_replaced(sequence, weights, tmp_path, run, option):
     """The true poses of KITTI have fewer digits than a trajectory of ours."""
-    poses, output = read_poses(sequence / "short.txt", "09"), tmp_path / "09.txt"
+    poses, output = read_poses(sequence / "short.txt", "09"), tmp_path / f"09{SUFFIXES[option]}"
     rows = [" ".join(f"{value:e}" for value in row) for row in poses.reshape(4, 12)]
     output.write_text("\n".join(rows))
     before = output.read_bytes()
@@ -196,7 +199,7 @@ def check_refused(done, message, outputs):
 
 
 def outputs_in(folder):
-    return [f"--{name}={folder / name}" for name in ("output", "trajectory", "plot")]
+    return [f"{option}={folder / 'new'}{suffix}" for option, suffix in SUFFIXES.items()]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +278,9 @@ def test_a_model_with_motions_that_are_not_finite_ends_with_code_2_one_line_and_
     [
         (["--scaling", "mean"], "expected auto, fit or a positive number"),
         (["--batch-size", "0"], "batch size 0"),
-        (["--plot", "same", "--output", "same"], "name the same file"),
+        (["--plot", "p.jpg"], "p.jpg: expected a name that ends in .png"),
+        (["--output", "figures.md"], "figures.md: expected a name that ends in .json"),
+        (["--trajectory", "09.npy"], "09.npy: expected a name that ends in .txt"),
         (["--plot", "."], ". is a folder"),
         (["--trajectory", "s3://bucket/09.txt"], "is an address"),
     ],

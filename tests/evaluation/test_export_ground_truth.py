@@ -53,9 +53,14 @@ def test_lines_that_were_skipped_at_packing_are_counted(tmp_path, run):
 @pytest.mark.parametrize(
     ("options", "output", "message"),
     [
-        ({"ground_truth": "none"}, "a.npz", "carries no ground truth; pack again with --split"),
+        (
+            {"ground_truth": "none"},
+            "a.npz",
+            "carries no ground truth; pack again with --split small",
+        ),
+        ({"ground_truth": "none"}, "a.npz", "--order sequential --ground-truth velodyne (annot"),
         ({"order": "shuffled"}, "a.npz", "is packed in shuffled order"),
-        ({}, "a.npy", "expected a name that ends with .npz"),
+        ({}, "a.npy", "a.npy: expected a name that ends in .npz"),
         ({}, "s3://bucket/a.npz", "is an address"),
     ],
 )

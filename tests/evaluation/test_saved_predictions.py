@@ -153,6 +153,16 @@ def test_depth_in_a_folder_may_be_16_bit_png(pack, tmp_path):
     np.testing.assert_allclose(maps_of(tmp_path, pack(), "depth"), 256 / counts, rtol=1e-6)
 
 
+@pytest.mark.parametrize("ending", ["", "_depth"])
+def test_depth_that_is_taken_for_disparity_is_explained_by_the_option(pack, tmp_path, ending):
+    name = f"{DRIVE}_l_0000000000{ending}.png"
+    Image.fromarray(np.ones((6, 10), np.uint16)).save(tmp_path / name)
+    dataset = pack(1)
+    (error,) = saved_predictor(tmp_path, "disparity", dataset)([0], [dataset[0]])
+    assert name in str(error)
+    assert "--predictions-are depth" in str(error)
+
+
 def test_images_without_a_file_are_counted_and_named(pack, tmp_path, disparities):
     save(tmp_path / "p" / f"{DRIVE}_l_0000000000.npy", disparities[0])
     dataset = pack()

@@ -48,6 +48,28 @@ def test_a_prediction_that_stands_still_is_drawn_too():
     assert (draw(np.zeros(3), np.zeros(3)) < 255).any()
 
 
+def test_a_prediction_much_shorter_than_the_true_path_is_seen_above_the_start():
+    straight = np.linspace(0, 1, 50)
+    picture = draw(0 * straight, 0.02 * straight, poses_at(0 * straight, 60 * straight))
+    rows, _ = red_places(picture)
+    is_at_start = rows > 900  # below the legend
+    assert is_at_start.sum() > 50
+    dark = picture[rows[is_at_start].min() : rows[is_at_start].max() + 20] < 60
+    assert dark.all(-1).any()  # the dot remains
+
+
+def test_a_mark_ends_both_paths():
+    """At its end, a path is as wide as the mark; in its middle, as the line."""
+    z = np.linspace(0, 60, 50)
+    picture = draw(0 * z + 20, z, poses_at(0 * z, z))
+    dark = (picture < 60).all(-1)
+    dark[:, :200] = dark[:, -40:] = False  # the axes
+    for path in (dark, (picture[..., 0] > 180) & (picture[..., 1] < 90)):
+        columns = np.nonzero(path[600])[0]
+        widths = path[60:150, columns.min() - 9 : columns.max() + 10].sum(1)
+        assert widths.max() >= 2 * len(columns)
+
+
 def test_the_same_paths_give_the_same_picture():
     path = np.arange(5.0), np.arange(5.0) ** 2
     np.testing.assert_array_equal(draw(*path), draw(*path))

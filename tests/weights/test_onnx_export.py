@@ -99,4 +99,4 @@ def test_a_file_that_differs_from_torch_is_refused_and_not_written(tmp_path, mon
 def test_another_suffix_is_refused(name, tmp_path, monkeypatch, capsys):
     words = ["--checkpoint", tmp_path, "--format", "onnx", "--output", tmp_path / name]
     assert run_command(monkeypatch, *words) == 2
-    assert "expected the name of a file that ends in .onnx" in capsys.readouterr().err
+    assert "expected a name that ends in .onnx" in capsys.readouterr().err

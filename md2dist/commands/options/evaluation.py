@@ -17,7 +17,7 @@ from md2dist.commands.options.common import (
 from md2dist.data.shards.compatibility import check_recipe
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError
-from md2dist.storage.results import prepare_file, refuse_address
+from md2dist.storage.results import prepare_file, refuse_file_name
 
 if TYPE_CHECKING:  # the functions import torch late: it takes seconds
     import torch
@@ -163,22 +163,26 @@ def prepare_outputs(arguments: argparse.Namespace) -> None:
     """Checks the paths of all results before the computation.
 
     Raises:
-        ImageError: if a result cannot be written, or would replace a file of another origin; arrays
-            do not state theirs.
-        EvaluationError: if the suffix of a table names no format.
+        ImageError: if a result cannot be written, its suffix names no format of it, or it would
+            replace a file of another origin; arrays do not state theirs.
+        ConfigError: if two results have the same path.
     """
-    from md2dist.evaluation.tables import check_suffix, holds_tables
+    from md2dist.evaluation.tables import SUFFIXES, holds_tables
 
     def may_replace(path: Path) -> bool:
         return arguments.overwrite or holds_tables(path)
 
-    for path in (*arguments.output, arguments.per_image, arguments.save_disparities):
-        if path:
-            prepare_file(path, may_replace)
-    for path in arguments.output:
-        check_suffix(path)
+    single = [(arguments.per_image, [".csv"]), (arguments.save_disparities, [".npy"])]
+    given = [
+        *((path, SUFFIXES) for path in arguments.output),
+        *((path, suffixes) for path, suffixes in single if path),
+    ]
+    for path, suffixes in given:
+        prepare_file(path, may_replace, suffixes)
+    if len({path.resolve() for path, _ in given}) < len(given):
+        raise ConfigError("--output and --per-image name the same file twice; use several")
     if arguments.pictures:
-        refuse_address(arguments.pictures)
+        refuse_file_name(arguments.pictures)
 
 
 class Source(NamedTuple):

@@ -90,7 +90,7 @@ def cache_folder() -> Path:
     try:
         return user_cache_folder("splits")
     except ConfigError as error:
-        raise SplitError(f"{error}, or pass --splits-dir") from None
+        raise SplitError(f"{error}, or pass --splits-dir DIR") from None
 
 
 def fetch_split(

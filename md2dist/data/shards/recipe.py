@@ -11,6 +11,9 @@ from md2dist.storage.typed_json import Count, Label, Positive
 
 PACK_COMMAND = "md2dist pack --kitti-root DIR --split FILE --output DIR"
 GroundTruth = Literal["none", "velodyne", "annotated", "depth"]
+GROUND_TRUTH_REMEDY = (  # for messages
+    "--ground-truth velodyne (annotated for eigen_benchmark, depth for own depth maps)"
+)
 Order = Literal["shuffled", "sequential"]
 MAX_SIZE = 1 << 14  # rows or columns of an image; bounds the memory that a foreign file can claim
 MAX_OFFSET = 9999  # frames
