@@ -16,7 +16,7 @@ from md2dist.commands.options.common import CommandParser, add_checkpoint, add_d
 from md2dist.console import run_command, write_line, write_lines
 from md2dist.conventions import STEREO_FACTOR
 from md2dist.data.kitti.poses import format_poses, is_trajectory, read_poses
-from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.compatibility import check_size
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import KittiDataError
 from md2dist.storage.results import holds_figures, prepare_file, write_json, write_result
@@ -120,14 +120,7 @@ def evaluate(
     folder, step = find_model(arguments.checkpoint, arguments.weights_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(folder, device, arguments.dtype)
-    check_recipe(
-        dataset.manifest,
-        arguments.shards,
-        height=model.height,
-        width=model.width,
-        frame_offsets=(),
-        use_stereo=False,
-    )
+    check_size(dataset.manifest, arguments.shards, model.height, model.width)
     scalings = {"auto": STEREO_FACTOR if model.use_stereo else "fit", "fit": "fit"}
     title = OdometryTitle(
         drive=frames.drive,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from webdataset.writer import TarWriter
 
 from md2dist.config import load_config
-from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.compatibility import check_recipe, check_size
 from md2dist.data.shards.entry import ShardEntry
 from md2dist.data.shards.manifest import (
     FORMAT_VERSION,
@@ -164,6 +164,13 @@ def test_a_run_that_needs_more_is_refused_with_both_and_the_remedy(asked, words)
     with pytest.raises(ShardError) as caught:
         check_recipe(manifest, "my_shards", **(fitting | asked))
     assert all(word in str(caught.value) for word in ["my_shards", *words])
+
+
+def test_images_for_a_trained_model_are_refused_without_settings_which_it_does_not_take():
+    check_size(make_manifest(), "my_shards", 192, 640)
+    words = "^my_shards is packed at 192x640, but 320x1024 is needed: pack again with --height 320"
+    with pytest.raises(ShardError, match=words):
+        check_size(make_manifest(), "my_shards", 320, 1024)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from md2dist.commands.options.common import (
     add_local_rank,
     add_overwrite,
 )
-from md2dist.data.shards.compatibility import check_recipe
+from md2dist.data.shards.compatibility import check_size
 from md2dist.data.shards.dataset import ShardDataset
 from md2dist.errors import ConfigError
 from md2dist.storage.results import prepare_file, refuse_file_name
@@ -224,14 +224,7 @@ def open_model(arguments: argparse.Namespace, device: torch.device) -> Source:
         predict = with_flip_postprocess(predict)
 
     def predictor_for(dataset: ShardDataset) -> SamplePredictor:
-        check_recipe(
-            dataset.manifest,
-            dataset.folder,
-            height=model.height,
-            width=model.width,
-            frame_offsets=(),
-            use_stereo=False,
-        )
+        check_size(dataset.manifest, dataset.folder, model.height, model.width)
         return with_frames(predict)
 
     title = {

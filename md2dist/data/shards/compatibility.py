@@ -32,19 +32,9 @@ def check_recipe(
         ShardError: if the images have another size or different sizes, or an offset or the stereo
                 view is missing.
     """
+    settings = "set data.height={height} data.width={width}, or "
+    check_size(manifest, folder, height, width, settings)
     recipe, folder = manifest.recipe, public_address(str(folder))
-    if recipe.height is None:
-        raise ShardError(
-            f"{folder} is packed at native size, but the run needs images of one size: "
-            f"pack again with --height {height or 192} --width {width or 640}, "
-            "without --size native"
-        )
-    if height is not None and (recipe.height, recipe.width) != (height, width):
-        raise ShardError(
-            f"{folder} is packed at {recipe.size_name}, but the run needs {height}x{width}: "
-            f"set data.height={recipe.height} data.width={recipe.width}, "
-            f"or pack again with --height {height} --width {width}"
-        )
     packed, requested = list(recipe.frame_offsets), list(frame_offsets)
     lacks_offsets = not set(requested) <= set(packed)
     if not lacks_offsets and recipe.use_stereo >= use_stereo:
@@ -68,6 +58,40 @@ def check_recipe(
         f"but the run needs {_name_sources(requested, use_stereo)}: set {' '.join(settings)}, "
         f"or pack again with {views_options}"
     )
+
+
+def check_size(
+    manifest: Manifest,
+    folder: str | Path,
+    height: int | None,
+    width: int | None,
+    other_remedy: str = "",
+) -> None:
+    """Checks that shards hold images of one size.
+
+    Args:
+        manifest: manifest of the shards.
+        folder: folder of the shards, for messages.
+        height: expected rows; None accepts any size that all samples share.
+        width: expected columns, likewise.
+        other_remedy: what helps besides packing again, with {height} and {width} of the shards.
+
+    Raises:
+        ShardError: if the images have another size or different sizes.
+    """
+    recipe, folder = manifest.recipe, public_address(str(folder))
+    if recipe.height is None:
+        raise ShardError(
+            f"{folder} is packed at native size, but images of one size are needed: "
+            f"pack again with --height {height or 192} --width {width or 640}, "
+            "without --size native"
+        )
+    if height is not None and (recipe.height, recipe.width) != (height, width):
+        remedy = other_remedy.format(height=recipe.height, width=recipe.width)
+        raise ShardError(
+            f"{folder} is packed at {recipe.size_name}, but {height}x{width} is needed: "
+            f"{remedy}pack again with --height {height} --width {width}"
+        )
 
 
 def _name_sources(frame_offsets: list[int], use_stereo: bool) -> str:
