@@ -8,6 +8,7 @@ import torch
 from test_model import make_batch, make_model
 
 from md2dist.kernel_style import few_kernels_everywhere
+from md2dist.networks.buckets import fill_buckets
 from md2dist.networks.resnet import ResNetEncoder
 
 
@@ -54,3 +55,29 @@ def test_half_precision_copies_of_the_weights_give_the_gradients_of_autocast():
     for (name, a), b in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
         assert torch.equal(a.grad, b.grad), name
     assert "weight" not in models[1].encoder.conv1.__dict__
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_gradients_of_most_buckets_are_there_before_those_of_the_first_layer(dtype):
+    model = make_model(f"precision.dtype={dtype}")
+    buckets = fill_buckets(model.parameters())
+    missing = [len(bucket) for bucket in buckets]
+    at_the_first_layer = []
+
+    def note(index):
+        missing[index] -= 1
+
+    def watch(module, inputs, output):
+        output.register_hook(lambda gradient: at_the_first_layer.append(list(missing)))
+
+    for index, bucket in enumerate(buckets):
+        for parameter in bucket:
+            parameter.register_post_accumulate_grad_hook(lambda _, i=index: note(i))
+    model.encoder.conv1.register_forward_hook(watch)
+    with few_kernels_everywhere():
+        model(make_batch(), noise_seed=1).loss.backward()
+    *most, last = at_the_first_layer[0]
+    assert len(most) >= 3
+    assert most == [0] * len(most)
+    assert last > 0
+    assert missing == [0] * len(buckets)

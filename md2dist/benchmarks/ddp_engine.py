@@ -25,12 +25,18 @@ class DdpEngine:
         world: this process, connected.
 
     Raises:
-        ConfigError: if a step has several micro-batches.
+        ConfigError: if a setting asks for what it does not do.
     """
 
     def __init__(self, model: MonodepthModel, config: Config, plan: BatchPlan, world: World):
-        if plan.grad_accum_steps > 1:
-            raise ConfigError("--engine ddp takes no gradient accumulation")
+        unsupported = {
+            "gradient accumulation": plan.grad_accum_steps > 1,
+            "precision.dtype=fp16": config.precision.dtype == "fp16",
+            "network.use_sync_batchnorm": config.network.use_sync_batchnorm,
+            "settings of deepspeed": config.deepspeed != type(config.deepspeed)(),
+        }
+        if names := [name for name, is_set in unsupported.items() if is_set]:
+            raise ConfigError(f"--engine ddp takes no {' or '.join(names)}; omit it")
         self.module = model.to(world.device)
         self.optimizer = make_optimizer(model, config.optim)
         self.guard = GradientGuard(self.optimizer, world.device)

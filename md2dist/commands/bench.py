@@ -8,6 +8,7 @@ from typing import Any
 
 from md2dist.commands.options.common import CommandParser, add_local_rank, add_overwrite
 from md2dist.console import run_command, write_line
+from md2dist.errors import ConfigError
 from md2dist.storage.results import holds_figures, prepare_file, write_json
 
 Row = dict[str, Any]
@@ -115,6 +116,8 @@ def time_step(arguments: argparse.Namespace) -> Row | list[Row]:
 
     config = load_words([*arguments.config, *arguments.overrides])
     if arguments.find_batch:
+        if arguments.engine != "deepspeed":
+            raise ConfigError("--find-batch searches with DeepSpeed; omit --engine")
         from md2dist.benchmarks.batch_search import find_batch
 
         return find_batch(config, arguments.repeats, arguments.num_ranks, arguments.memory_gib)

@@ -151,8 +151,8 @@ class _FolderPredictor:
             return read_array(found, 2) if found.suffix == ".npy" else _read_depth_png(found)
         if other := self._find(sample, "depth"):
             raise EvaluationError(
-                f"{other} is no array of disparities; pass --predictions-are depth if it is depth "
-                "in m"
+                f"{other} is not an array of disparities; pass --predictions-are depth if it is "
+                "depth in m"
             )
         names, suffixes = name_files(sample, self._quantity), _SUFFIXES[self._quantity]
         raise EvaluationError(

@@ -1,25 +1,32 @@
-"""Buckets of tensors that are converted or sent together."""
+"""Buckets of parameters whose gradients are averaged over the ranks together."""
 
 from collections.abc import Iterable
-from typing import TypeVar
 
-import torch
+from torch.nn import Parameter
 
 BUCKET_BYTES = 25 * 2**20
 
-AnyTensor = TypeVar("AnyTensor", bound=torch.Tensor)
-
 
 def fill_buckets(
-    tensors: Iterable[AnyTensor], bucket_bytes: int = BUCKET_BYTES
-) -> list[list[AnyTensor]]:
-    """Returns tensors of any shape, in their order, in buckets of at least a size but the last."""
-    buckets: list[list[AnyTensor]] = []
+    parameters: Iterable[Parameter], bucket_bytes: int = BUCKET_BYTES
+) -> list[list[Parameter]]:
+    """Distributes the trained parameters of a model.
+
+    The buckets follow the backward pass, from the last weight to the first. Vectors come at the
+    end, as some gradients of batch norm are there only after a whole encoder.
+
+    Args:
+        parameters: in the order of the forward pass.
+        bucket_bytes: size from which a bucket is full.
+    """
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    trained.sort(key=lambda parameter: parameter.dim() > 1)  # stable
+    buckets: list[list[Parameter]] = []
     size = bucket_bytes
-    for tensor in tensors:
+    for parameter in reversed(trained):
         if size >= bucket_bytes:
             buckets.append([])
             size = 0
-        buckets[-1].append(tensor)
-        size += tensor.nbytes
+        buckets[-1].append(parameter)
+        size += parameter.nbytes
     return buckets

@@ -1,13 +1,16 @@
 """Half-precision copies of all weights, made in a few kernels; autocast makes them one by one."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from md2dist.networks.buckets import fill_buckets
+
+_Owners = dict[nn.Parameter, tuple[nn.Module, str]]
 
 
 @contextmanager
@@ -20,28 +23,48 @@ def half_copies(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
         model: all networks; float64 weights are not copied.
         dtype: type of the copies.
     """
-    owners = [
-        (module, name)
+    owners: _Owners = {
+        weight: (module, name)
         for path, module in model.named_modules()
         # Subclasses may compute with their weights first, in float32.
         if type(module) is nn.Conv2d and "head" not in path
         for name, weight in module.named_parameters(recurse=False)
         if weight.dtype == torch.float32
-    ]
-    weights = (getattr(module, name) for module, name in owners)
-    # A bucket's gradients arrive together: ranks average them while others are still computed.
-    copies = [
-        copy
-        for bucket in fill_buckets(weights)
-        for copy in cast(tuple[torch.Tensor, ...], _Copies.apply(dtype, *bucket))
-    ]
-    for (module, name), copy in zip(owners, copies, strict=True):
-        module.__dict__[name] = copy  # comes before the parameter of that name
+    }
+    hooks = []
+    for weights in _group(model, owners):
+        copy = partial(_copy, weights, owners, dtype)
+        modules = {owners[weight][0] for weight in weights}
+        hooks += [module.register_forward_pre_hook(copy) for module in modules]
     try:
         yield
     finally:
-        for module, name in owners:
-            del module.__dict__[name]
+        for hook in hooks:
+            hook.remove()
+        for module, name in owners.values():
+            module.__dict__.pop(name, None)
+
+
+def _group(model: nn.Module, owners: Container[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Returns the weights that have owners, as their gradients are averaged; first frozen ones."""
+    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
+    groups = [frozen, *fill_buckets(model.parameters())]
+    return [[weight for weight in group if weight in owners] for group in groups]
+
+
+def _copy(weights: list[nn.Parameter], owners: _Owners, dtype: torch.dtype, *_: Any) -> None:
+    """Copies weights when the first of their modules is about to run.
+
+    Autograd runs what was called last first: called at the start of a step, it would convert all
+    gradients at the end of the backward pass, before which no rank could send one.
+    """
+    if not weights:  # has been called
+        return
+    copies = cast(tuple[torch.Tensor, ...], _Copies.apply(dtype, *weights))
+    for weight, copy in zip(weights, copies, strict=True):
+        module, name = owners[weight]
+        module.__dict__[name] = copy  # comes before the parameter of that name
+    weights.clear()
 
 
 class _Copies(torch.autograd.Function):

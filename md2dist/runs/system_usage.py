@@ -85,14 +85,16 @@ class UsageSampler:
         return values
 
     def _run(self) -> None:
-        try:
-            channel, wait_s = self._connect(_ANSWER_S), _FIRST_S
-            psutil.cpu_percent()  # begins to count, for this thread
-            while not self._stopping.wait(wait_s):
+        psutil.cpu_percent()  # begins to count, for this thread
+        channel, wait_s = None, _FIRST_S
+        while not self._stopping.wait(wait_s):
+            wait_s = _PERIOD_S
+            try:
+                channel = channel or self._connect(_ANSWER_S)
                 self._exchange(channel)
-                wait_s = _PERIOD_S
-        except (OSError, RuntimeError, psutil.Error) as error:
-            logger.debug("no more usage of this rank: %s", error)
+            except (OSError, RuntimeError, psutil.Error) as error:
+                logger.debug("no usage of this rank now: %s", error)
+                channel = None
 
     def _exchange(self, channel: Channel) -> None:
         usage = read_node() if self._has_node else {}

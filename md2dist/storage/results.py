@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 _MAX_FIGURES = 1 << 24  # bytes
 _FILE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".npy", ".npz", ".ply", ".json", ".csv", ".md", ".txt"),
-    *(".pth", ".pt", ".onnx", ".safetensors", ".tar", ".gz"),
+    *(".bmp", ".tif", ".tiff", ".webp", ".html", ".htm", ".jsonl", ".yaml", ".yml", ".pdf"),
+    *(".pth", ".pt", ".onnx", ".safetensors", ".tar", ".gz", ".zip"),
 )
 _ZIP_END = b"PK\5\6"  # begins the last record of an archive, 20 bytes and the mark
 _ZIP_MARK = b"\7\0md2dist"  # size of the archive's comment, and the comment

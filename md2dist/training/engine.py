@@ -112,7 +112,7 @@ def make_engine(
         average = GradientAverage(
             model.parameters(),
             cast(Callable[[], bool], engine.is_gradient_accumulation_boundary),
-            torch.bfloat16 if gradient_dtype == "bf16" else None,
+            torch.bfloat16 if gradient_dtype == "bf16" and world.world_size > 1 else None,
         )
         engine.buffered_allreduce_fallback = lambda *_, **__: average.finish()
     for buffer in model.buffers():  # DeepSpeed broadcasts the parameters only

@@ -15,16 +15,14 @@ class _Sum(NamedTuple):
     """A sum over the ranks on its way."""
 
     flat: torch.Tensor
-    work: Any  # what waits for it; on a GPU, the device alone does
+    work: Any  # its `wait()` blocks the stream on a GPU, the host on a CPU
 
 
 class GradientAverage:
     """Averages gradients bucket by bucket, each as soon as its last gradient is there.
 
-    DeepSpeed at ZeRO stage 0 starts when the backward pass has ended, and so would the network. A
-    bucket holds consecutive parameters, from the last one to the first, about the order in which
-    the backward pass reaches them. All ranks send the same buckets in the same order, whichever
-    gradient comes first, so sums are reproducible.
+    DeepSpeed at ZeRO stage 0 sends nothing until the backward pass has ended. All ranks send the
+    same buckets in the same order, whichever gradient comes first, so sums are reproducible.
 
     Args:
         parameters: of the model, contiguous, in its order.
@@ -42,8 +40,7 @@ class GradientAverage:
     ):
         self._is_last_micro_batch = is_last_micro_batch
         self._dtype = dtype
-        trained = [parameter for parameter in parameters if parameter.requires_grad]
-        self._buckets = fill_buckets(reversed(trained), bucket_bytes)
+        self._buckets = fill_buckets(parameters, bucket_bytes)
         for index, bucket in enumerate(self._buckets):
             for parameter in bucket:
                 parameter.register_post_accumulate_grad_hook(lambda _, i=index: self._note(i))

@@ -142,7 +142,10 @@ def test_the_worst_images_are_drawn_and_several_folders_are_scored_at_once(real,
         (["--scaling", 5.4, "--flip-postprocess"], "apply to a model"),
         (["--scaling", 5.4, "--worst", 2], "belong together"),
         (["--scaling", 5.4, "--save-disparities", "own.npy"], "own.npy exists"),
-        (["--scaling", 5.4, "--output", "figures.txt"], "expected .json, .csv, .md"),
+        (
+            ["--scaling", 5.4, "--output", "figures.txt"],
+            "expected a name that ends in .json or .csv or .md",
+        ),
         (["--scaling", 5.4, "--predictions-are", "depth", "--calibrated"], "in metres; omit it"),
     ],
 )

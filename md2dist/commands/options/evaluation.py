@@ -180,7 +180,7 @@ def prepare_outputs(arguments: argparse.Namespace) -> None:
     for path, suffixes in given:
         prepare_file(path, may_replace, suffixes)
     if len({path.resolve() for path, _ in given}) < len(given):
-        raise ConfigError("--output and --per-image name the same file twice; use several")
+        raise ConfigError("two of --output and --per-image name the same file; name different ones")
     if arguments.pictures:
         refuse_file_name(arguments.pictures)
 
