@@ -47,8 +47,9 @@ def half_copies(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 
 def _group(model: nn.Module, owners: Container[nn.Parameter]) -> list[list[nn.Parameter]]:
     """Returns the weights that have owners, as their gradients are averaged; first frozen ones."""
-    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
-    groups = [frozen, *fill_buckets(model.parameters())]
+    parameters = list(model.parameters())
+    frozen = [weight for weight in parameters if not weight.requires_grad]
+    groups = [frozen, *fill_buckets(parameters)]
     return [[weight for weight in group if weight in owners] for group in groups]
 
 
