@@ -1,5 +1,6 @@
 import threading
 import time
+import weakref
 
 import torch.distributed as dist
 from helpers.connected_ranks import run_rank_threads
@@ -104,8 +105,8 @@ def test_the_pulse_of_all_ranks_is_calm_until_one_raises_an_alarm_and_ends_with_
 
 
 def test_a_pulse_is_lost_after_so_many_looks_without_a_round():
-    rounds = iter([(1, 0, 0)])
-    pulse = Pulse(lambda: lambda values: next(rounds, None) or time.sleep(1000), period_s=0)
+    rounds, block = iter([(1, 0, 0)]), threading.Event().wait
+    pulse = Pulse(lambda: lambda values: next(rounds, None) or block(), period_s=0)
     pulse.start()
     wait_until(lambda: pulse.is_calm(3))
     assert [pulse.is_calm(3) for _ in range(4)] == [True, True, False, False]
@@ -142,3 +143,21 @@ def test_the_pulse_of_a_rank_that_loses_its_neighbour_is_not_calm():
     pulse.start()
     pulse.leave(timeout_s=30)
     assert not pulse.is_calm(10**9)
+
+
+def test_a_lost_pulse_keeps_its_connections_which_gloo_may_still_use():
+    class Connections:
+        def minimum(self, values):
+            raise RuntimeError("[gloo] Connection closed by peer")
+
+    connections = []
+
+    def connect():
+        made = Connections()
+        connections.append(weakref.ref(made))
+        return made.minimum
+
+    pulse = Pulse(connect, period_s=0)
+    pulse.start()
+    pulse.leave(timeout_s=30)
+    assert connections[0]() is not None
