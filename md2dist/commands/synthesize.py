@@ -14,6 +14,9 @@ def main() -> None:
     parser.add_argument(
         "--drives", type=int, default=2, help="number of drives, each in its own street"
     )
+    parser.add_argument(
+        "--first-drive", type=int, default=1, help="number of the first drive, which names it"
+    )
     parser.add_argument("--frames", type=int, default=60, help="number of stereo frames per drive")
     parser.add_argument("--width", type=int, default=1242, help="image width in pixels")
     parser.add_argument("--height", type=int, default=375, help="image height in pixels")
@@ -42,11 +45,12 @@ def main() -> None:
         scan_every=options.scan_every,
         azimuth_step=options.azimuth_step,
         image_format=options.image_format,
+        first_drive=options.first_drive,
     )
     drives = render_drives(
         options.output, settings, processes=options.processes, overwrite=options.overwrite
     )
-    write_line(f"{len(drives)} drives of {options.frames} stereo frames: {drives[0].parent}")
+    write_line(f"drives of {options.frames} stereo frames: {len(drives)} in {drives[0].parent}")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class _Task(NamedTuple):
 class DriveSettings(NamedTuple):
     """Number, images and scans of the drives to render."""
 
-    num_drives: int  # numbered from 1
+    num_drives: int
     num_frames: int  # stereo frames of each drive, 0.1 s apart
     height: int = 375  # rows of the images in pixels
     width: int = 1242  # columns of the images in pixels
@@ -41,6 +41,7 @@ class DriveSettings(NamedTuple):
     scan_every: int = 1  # frames from one scan to the next, the first at frame 0; 0: no scans
     azimuth_step: float = 0.3  # degrees between two firings of a beam of the scanner
     image_format: str = "png"  # or jpg
+    first_drive: int = 1  # number of the first drive; each number has its own street
 
 
 def render_drives(
@@ -65,17 +66,20 @@ def render_drives(
             or cannot be written, or a value is out of range.
         ShardError: if a worker process dies.
     """
-    num_drives, num_frames, height, width, seed, scan_every, azimuth_step, image_format = settings
+    (
+        num_drives, num_frames, height, width, seed, scan_every, azimuth_step, image_format,
+        first_drive,
+    ) = settings  # fmt: skip
     _check_at_least(1, num_drives=num_drives, num_frames=num_frames, processes=processes)
     _check_at_least(2, height=height, width=width)
-    _check_at_least(0, seed=seed, scan_every=scan_every)
+    _check_at_least(0, seed=seed, scan_every=scan_every, first_drive=first_drive)
     _check_at_least(0.01, azimuth_step=azimuth_step)
     if image_format not in ("png", "jpg"):
         raise KittiDataError(f"image format {image_format!r}: expected png or jpg")
     final, partial = output / DATE, output / f".{DATE}.partial"
     drives = {
         f"{DATE}_drive_{number:04d}_sync": Drive(seed, number, height, width)
-        for number in range(1, num_drives + 1)
+        for number in range(first_drive, first_drive + num_drives)
     }
     tasks = [
         _Task(

@@ -184,6 +184,14 @@ def test_frames_do_not_depend_on_how_many_are_rendered(tree, tmp_path):
     assert (drive / name).read_bytes() == longer.read_bytes()
 
 
+def test_drives_are_numbered_from_the_first_one_and_keep_their_streets(tree, tmp_path):
+    settings = DriveSettings(**{**SMALL, "num_drives": 1, "num_frames": 1, "first_drive": 2})
+    (drive,) = render_drives(tmp_path, settings)
+    assert drive.name == f"{DATE}_drive_0002_sync"
+    name = "image_02/data/0000000000.png"
+    assert (drive / name).read_bytes() == (tree / DATE / drive.name / name).read_bytes()
+
+
 def test_existing_drives_are_refused_and_replaced_when_asked(tmp_path):
     options = {**SMALL, "num_drives": 1, "num_frames": 1, "scan_every": 0, "image_format": "jpg"}
     (drive,) = render_drives(tmp_path, DriveSettings(**options))

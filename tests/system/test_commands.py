@@ -20,6 +20,7 @@ def test_the_demo_ends_with_a_summary_of_its_results(tmp_path):
     process = run_command([sys.executable, "launch/demo.py", *words], OMP_NUM_THREADS="")
     assert process.returncode == 0, process.stdout + process.stderr
     summary = json.loads((output / "summary.json").read_text())
+    assert "warning" not in process.stdout + process.stderr
     assert 0 < summary["row_profile_abs_rel"] < 1
     assert 0 < summary["baseline_abs_rel"] < 1
     assert summary["abs_rel"] / summary["baseline_abs_rel"] == pytest.approx(
