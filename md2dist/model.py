@@ -27,7 +27,7 @@ from md2dist.networks.pose_decoder import PoseDecoder
 from md2dist.networks.precision import choose_dtype, upcast_half, without_autocast
 from md2dist.networks.resnet import ResNetEncoder
 from md2dist.networks.weight_copies import half_copies
-from md2dist.objective import Predictions, compute_loss, draw_noise
+from md2dist.objective import Noise, Predictions, compute_loss, draw_noise
 from md2dist.records import Batch, StepOutput
 
 
@@ -122,6 +122,22 @@ class MonodepthModel(ImagePredictor):
         if noise_seed is not None:
             generator = torch.Generator(batch.target.device).manual_seed(noise_seed)
         noise = draw_noise(batch, settings, self._num_in_mean_depth > 0, generator)
+        return self._run_and_compare(batch, settings, noise)
+
+    def compile_step(self, backend: str = "inductor") -> None:
+        """Makes `forward` compile networks and loss, with their gradient, into one graph.
+
+        The first call compiles, for minutes, as does one with tensors of other shapes. Parameters
+        and buffers keep their names.
+
+        Args:
+            backend: of torch.compile.
+        """
+        self._run_and_compare = torch.compile(
+            self._run_and_compare, fullgraph=True, dynamic=False, backend=backend
+        )
+
+    def _run_and_compare(self, batch: Batch, settings: LossConfig, noise: Noise) -> StepOutput:
         predictions = self.run_networks(batch)
         with without_autocast(batch.target):
             return compute_loss(predictions, batch, settings, noise)
@@ -248,8 +264,8 @@ class MonodepthModel(ImagePredictor):
 
     def _copying_weights(self, images: torch.Tensor) -> AbstractContextManager[None]:
         """Returns the context in which networks use half-precision weights; for any shape."""
-        is_useful = prefers_few_kernels(images.device)
-        if self.dtype == torch.float32 or not is_useful or not torch.is_grad_enabled():
+        is_useful = prefers_few_kernels(images.device) and torch.is_grad_enabled()
+        if self.dtype == torch.float32 or not is_useful or torch.compiler.is_compiling():
             return nullcontext()
         return half_copies(self, self.dtype)
 

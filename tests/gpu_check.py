@@ -25,6 +25,8 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows = [("device", describe_device(arguments.device))]
     parts = [test_numbers, train, *(bench_of(size) for size in arguments.batch_sizes)]
+    if arguments.device == "cuda":
+        parts += [bench_of(size, "precision.compile=true") for size in arguments.batch_sizes]
     is_failed = False
     for part in parts:
         try:
@@ -108,27 +110,28 @@ def train(arguments: argparse.Namespace) -> tuple[str, str]:
     return f"training, {arguments.dtype}", f"{text}, last step {speed:.1f} samples/s"
 
 
-def bench_of(batch_size: int) -> Any:
-    """Returns the benchmark of a batch size."""
+def bench_of(batch_size: int, *words: str) -> Any:
+    """Returns the benchmark of a batch size with some settings."""
+    title = ", ".join(("step", f"batch {batch_size}", *words))
 
     def bench(arguments: argparse.Namespace) -> tuple[str, str]:
-        name, path = f"step, batch {batch_size}", arguments.output / f"step-{batch_size}.json"
-        words = ["--config", "configs/mono_stereo.yaml", *settings(arguments, batch_size)]
+        path = arguments.output / f"step-{batch_size}{'-compiled' * bool(words)}.json"
+        given = ["--config", "configs/mono_stereo.yaml", *settings(arguments, batch_size), *words]
         try:
-            run_command("bench", "step", *words, "--repeats", arguments.steps, "--output", path)
+            run_command("bench", "step", *given, "--repeats", arguments.steps, "--output", path)
         except RuntimeError as error:
             if "out of memory" in str(error).lower():
-                return name, "out of memory"
+                return title, "out of memory"
             raise
         figures = json.loads(path.read_text())
-        return name, (
+        return title, (
             f"{figures['samples_per_second']:.1f} samples/s, {figures['ratio']:.2f} x the networks "
             f"alone, peak memory {figures['peak_memory_gib']:.2f} GiB, "
             f"{figures['kernels_per_step']} kernels, "
             f"{figures['host_waits_per_step']} host waits"
         )
 
-    bench.__doc__ = f"step, batch {batch_size}"
+    bench.__doc__ = title
     return bench
 
 

@@ -32,6 +32,7 @@ class DdpEngine:
         unsupported = {
             "gradient accumulation": plan.grad_accum_steps > 1,
             "precision.dtype=fp16": config.precision.dtype == "fp16",
+            "precision.compile": config.precision.compile,
             "network.use_sync_batchnorm": config.network.use_sync_batchnorm,
             "settings of deepspeed": config.deepspeed != type(config.deepspeed)(),
         }

@@ -5,6 +5,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
@@ -97,7 +98,7 @@ def bench_step(
     take_step = prepare_step(config, world, num_steps, model, engine)
     for number in range(2):
         take_step(number)
-    with few_kernels_everywhere(), KernelCounter() as counter:
+    with _uncompiled(config), few_kernels_everywhere(), KernelCounter() as counter:
         take_step(2)
     memory = torch.cuda.max_memory_allocated(world.device) if world.device.type == "cuda" else 0
     run_networks = _train_on_noise(networks_alone.to(world.device), config, plan, world.device)
@@ -153,6 +154,12 @@ def prepare_step(
     take_step = TrainingStep(used, guard, config, plan, world, num_steps)
     micro_batches = [_random_frames(config, plan.micro_batch_size)] * plan.grad_accum_steps
     return lambda number: take_step(micro_batches, 0, number)
+
+
+def _uncompiled(config: Config) -> AbstractContextManager[Any]:
+    """Returns a context in which each operation is called, and can be counted."""
+    is_compiled = config.precision.compile
+    return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
 
 
 def _train_on_noise(
@@ -217,11 +224,12 @@ def time_call(call: Callable[[], Any], device: torch.device) -> float:
 
 def describe_conditions(config: Config) -> dict[str, Any]:
     """Returns the conditions of a measurement."""
-    data = config.data
+    data, precision = config.data, config.precision
+    dtype = str(choose_dtype(precision.dtype)).removeprefix("torch.")
     return {
         "size": f"{data.width}x{data.height}",
         "views": 1 + len(data.frame_offsets) + data.use_stereo,
-        "precision": str(choose_dtype(config.precision.dtype)).removeprefix("torch."),
+        "precision": dtype + ", compiled" * precision.compile,
         **describe_machine(),
     }
 

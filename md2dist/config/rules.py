@@ -67,6 +67,11 @@ def check_config(config: Config) -> None:
             f"precision.dtype=fp16 excludes deepspeed.zero_stage={config.deepspeed.zero_stage}: "
             "skipping an overflow needs unpartitioned gradients; use bf16, or stage 0"
         )
+    if config.precision.compile and network.use_sync_batchnorm:
+        raise ConfigError(
+            "precision.compile=true excludes network.use_sync_batchnorm=true, which communicates "
+            "within the networks; remove one of the two"
+        )
     if config.checkpoint.patience is not None and not data.val_shards:
         raise ConfigError(
             f"checkpoint.patience={config.checkpoint.patience} counts validations, of which there "

@@ -93,6 +93,7 @@ class PrecisionConfig:
     """Precision of the networks; output layers, geometry and loss are always float32."""
 
     dtype: Precision = "auto"  # auto: bf16 if the hardware supports it, else fp32 (published: fp32)
+    compile: bool = False  # compile the step with torch.compile; the first one takes minutes
     initial_loss_scale: float = 65536.0  # initial value of the dynamic loss scale, fp16 only
 
 

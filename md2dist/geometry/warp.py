@@ -19,6 +19,8 @@ def warp(images: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
         (B, S, C, h, w), the images at these coordinates. On a CPU, a NaN coordinate makes the whole
         result and its gradient NaN.
     """
+    if torch.compiler.is_compiling() and not coordinates.is_cuda:
+        return _sample_without_branch(images, coordinates)
     if crashes_on_cpu(coordinates):
         return warp(images, torch.zeros_like(coordinates)) + coordinates.sum().square()
     return _sample(images, coordinates)
@@ -34,6 +36,14 @@ def _sample(images: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
         align_corners=True,
     )
     return warped.unflatten(0, images.shape[:2])
+
+
+def _sample_without_branch(images: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
+    """Samples (B, S, C, H, W) at (B, S, 2, h, w); a branch would divide the compiled graph."""
+    total = coordinates.sum()
+    is_nan = total.isnan()
+    warped = _sample(images, coordinates.where(~is_nan, 0))
+    return warped + total.where(is_nan, 0).square()
 
 
 def crashes_on_cpu(coordinates: torch.Tensor) -> bool:

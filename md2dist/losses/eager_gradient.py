@@ -23,7 +23,8 @@ def differentiate_eagerly(
     Returns:
         The outputs of the function.
     """
-    if not (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
+    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    if not needs_gradient or torch.compiler.is_compiling():  # the compiler plans memory itself
         return function(*inputs)
     return _EagerGradient.apply(function, *inputs)
 

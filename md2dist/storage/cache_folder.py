@@ -41,7 +41,7 @@ def make_cache_folder(folder: Path) -> None:
 
 
 def user_cache_folder(name: str) -> Path:
-    """Returns a folder for downloads that are kept for good, such as ``~/.cache/md2dist/weights``.
+    """Returns a folder for what is kept for good, such as ``~/.cache/md2dist/weights``.
 
     Raises:
         ConfigError: if this user has no home folder.

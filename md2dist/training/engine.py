@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
@@ -19,12 +20,15 @@ from md2dist.records import Batch, StepOutput
 from md2dist.runs.checkpoint import CheckpointEngine, load_checkpoint
 from md2dist.runs.checkpoint_folder import Checkpoint
 from md2dist.runs.checkpoint_names import STATES_NAME
+from md2dist.storage.cache_folder import user_cache_folder
 from md2dist.training.batch_plan import BatchPlan
 from md2dist.training.deepspeed_config import make_deepspeed_config
 from md2dist.training.gradient_average import GradientAverage
 from md2dist.training.gradient_guard import GradientGuard
 from md2dist.weights.files import read_weights
 from md2dist.weights.optimizer_state import check_moments, partition_name, read_partition
+
+logger = logging.getLogger(__name__)
 
 
 class Engine(CheckpointEngine, Protocol):
@@ -89,6 +93,8 @@ def make_engine(
     if config.network.use_sync_batchnorm and world.world_size > 1:
         synchronise_batchnorm(model, world.device)
     model.to(world.device)
+    if config.precision.compile:
+        _compile_step(model)
     optimizer = make_optimizer(model, config.optim)
     zero_stage = config.deepspeed.zero_stage
     gradient_dtype = config.deepspeed.gradient_dtype
@@ -118,6 +124,18 @@ def make_engine(
     for buffer in model.buffers():  # DeepSpeed broadcasts the parameters only
         dist.broadcast(buffer, src=0)
     return cast(Engine, engine), guard
+
+
+def _compile_step(model: MonodepthModel) -> None:
+    """Lets the first step be compiled, or read from the cache of a user's earlier starts.
+
+    It is not in the run's folder: what a run holds is never executed.
+    """
+    cache = os.environ.setdefault(
+        "TORCHINDUCTOR_CACHE_DIR", str(user_cache_folder("compiled_steps"))
+    )
+    logger.info("compiling the first step, for minutes unless it is in %s", cache)
+    model.compile_step()
 
 
 def _join_other_libraries(logger: logging.Logger) -> None:

@@ -65,7 +65,8 @@ def train(
     report = Reporter(log, config, setup.plan, world)
     skipped = SkippedSteps(config.optim.max_skipped_steps, partial(_keys_of, setup), world.is_main)
     checkpoints = CheckpointAndValidation(engine, guard, config, setup, report, world, watchdog)
-    watchdog.set_hang_timeout(config.log.hang_timeout_s)
+    if not config.precision.compile:  # the first step may take longer than the timeout
+        watchdog.set_hang_timeout(config.log.hang_timeout_s)
     checkpoints.before_first_step()
     validator = checkpoints.validator
     num_done, epoch = setup.first_step, 0
@@ -74,6 +75,8 @@ def train(
     for micro_batches in report.timed(data_of_steps(config, setup, steps, world, watchdog)):
         epoch, _ = setup.order.position(num_done)
         result = take_step(micro_batches, epoch, num_done)
+        if config.precision.compile and num_done == setup.first_step:
+            watchdog.set_hang_timeout(config.log.hang_timeout_s)
         num_done += 1
         report.after_step(num_done, epoch, result)
         skipped.after_step(num_done - 1, result.flags)

@@ -42,6 +42,7 @@ def test_a_step_has_the_loss_and_the_averaged_gradients_of_ddp():
     [
         ("optim.grad_accum_steps=2", "gradient accumulation"),
         ("deepspeed.gradient_dtype=bf16", "settings of deepspeed"),
+        ("precision.compile=true", "precision.compile"),
         ("network.use_sync_batchnorm=true", "network.use_sync_batchnorm"),
     ],
 )
