@@ -1,8 +1,7 @@
-"""Short runs of the demo and the benchmarks, and training by its module name."""
+"""Short runs of the benchmarks, and training by its module name."""
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from conftest import SMALL, read_metrics, run_command, training_words
@@ -10,26 +9,6 @@ from conftest import SMALL, read_metrics, run_command, training_words
 from md2dist.distributed.world import find_free_port
 
 pytestmark = pytest.mark.slow
-
-
-def test_the_demo_ends_with_a_summary_of_its_results(tmp_path):
-    output = tmp_path / "demo"
-    world = ["--drives", "2", "--frames", "12"]
-    short = ["optim.max_steps=2", "optim.warmup_steps=0", "log.every_steps=1"]
-    words = ["--output", output, *world, *short]
-    process = run_command([sys.executable, "launch/demo.py", *words], OMP_NUM_THREADS="")
-    assert process.returncode == 0, process.stdout + process.stderr
-    summary = json.loads((output / "summary.json").read_text())
-    assert "warning" not in process.stdout + process.stderr
-    assert 0 < summary["row_profile_abs_rel"] < 1
-    assert 0 < summary["baseline_abs_rel"] < 1
-    assert summary["abs_rel"] / summary["baseline_abs_rel"] == pytest.approx(
-        summary["ratio"], abs=1e-3
-    )
-    for name in ("shards", "run", "metrics", "picture"):
-        assert Path(summary[name]).exists()
-        assert summary[name] in process.stdout
-    assert json.loads((output / "run" / "status.json").read_text())["status"] == "finished"
 
 
 @pytest.mark.parametrize(
