@@ -98,9 +98,6 @@ class Pulse:
         self._is_calm, self._num_rounds, self._seen_rounds, self._missed = False, 0, 0, 0
         self._seen_progress, self._stalled_rounds = 0, 0
         self._is_alarmed = False
-        # gloo aborts a process that closes a connection while its own thread finds it lost, so the
-        # connections stay open after the last round.
-        self._minimum: Minimum | None = None
         self.progress = 0  # increases while this rank makes progress
 
     def start(self) -> None:
@@ -137,14 +134,14 @@ class Pulse:
 
     def _run(self) -> None:
         try:
-            self._minimum, stalled, is_over = self._connect(), 0, False
+            minimum, stalled, is_over = self._connect(), 0, False
             while not is_over:
                 self._wake.wait(self._period_s)
                 self._wake.clear()
                 progress = self.progress
                 stalled = stalled + 1 if progress == self._seen_progress else 0
                 mine = (not self._is_alarmed, self._is_leaving, stalled)
-                is_calm, is_over, self._stalled_rounds = self._minimum(mine)
+                is_calm, is_over, self._stalled_rounds = minimum(mine)
                 self._seen_progress = progress
                 self._is_calm = bool(is_calm)
                 self._num_rounds += 1

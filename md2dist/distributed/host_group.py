@@ -21,6 +21,9 @@ from md2dist.distributed.topology import Topology
 from md2dist.distributed.waiting import CONNECTION_REMEDY, waiting_for
 
 _Gloo: Any = dist.ProcessGroupGloo  # pyright: ignore[reportPrivateImportUsage]
+# gloo aborts a process that closes a connection while its own thread finds that it is lost, so
+# groups stay connected when an exception has left them.
+_connected: list[Any] = []
 _FOREVER = timedelta(days=365)  # the watchdog limits the wait
 
 
@@ -42,7 +45,9 @@ class HostGroup:
 
     @classmethod
     def connect(cls, name: str, topology: Topology) -> Self:
-        """Creates and connects a group, after `meet_ranks`; all ranks call it.
+        """Creates and connects a group, after `meet_ranks`, until this process ends.
+
+        All ranks call it.
 
         Args:
             name: of the group, unique in the job.
@@ -54,6 +59,7 @@ class HostGroup:
             device = _make_device(store_host())
             group = cls(store, topology.rank, topology.world_size, device)
             group.minimum([0])  # opens the connections
+        _connected.append(group)
         return group
 
     def minimum(self, values: Sequence[int]) -> list[int]:

@@ -1,6 +1,5 @@
 import threading
 import time
-import weakref
 
 import torch.distributed as dist
 from helpers.connected_ranks import run_rank_threads
@@ -143,21 +142,3 @@ def test_the_pulse_of_a_rank_that_loses_its_neighbour_is_not_calm():
     pulse.start()
     pulse.leave(timeout_s=30)
     assert not pulse.is_calm(10**9)
-
-
-def test_a_lost_pulse_keeps_its_connections_which_gloo_may_still_use():
-    class Connections:
-        def minimum(self, values):
-            raise RuntimeError("[gloo] Connection closed by peer")
-
-    connections = []
-
-    def connect():
-        made = Connections()
-        connections.append(weakref.ref(made))
-        return made.minimum
-
-    pulse = Pulse(connect, period_s=0)
-    pulse.start()
-    pulse.leave(timeout_s=30)
-    assert connections[0]() is not None

@@ -1,10 +1,13 @@
 import random
+import weakref
 
 import pytest
 import torch.distributed as dist
 from helpers.connected_ranks import run_rank_threads
 
+from md2dist.distributed import host_group
 from md2dist.distributed.host_group import HostGroup
+from md2dist.distributed.topology import Topology
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5, 8, 13])
@@ -37,3 +40,10 @@ def test_a_rank_that_has_ended_is_an_error_of_gloo_for_those_that_wait_for_it():
         return "raised"
 
     assert run_rank_threads(task, 2) == [None, "raised"]
+
+
+def test_a_connected_group_lives_on_when_an_exception_has_left_it(monkeypatch):
+    monkeypatch.setattr(host_group, "connect_store", lambda name, timeout_s: dist.HashStore())
+    monkeypatch.setattr(host_group, "store_host", lambda: "127.0.0.1")
+    monkeypatch.setattr(host_group, "_connected", [])
+    assert weakref.ref(HostGroup.connect("steps", Topology()))() is not None
